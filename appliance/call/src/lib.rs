@@ -1,0 +1,1 @@
+//! Back-to-back calls and routing, without any protocol

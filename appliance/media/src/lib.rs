@@ -1,0 +1,1 @@
+//! SDP, ports, latching and relay decisions

@@ -1,0 +1,1 @@
+//! RFC 3261 as a function of bytes and time

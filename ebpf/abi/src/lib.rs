@@ -1,0 +1,1 @@
+//! Flow keys, values and counters shared by kernel and user space

@@ -1,0 +1,1 @@
+//! Parse, verdict and rewrite of relayed packets

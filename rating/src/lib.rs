@@ -1,0 +1,1 @@
+//! Exact money: rating, decks, accounts, CDRs

@@ -1,0 +1,1 @@
+//! Call ladders as text, on virtual time
