@@ -1,0 +1,153 @@
+//! What one flow has carried. Written by the one path that forwards (per CPU in the kernel), read by user space.
+
+use core::mem::{align_of, offset_of, size_of};
+
+use crate::reason::{DROP_REASONS, DropReason};
+
+/// Token bucket of one flow. A token is a millionth of a packet, so that the refill needs no division.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct PolicerState {
+    /// Tokens left.
+    pub tokens: u64,
+    /// When they were counted last, microseconds; 0 = never, the bucket is full.
+    pub at_us: u64,
+}
+
+/// Counters of one direction of one leg: what arrived on one local port. Times in microseconds of the shard's clock.
+///
+/// Loss is exact under reordering: a gap counts as lost when it opens and is taken back when the late packet fills it
+/// (within 64 packets).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct FlowCounters {
+    /// RTP packets accepted.
+    pub packets: u64,
+    /// Their UDP payload bytes.
+    pub bytes_payload: u64,
+    /// Their bytes with IP and UDP headers.
+    pub bytes_wire: u64,
+    /// Arrival of the first RTP packet; 0 = none.
+    pub first_us: u64,
+    /// Arrival of the last RTP packet; 0 = none.
+    pub last_us: u64,
+    /// Bit n: which of the 64 sequence numbers up to [`FlowCounters::seq_highest`] arrived.
+    pub seq_window: u64,
+    /// Highest sequence number, extended by its cycles (RFC 3550 A.1).
+    pub seq_highest: u32,
+    /// SSRC of the last RTP packet.
+    pub ssrc: u32,
+
+    /// RTP timestamp of the last packet that counted for the jitter.
+    pub rtp_timestamp: u32,
+    /// Interarrival jitter in clock units, times 16 (RFC 3550 A.8).
+    pub jitter_scaled: u32,
+    /// Largest jitter so far, same unit.
+    pub jitter_max_scaled: u32,
+    /// Clock the jitter was measured with, Hz.
+    pub clock_hz: u32,
+    /// Sum of the jitter after each packet, clock units times 16; divided by `jitter_samples` it is the mean.
+    pub jitter_sum_scaled: u64,
+    /// Packets that counted for the jitter.
+    pub jitter_samples: u64,
+    /// Arrival of the last packet that counted for the jitter; 0 = none.
+    pub jitter_at_us: u64,
+    /// Sequence numbers that never arrived.
+    pub lost: u64,
+    /// Packets that arrived again.
+    pub duplicates: u64,
+    /// Packets that arrived after a later one.
+    pub reordered: u64,
+
+    /// Payload types seen, bit `pt % 64` of word `pt / 64`.
+    pub pt_seen: [u64; 2],
+    /// RTCP packets accepted.
+    pub rtcp_packets: u64,
+    /// Their UDP payload bytes.
+    pub rtcp_bytes: u64,
+    /// Arrival of the last RTCP packet; 0 = none.
+    pub rtcp_last_us: u64,
+    /// The policer.
+    pub policer: PolicerState,
+    /// How often the SSRC changed.
+    pub ssrc_changes: u32,
+    /// How often the sequence jumped too far to be loss.
+    pub seq_jumps: u32,
+    /// Packets too late to tell a duplicate from a reordered one; some of `lost` may be these.
+    pub late: u64,
+
+    /// Dropped packets by [`DropReason`].
+    pub drops: [u64; DROP_REASONS],
+}
+
+impl FlowCounters {
+    /// Nothing seen yet.
+    pub const ZERO: FlowCounters = FlowCounters {
+        packets: 0,
+        bytes_payload: 0,
+        bytes_wire: 0,
+        first_us: 0,
+        last_us: 0,
+        seq_window: 0,
+        seq_highest: 0,
+        ssrc: 0,
+        rtp_timestamp: 0,
+        jitter_scaled: 0,
+        jitter_max_scaled: 0,
+        clock_hz: 0,
+        jitter_sum_scaled: 0,
+        jitter_samples: 0,
+        jitter_at_us: 0,
+        lost: 0,
+        duplicates: 0,
+        reordered: 0,
+        pt_seen: [0; 2],
+        rtcp_packets: 0,
+        rtcp_bytes: 0,
+        rtcp_last_us: 0,
+        policer: PolicerState { tokens: 0, at_us: 0 },
+        ssrc_changes: 0,
+        seq_jumps: 0,
+        late: 0,
+        drops: [0; DROP_REASONS],
+    };
+
+    /// Counts one dropped packet.
+    pub fn drop_packet(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Packets dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Packets dropped for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        let mut total = 0;
+        for n in self.drops {
+            total += n;
+        }
+        total
+    }
+}
+
+impl Default for FlowCounters {
+    fn default() -> FlowCounters {
+        FlowCounters::ZERO
+    }
+}
+
+const _: () = {
+    assert!(size_of::<PolicerState>() == 16);
+    assert!(align_of::<FlowCounters>() == 64);
+    // No padding: the fields before `drops` fill exactly three cache lines, `drops` two more.
+    assert!(offset_of!(FlowCounters, rtp_timestamp) == 56);
+    assert!(offset_of!(FlowCounters, jitter_sum_scaled) == 72);
+    assert!(offset_of!(FlowCounters, pt_seen) == 120);
+    assert!(offset_of!(FlowCounters, policer) == 160);
+    assert!(offset_of!(FlowCounters, seq_jumps) == 180);
+    assert!(offset_of!(FlowCounters, drops) == 192);
+    assert!(DROP_REASONS == 16);
+    assert!(size_of::<FlowCounters>() == 320);
+};

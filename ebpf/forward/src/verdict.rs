@@ -1,0 +1,337 @@
+//! What happens to one packet of a flow, on the level of the UDP payload: verdict, payload rewrite, statistics.
+
+use tandem_ebpf_abi::{
+    DropReason, Endpoint, FLAG_DTMF_COPY, FLAG_ON_HOLD, FLAG_RELATCH_OPEN, FLAG_RTCP_DROP, FLAG_RTCP_PAIR,
+    FLAG_SOURCE_FIXED, FLAG_SSRC_PINNED, FlowCounters, FlowValue, PT_REWRITES_MAX, PuntReason,
+};
+
+use crate::rtp::{PacketClass, RtpHeader, classify};
+
+/// A latched source that is silent this long may be replaced by another one with the same SSRC (media.md 4 rule 3b).
+pub const SOURCE_SILENT_US: u64 = 2_000_000;
+
+/// A sequence number up to this far ahead is loss; further is a jump (RFC 3550 A.1 `MAX_DROPOUT`).
+const SEQ_DROPOUT_MAX: u16 = 3_000;
+/// A sequence number up to this far behind is reordered or repeated; further is a jump. RFC 3550 A.1 takes 100.
+const SEQ_MISORDER_MAX: u16 = 100;
+/// Sequence numbers the window remembers.
+const SEQ_WINDOW: u16 = 64;
+/// One packet in the unit of the policer.
+const TOKENS_PER_PACKET: u64 = 1_000_000;
+/// A pause longer than this does not count as jitter, and keeps the products below within 64 bits.
+const JITTER_PAUSE_MAX_US: u64 = 10_000_000;
+
+/// What to do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Forward it.
+    Send {
+        /// It is RTCP and goes to the RTCP destination.
+        rtcp: bool,
+        /// User space wants a copy, for this reason.
+        copy: Option<PuntReason>,
+    },
+    /// User space decides.
+    Punt(PuntReason),
+    /// Drop and count it.
+    Drop(DropReason),
+}
+
+/// Judges one packet of a flow. Changes nothing but the policer; counting is [`count`]'s or
+/// [`FlowCounters::drop_packet`]'s.
+///
+/// `source` is where it came from, `payload` the UDP payload, `now_us` the clock the counters use. Constant cost. Rules:
+/// media.md 4 and 9, M-D4.
+#[inline(always)]
+pub fn verdict(
+    flow: &FlowValue,
+    counters: &mut FlowCounters,
+    source: Endpoint,
+    payload: &[u8],
+    now_us: u64,
+) -> Verdict {
+    if flow.version == 0 {
+        return Verdict::Punt(PuntReason::NoFlow);
+    }
+    match classify(payload) {
+        PacketClass::Rtp => {
+            let Some(header) = RtpHeader::read(payload) else {
+                return Verdict::Drop(DropReason::TooShort);
+            };
+            rtp(flow, counters, source, header, now_us)
+        }
+        PacketClass::Rtcp => rtcp(flow, counters, source, now_us),
+        PacketClass::Stun => Verdict::Punt(PuntReason::Stun),
+        PacketClass::Dtls => Verdict::Punt(PuntReason::Dtls),
+        PacketClass::TooShort => Verdict::Drop(DropReason::TooShort),
+        PacketClass::Unknown => Verdict::Drop(DropReason::BadVersion),
+    }
+}
+
+#[inline(always)]
+fn rtp(flow: &FlowValue, counters: &mut FlowCounters, source: Endpoint, header: RtpHeader, now_us: u64) -> Verdict {
+    if flow.source_port == 0 {
+        return Verdict::Punt(PuntReason::Unlatched);
+    }
+    if source.port != flow.source_port || source.ip != flow.source_ip {
+        return Verdict::from_stranger(flow, counters, header, now_us);
+    }
+    if flow.has(FLAG_SSRC_PINNED) && header.ssrc != flow.ssrc_pin {
+        return Verdict::Drop(DropReason::SsrcPinned);
+    }
+    if let Some(reason) = closed_way(flow, flow.out_dest_port) {
+        return Verdict::Drop(reason);
+    }
+    if !admit(flow, counters, now_us) {
+        return Verdict::Drop(DropReason::Rate);
+    }
+    let dtmf = flow.has(FLAG_DTMF_COPY) && header.payload_type == flow.dtmf_pt;
+    Verdict::Send { rtcp: false, copy: if dtmf { Some(PuntReason::DtmfCopy) } else { None } }
+}
+
+#[inline(always)]
+fn rtcp(flow: &FlowValue, counters: &mut FlowCounters, source: Endpoint, now_us: u64) -> Verdict {
+    if flow.has(FLAG_RTCP_DROP) {
+        return Verdict::Drop(DropReason::RtcpPolicy);
+    }
+    if flow.has(FLAG_RTCP_PAIR) {
+        return Verdict::Drop(DropReason::RtcpStray);
+    }
+    let from_rtp_source = flow.source_port != 0 && source.port == flow.source_port && source.ip == flow.source_ip;
+    let from_rtcp_source =
+        flow.rtcp_source_port != 0 && source.port == flow.rtcp_source_port && source.ip == flow.rtcp_source_ip;
+    if !from_rtp_source && !from_rtcp_source {
+        // "Address and port of RTCP latch separately when not muxed" (media.md 4 rule 5): once, and only from the
+        // machine that sends the RTP.
+        if flow.rtcp_source_port == 0 && (flow.source_port == 0 || source.ip == flow.source_ip) {
+            return Verdict::Punt(PuntReason::RtcpUnlatched);
+        }
+        return Verdict::Drop(DropReason::RtcpStray);
+    }
+    if flow.rtcp_dest_port == 0 {
+        return Verdict::Drop(DropReason::NoDestination);
+    }
+    // RTCP passes on hold: it keeps NAT bindings and reception reports alive.
+    if !admit(flow, counters, now_us) {
+        return Verdict::Drop(DropReason::Rate);
+    }
+    Verdict::Send { rtcp: true, copy: Some(PuntReason::RtcpCopy) }
+}
+
+impl Verdict {
+    /// RTP from another source than the latched one: a candidate only while the window is open, or when the latched
+    /// source went silent and this one carries on with its SSRC (media.md 4 rule 3).
+    #[inline(always)]
+    fn from_stranger(flow: &FlowValue, counters: &FlowCounters, header: RtpHeader, now_us: u64) -> Verdict {
+        if flow.has(FLAG_SOURCE_FIXED) {
+            return Verdict::Drop(DropReason::SourceMismatch);
+        }
+        if flow.has(FLAG_RELATCH_OPEN) {
+            return Verdict::Punt(PuntReason::SourceChange);
+        }
+        let silent = now_us.saturating_sub(counters.last_us) >= SOURCE_SILENT_US;
+        if counters.packets > 0 && silent && header.ssrc == counters.ssrc {
+            return Verdict::Punt(PuntReason::SourceSilent);
+        }
+        Verdict::Drop(DropReason::SourceMismatch)
+    }
+}
+
+/// Why nothing can go to the other side at all, if so.
+#[inline(always)]
+fn closed_way(flow: &FlowValue, dest_port: u16) -> Option<DropReason> {
+    if dest_port == 0 {
+        return Some(DropReason::NoDestination);
+    }
+    if flow.has(FLAG_ON_HOLD) {
+        return Some(DropReason::OnHold);
+    }
+    None
+}
+
+/// Takes one packet out of the policer's bucket; false when it is empty.
+#[inline(always)]
+fn admit(flow: &FlowValue, counters: &mut FlowCounters, now_us: u64) -> bool {
+    if flow.policer_pps == 0 {
+        return true;
+    }
+    let burst = if flow.policer_burst == 0 { 1 } else { u64::from(flow.policer_burst) };
+    let full = burst * TOKENS_PER_PACKET;
+    let policer = &mut counters.policer;
+    let mut tokens = if policer.at_us == 0 {
+        full
+    } else {
+        // 2^40 us are twelve days: no product below leaves 64 bits.
+        let elapsed = now_us.saturating_sub(policer.at_us).min(1 << 40);
+        policer.tokens + elapsed * u64::from(flow.policer_pps)
+    };
+    if tokens > full {
+        tokens = full;
+    }
+    // 0 means "never"; a clock that starts at 0 must not refill the bucket for ever.
+    policer.at_us = if now_us == 0 { 1 } else { now_us };
+    if tokens < TOKENS_PER_PACKET {
+        policer.tokens = tokens;
+        return false;
+    }
+    policer.tokens = tokens - TOKENS_PER_PACKET;
+    true
+}
+
+/// Rewrites the payload type as the flow says, keeping the marker bit; returns whether anything changed. Only for RTP.
+#[inline(always)]
+pub fn rewrite_payload(flow: &FlowValue, payload: &mut [u8]) -> bool {
+    let Some(byte) = payload.get_mut(1) else {
+        return false;
+    };
+    match rewritten(flow, *byte) {
+        Some(new) => {
+            *byte = new;
+            true
+        }
+        None => false,
+    }
+}
+
+/// The second byte of an RTP packet after the rewrite; `None` when it stays as it is.
+#[inline(always)]
+pub(crate) fn rewritten(flow: &FlowValue, byte: u8) -> Option<u8> {
+    let pt = byte & 0x7f;
+    let mut at = 0;
+    // Bounded by the array, so that the verifier sees the end.
+    while at < PT_REWRITES_MAX {
+        if at >= flow.pt_count as usize {
+            return None;
+        }
+        let pair = flow.pt[at];
+        if pair.from == pt {
+            return Some((byte & 0x80) | (pair.to & 0x7f));
+        }
+        at += 1;
+    }
+    None
+}
+
+/// What counting noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// The SSRC differs from that of the packet before.
+    pub ssrc_changed: bool,
+    /// This was the first RTP packet of the counters.
+    pub first: bool,
+}
+
+/// Counts one accepted packet as it arrived (before [`rewrite_payload`]).
+///
+/// `wire_bytes` includes IP and UDP headers. Loss, duplicates, order: RFC 3550 A.1 with a window of 64; jitter: 6.4.1
+/// and A.8 with `flow.clock_hz`, telephone-event left out because its timestamp stands still during an event.
+#[inline(always)]
+pub fn count(flow: &FlowValue, counters: &mut FlowCounters, payload: &[u8], wire_bytes: u32, now_us: u64) -> Counted {
+    if matches!(classify(payload), PacketClass::Rtcp) {
+        counters.rtcp_packets += 1;
+        counters.rtcp_bytes += payload.len() as u64;
+        counters.rtcp_last_us = now_us;
+        return Counted::default();
+    }
+    let Some(header) = RtpHeader::read(payload) else {
+        return Counted::default();
+    };
+    let first = counters.packets == 0;
+    let ssrc_changed = !first && header.ssrc != counters.ssrc;
+    if first {
+        counters.first_us = now_us;
+    }
+    if first || ssrc_changed {
+        restart(counters, header);
+        counters.ssrc_changes += u32::from(ssrc_changed);
+    } else {
+        sequence(counters, header.seq);
+    }
+    counters.packets += 1;
+    counters.bytes_payload += payload.len() as u64;
+    counters.bytes_wire += u64::from(wire_bytes);
+    counters.last_us = now_us;
+    counters.pt_seen[usize::from(header.payload_type >> 6)] |= 1 << (header.payload_type & 63);
+    if header.payload_type != flow.dtmf_pt {
+        jitter(counters, flow.clock_hz, header.timestamp, now_us);
+    }
+    Counted { ssrc_changed, first }
+}
+
+/// A new stream: sequence and transit start over, what was lost before stays lost.
+#[inline(always)]
+fn restart(c: &mut FlowCounters, header: RtpHeader) {
+    c.ssrc = header.ssrc;
+    c.seq_highest = u32::from(header.seq);
+    // Nothing before the first packet is missing, so nothing there can be found again.
+    c.seq_window = u64::MAX;
+    c.jitter_at_us = 0;
+    c.jitter_scaled = 0;
+}
+
+#[inline(always)]
+fn sequence(c: &mut FlowCounters, seq: u16) {
+    let ahead = seq.wrapping_sub(c.seq_highest as u16);
+    let behind = ahead.wrapping_neg();
+    if ahead == 0 {
+        c.duplicates += 1;
+    } else if ahead < SEQ_DROPOUT_MAX {
+        c.seq_highest = c.seq_highest.wrapping_add(u32::from(ahead));
+        c.seq_window = if ahead < SEQ_WINDOW { (c.seq_window << ahead) | 1 } else { 1 };
+        c.lost += u64::from(ahead - 1);
+    } else if behind < SEQ_WINDOW {
+        let bit = 1 << behind;
+        if c.seq_window & bit != 0 {
+            c.duplicates += 1;
+        } else {
+            c.seq_window |= bit;
+            c.reordered += 1;
+            // It was counted as lost when the gap opened.
+            c.lost = c.lost.saturating_sub(1);
+        }
+    } else if behind <= SEQ_MISORDER_MAX {
+        c.late += 1;
+    } else {
+        c.seq_jumps += 1;
+        c.seq_highest = u32::from(seq);
+        c.seq_window = u64::MAX;
+        c.jitter_at_us = 0;
+    }
+}
+
+/// `J += (|D| - J) / 16` in integers, as in RFC 3550 A.8, with D from the pair of the last two packets.
+#[inline(always)]
+fn jitter(c: &mut FlowCounters, clock_hz: u32, timestamp: u32, now_us: u64) {
+    if clock_hz == 0 {
+        return;
+    }
+    if c.clock_hz != clock_hz {
+        c.clock_hz = clock_hz;
+        c.jitter_at_us = 0;
+        c.jitter_scaled = 0;
+        c.jitter_max_scaled = 0;
+        c.jitter_sum_scaled = 0;
+        c.jitter_samples = 0;
+    }
+    let at_us = c.jitter_at_us;
+    let elapsed_us = now_us.saturating_sub(at_us);
+    let step = timestamp.wrapping_sub(c.rtp_timestamp);
+    c.jitter_at_us = if now_us == 0 { 1 } else { now_us };
+    c.rtp_timestamp = timestamp;
+    if at_us == 0 || elapsed_us > JITTER_PAUSE_MAX_US {
+        return;
+    }
+    let elapsed = ((elapsed_us * u64::from(clock_hz) + 500_000) / 1_000_000) as u32;
+    let transit = elapsed.wrapping_sub(step) as i32;
+    let d = transit.unsigned_abs();
+    // Timestamps that have nothing to do with time (a re-started encoder) are no jitter.
+    if u64::from(d) > u64::from(clock_hz) * (JITTER_PAUSE_MAX_US / 1_000_000) {
+        return;
+    }
+    c.jitter_scaled = c.jitter_scaled + d - ((c.jitter_scaled + 8) >> 4);
+    if c.jitter_scaled > c.jitter_max_scaled {
+        c.jitter_max_scaled = c.jitter_scaled;
+    }
+    c.jitter_sum_scaled += u64::from(c.jitter_scaled);
+    c.jitter_samples += 1;
+}
