@@ -1,1 +1,27 @@
-//! Exact money: rating, decks, accounts, CDRs
+//! Exact money for one call: hold time to billed time, billed time to fee and tax, decks with
+//! longest-prefix match, and the arithmetic of a prepaid or postpaid account.
+//!
+//! Everything here is a pure function of its arguments: no clock, no I/O, no floating point. The
+//! caller brings the hold time, the rate row that was in force at the answer and the parameters of
+//! that instant, and gets the same fee today and at every later re-rating. Amounts are decimals at
+//! the edges and integers (`i128`, in steps of 10^-8) inside; an amount that does not fit is an
+//! error value, never a wrapped number.
+//!
+//! It will not: keep accounts or calls (the rating thread does), know what a SIP message is, or
+//! decide who pays (that is decided before a leg is rated).
+
+#![forbid(unsafe_code)]
+
+pub mod duration;
+pub mod error;
+pub mod fee;
+pub mod least_cost;
+pub mod money;
+pub mod prefix;
+pub mod rate;
+
+pub use error::{BillingError, OutOfRange};
+pub use fee::{BillingParams, Charge, RateTerms, Section, explain_leg, rate_leg};
+pub use money::{Money, MoneyError, RawFee};
+pub use prefix::PrefixTrie;
+pub use rate::{Deck, DeckError, Lookup, Rate};
