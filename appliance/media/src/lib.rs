@@ -5,5 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod flow;
+pub mod offer_answer;
+pub mod sdp;
 
 pub use flow::FlowCommand;
+pub use offer_answer::{LegSdp, LocalMedia, Produced, PtMap, RtcpMode};
+pub use sdp::{MediaDescription, Sdp, SdpError};
