@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod duration;
 pub mod error;
 pub mod fee;
@@ -20,6 +21,7 @@ pub mod money;
 pub mod prefix;
 pub mod rate;
 
+pub use account::{Account, Grant, MaxHold, Refused, Reservation, Settled, max_hold_s};
 pub use error::{BillingError, OutOfRange};
 pub use fee::{BillingParams, Charge, RateTerms, Section, explain_leg, rate_leg};
 pub use money::{Money, MoneyError, RawFee};
