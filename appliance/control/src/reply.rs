@@ -1,0 +1,789 @@
+//! What each verb answers.
+//!
+//! Money and prices are plain decimal strings. Times end in `_ms` and are UTC milliseconds. A list has `total`, the rows
+//! that match, beside `rows`, the page of them. Fields may be added: a reader takes a missing field as its default and
+//! leaves unknown ones alone, so that `tandem` and `tandemd` of neighbouring versions understand each other.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::request::{CallState, GatewayKind};
+use crate::value::CallId;
+
+macro_rules! reply {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+    };
+}
+
+reply! {
+    /// `status`
+    Status {
+        /// Version of the switch.
+        version: String,
+        /// Node name.
+        node: String,
+        /// `running` or `draining`.
+        state: String,
+        /// When it was started.
+        started_ms: i64,
+        /// When it answered.
+        now_ms: i64,
+        /// Shards that answered.
+        shards: u32,
+        /// Calls accepted and not yet ringing.
+        calls_setup: u64,
+        /// Calls ringing.
+        calls_ringing: u64,
+        /// Calls answered and not yet over.
+        calls_talking: u64,
+        /// Initial INVITEs accepted in the last full second.
+        cps: u32,
+        /// Mean of the last 10 s, in hundredths.
+        cps_10s_x100: u32,
+        /// Highest since the start, at most 24 h back.
+        cps_max: u32,
+        /// Calls since the start.
+        attempts: u64,
+        /// Of those, answered.
+        answered: u64,
+        /// Of those, ended without an answer.
+        failed: u64,
+        /// Answered / ended attempts in percent; none before the first end.
+        asr_pct: Option<u32>,
+        /// Mean answered seconds.
+        acd_s: Option<u32>,
+        /// Mean INVITE to first 18x or 200.
+        pdd_ms: Option<u32>,
+        /// `xdp` or `user space`.
+        media: String,
+        /// Calls whose media is relayed.
+        media_calls: u64,
+        /// RTP packets relayed per second, both directions.
+        media_packets_per_s: u64,
+        /// Media ports free.
+        media_ports_free: u32,
+        /// Media ports in all.
+        media_ports: u32,
+        /// CDRs not yet in the database.
+        cdr_queue: u64,
+        /// Version of the site configuration.
+        site_version: u64,
+        /// Addresses SIP listens on.
+        listen: Vec<String>,
+        /// What needs attention, one sentence each.
+        warnings: Vec<String>,
+        /// Every other counter by its metric name.
+        counters: BTreeMap<String, u64>,
+    }
+}
+
+reply! {
+    /// One call in progress (operations.md 2).
+    CallRow {
+        /// Flow number.
+        call: CallId,
+        /// Where it is.
+        state: CallState,
+        /// State code of operations.md 2: 0 or more are milliseconds talked, below 0 the states before.
+        state_code: i64,
+        /// INVITE in.
+        setup_ms: i64,
+        /// Answer.
+        connect_ms: Option<i64>,
+        /// Since the answer, else since the INVITE.
+        duration_ms: i64,
+        /// Caller after the rules of the mapping gateway.
+        caller: String,
+        /// Callee after the rules of the mapping gateway.
+        callee: String,
+        /// Mapping gateway.
+        caller_gateway: String,
+        /// Routing gateway that is tried or was reached; empty before.
+        callee_gateway: String,
+        /// Account that pays.
+        account: String,
+        /// Signalling address of the caller.
+        caller_ip: String,
+        /// Signalling address of the vendor.
+        callee_ip: String,
+        /// Codec on the caller's leg.
+        caller_codec: String,
+        /// Codec on the vendor's leg.
+        callee_codec: String,
+        /// Shard the call lives on.
+        shard: u32,
+    }
+}
+
+reply! {
+    /// `calls.list`, newest first.
+    CallsList {
+        /// Calls that match.
+        total: u64,
+        /// The page.
+        rows: Vec<CallRow>,
+    }
+}
+
+reply! {
+    /// Media of one side of a call.
+    MediaSide {
+        /// Our address and port towards this side.
+        local: String,
+        /// Address this side offered.
+        offered: String,
+        /// Address packets really come from; empty before the first.
+        learned: String,
+        /// RTP packets from this side.
+        packets: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Of those, forwarded to the other side.
+        relayed: u64,
+        /// Of those, dropped.
+        dropped: u64,
+        /// Sequence numbers never seen.
+        lost: u64,
+        /// Mean jitter, microseconds.
+        jitter_us: u64,
+        /// Last packet.
+        last_ms: Option<i64>,
+    }
+}
+
+reply! {
+    /// A rate row as it was matched.
+    RateShown {
+        /// Account whose price it is.
+        account: String,
+        /// Rate group.
+        group: String,
+        /// Row.
+        rate_id: u64,
+        /// Matched prefix.
+        prefix: String,
+        /// Name of the area, when known.
+        area: String,
+        /// Price per minute.
+        rate_per_min: String,
+        /// First block, seconds.
+        first_s: u32,
+        /// Later blocks, seconds.
+        next_s: u32,
+        /// Connection fee.
+        conn_fee: String,
+        /// Tax in percent.
+        tax_pct: String,
+        /// 1 in-network, 2 local, 4 domestic, 5 international.
+        level: u8,
+    }
+}
+
+reply! {
+    /// One attempt of a call to reach a vendor.
+    AttemptRow {
+        /// Routing gateway.
+        gateway: String,
+        /// Final SIP status; 0 when none came.
+        status: u16,
+        /// Q.850 cause; 0 when none.
+        q850: u8,
+        /// Status or server reason in words.
+        reason: String,
+        /// INVITE out.
+        start_ms: i64,
+        /// Attempt over; none while it runs.
+        end_ms: Option<i64>,
+        /// Why another gateway was or was not tried.
+        next: String,
+    }
+}
+
+reply! {
+    /// `calls.show`
+    CallShow {
+        /// The row of the list.
+        call: CallRow,
+        /// Call-ID of the caller's leg.
+        caller_call_id: String,
+        /// Call-ID of the vendor's leg.
+        callee_call_id: String,
+        /// Caller as received.
+        caller_in: String,
+        /// Callee as received.
+        callee_in: String,
+        /// Caller sent to the vendor.
+        caller_out: String,
+        /// Callee sent to the vendor.
+        callee_out: String,
+        /// Price of the customer; none for a free call.
+        rate: Option<RateShown>,
+        /// Price of the vendor.
+        vendor_rate: Option<RateShown>,
+        /// Money reserved for the call now.
+        reserved: String,
+        /// Seconds it may still last; none without a bound.
+        remaining_s: Option<i64>,
+        /// Step of the media decision that decided, in words.
+        media_step: String,
+        /// Media from and to the caller.
+        caller_media: MediaSide,
+        /// Media from and to the vendor.
+        callee_media: MediaSide,
+        /// Attempts in order.
+        attempts: Vec<AttemptRow>,
+    }
+}
+
+reply! {
+    /// `calls.kill`
+    CallKilled {
+        /// The call.
+        call: CallId,
+        /// State it was in.
+        state: CallState,
+        /// End reason it got.
+        end_reason: i32,
+    }
+}
+
+/// A CDR: the fields of cdr.md 2 by their first-column names.
+pub type CdrRow = Map<String, Value>;
+
+reply! {
+    /// `cdr.list`
+    CdrList {
+        /// CDRs that match, on all pages.
+        total: u64,
+        /// The page.
+        rows: Vec<CdrRow>,
+        /// `after` of the next page; none when this is the last.
+        next: Option<CallId>,
+    }
+}
+
+reply! {
+    /// `cdr.show`
+    CdrShow {
+        /// The record.
+        cdr: CdrRow,
+        /// How the customer's fee came about, step by step (billing.md 2); empty when nothing was charged.
+        customer_steps: Vec<String>,
+        /// The same for the vendor's cost.
+        vendor_steps: Vec<String>,
+    }
+}
+
+reply! {
+    /// `cdr.totals`
+    CdrTotals {
+        /// Records.
+        calls: u64,
+        /// Of those, answered.
+        answered: u64,
+        /// Held seconds.
+        hold_s: i64,
+        /// Billed seconds of the customers.
+        billed_s: i64,
+        /// Billed seconds of the vendors.
+        vendor_s: i64,
+        /// Fees.
+        fee: String,
+        /// Taxes on them.
+        tax: String,
+        /// Costs.
+        cost: String,
+        /// Taxes on them.
+        cost_tax: String,
+        /// Fees less costs.
+        margin: String,
+        /// ISO 4217 code.
+        currency: String,
+        /// RTP packets relayed from callers to vendors.
+        rtp_relayed_a_to_b: u64,
+        /// RTP packets relayed from vendors to callers.
+        rtp_relayed_b_to_a: u64,
+    }
+}
+
+reply! {
+    /// One gateway.
+    GatewayRow {
+        /// Name.
+        name: String,
+        /// Side.
+        kind: GatewayKind,
+        /// Paying or clearing account.
+        account: String,
+        /// Addresses.
+        addresses: Vec<String>,
+        /// Routing: prefixes; empty matches every number.
+        prefixes: Vec<String>,
+        /// Lower is preferred.
+        priority: i32,
+        /// Routing: share among equals.
+        weight: u32,
+        /// `up`, `down`, `locked` or `unknown`.
+        state: String,
+        /// Why, when not up.
+        state_reason: String,
+        /// Calls now.
+        calls: u32,
+        /// Lines; none is unlimited.
+        capacity: Option<u32>,
+        /// Calls accepted in the last full second.
+        cps: u32,
+        /// Most a second; none is unlimited.
+        cps_max: Option<u32>,
+        /// Calls or attempts since the start.
+        attempts: u64,
+        /// Of those, answered.
+        answered: u64,
+        /// Answered / ended attempts in percent.
+        asr_pct: Option<u32>,
+        /// Mean answered seconds.
+        acd_s: Option<u32>,
+    }
+}
+
+reply! {
+    /// `gateway.list`, by kind and name.
+    GatewayList {
+        /// Gateways that match.
+        total: u64,
+        /// All of them.
+        rows: Vec<GatewayRow>,
+    }
+}
+
+reply! {
+    /// One account (accounts.md 1 to 3).
+    AccountRow {
+        /// Name.
+        name: String,
+        /// Name for people.
+        display_name: String,
+        /// `customer` or `vendor`.
+        kind: String,
+        /// Sum of the ledger.
+        balance: String,
+        /// How far below zero it may go.
+        overdraft_limit: String,
+        /// Held for calls in progress.
+        reserved: String,
+        /// balance + overdraft_limit - reserved
+        available: String,
+        /// ISO 4217 code.
+        currency: String,
+        /// `normal`, `locked`, `expired`, `no_money` or `canceled`.
+        state: String,
+        /// Rate group.
+        rate_group: String,
+        /// Calls now.
+        calls: u32,
+        /// Lines; none is unlimited.
+        lines: Option<u32>,
+        /// End of validity; none is open.
+        valid_to_ms: Option<i64>,
+    }
+}
+
+reply! {
+    /// `account.list`, by name.
+    AccountList {
+        /// Accounts.
+        total: u64,
+        /// All of them.
+        rows: Vec<AccountRow>,
+    }
+}
+
+reply! {
+    /// Money held for one call.
+    ReservationRow {
+        /// The call.
+        call: CallId,
+        /// Held.
+        amount: String,
+        /// Seconds it buys.
+        seconds: i64,
+    }
+}
+
+reply! {
+    /// `account.show`
+    AccountShow {
+        /// The row of the list.
+        account: AccountRow,
+        /// Gateways of this account.
+        gateways: Vec<String>,
+        /// Money held now.
+        reservations: Vec<ReservationRow>,
+        /// The last movements, newest first.
+        ledger: Vec<LedgerRow>,
+    }
+}
+
+reply! {
+    /// One movement of money.
+    LedgerRow {
+        /// A second row with the same key is the same row.
+        key: String,
+        /// Account.
+        account: String,
+        /// `call`, `payment`, `opening`, `make_zero` or `correction`.
+        kind: String,
+        /// Added to the balance.
+        amount: String,
+        /// Balance after it.
+        balance_after: String,
+        /// When.
+        at_ms: i64,
+        /// The call it is for.
+        call: Option<CallId>,
+        /// Who asked for it; empty for the switch itself.
+        user: String,
+        /// Free text.
+        memo: String,
+    }
+}
+
+reply! {
+    /// `account.pay`
+    AccountPaid {
+        /// The row in the ledger.
+        row: LedgerRow,
+        /// False: the key was there already, nothing was booked now.
+        booked: bool,
+    }
+}
+
+reply! {
+    /// `ledger.list`
+    LedgerList {
+        /// Rows of this account.
+        total: u64,
+        /// The page.
+        rows: Vec<LedgerRow>,
+        /// Balance now.
+        balance: String,
+    }
+}
+
+reply! {
+    /// One change of an import, as an example.
+    RateChange {
+        /// `added`, `raised`, `lowered`, `changed` or `closed`.
+        change: String,
+        /// Prefix.
+        prefix: String,
+        /// Price per minute before; none when added.
+        before: Option<String>,
+        /// Price per minute after; none when closed.
+        after: Option<String>,
+    }
+}
+
+reply! {
+    /// One thing wrong in a file.
+    RowError {
+        /// Line of the file, from 1, the header included.
+        line: u64,
+        /// Column by its name.
+        column: String,
+        /// The value as it is there.
+        value: String,
+        /// The rule it breaks, in words.
+        rule: String,
+    }
+}
+
+reply! {
+    /// `rates.import`: the preview, and whether it was committed.
+    RatesImported {
+        /// Rate group.
+        group: String,
+        /// Rows of the file.
+        rows: u64,
+        /// Prefixes that are new.
+        added: u64,
+        /// Prices that go up.
+        raised: u64,
+        /// Prices that go down.
+        lowered: u64,
+        /// Same price, something else differs.
+        changed: u64,
+        /// Nothing differs.
+        unchanged: u64,
+        /// Prefixes that are closed.
+        closed: u64,
+        /// Rates that lose digits to SERVER_BILLING_FEE_PRECISION (billing.md C16).
+        digits_lost: u64,
+        /// What to look at, one sentence each.
+        warnings: Vec<String>,
+        /// A few changes, the largest first.
+        examples: Vec<RateChange>,
+        /// What is wrong; nothing is imported when there is any. At most the first 100.
+        errors: Vec<RowError>,
+        /// How many errors there are.
+        errors_total: u64,
+        /// Version of the group the preview was made from.
+        base_version: u64,
+        /// Version after the import; none for a preview.
+        version: Option<u64>,
+        /// Whether it was imported.
+        committed: bool,
+    }
+}
+
+reply! {
+    /// `rates.export`
+    RatesExported {
+        /// Rate group.
+        group: String,
+        /// Version; when it differs from that of an earlier page, begin again.
+        version: u64,
+        /// Rows of the group.
+        total: u64,
+        /// Rows in `csv`.
+        rows: u64,
+        /// The rows; with the header line on the page at offset 0 only.
+        csv: String,
+    }
+}
+
+reply! {
+    /// One rate group.
+    RateGroupRow {
+        /// Name.
+        group: String,
+        /// Rows.
+        rows: u64,
+        /// Version.
+        version: u64,
+        /// Accounts that use it.
+        accounts: u64,
+        /// Last import.
+        changed_ms: Option<i64>,
+    }
+}
+
+reply! {
+    /// `rates.list`, by name.
+    RatesList {
+        /// Groups.
+        total: u64,
+        /// All of them.
+        rows: Vec<RateGroupRow>,
+    }
+}
+
+reply! {
+    /// `site.apply`: the preview, and whether it was committed. A file with an error is refused as a whole.
+    SiteApplied {
+        /// What changes, one line each: `+`, `-` or `~`, the object, what about it.
+        changes: Vec<String>,
+        /// What to look at, one sentence each.
+        warnings: Vec<String>,
+        /// Version the preview was made from.
+        base_version: u64,
+        /// Version after it; none for a preview.
+        version: Option<u64>,
+        /// Whether it is in force.
+        committed: bool,
+    }
+}
+
+reply! {
+    /// `site.export`
+    SiteExported {
+        /// The file.
+        toml: String,
+        /// Its version.
+        version: u64,
+    }
+}
+
+reply! {
+    /// One system parameter.
+    ParamRow {
+        /// Name.
+        name: String,
+        /// Value in force.
+        value: String,
+        /// Value when nothing is set.
+        default: String,
+        /// What is allowed, in words.
+        range: String,
+        /// Unit.
+        unit: String,
+        /// What it does.
+        meaning: String,
+        /// Whether this version reads it.
+        used: bool,
+        /// What reads it; empty when nothing does.
+        read_by: String,
+    }
+}
+
+reply! {
+    /// `param.list`, by name.
+    ParamList {
+        /// Parameters that match.
+        total: u64,
+        /// All of them.
+        rows: Vec<ParamRow>,
+    }
+}
+
+reply! {
+    /// `param.set`
+    ParamSet {
+        /// As it is now.
+        param: ParamRow,
+        /// Value before.
+        before: String,
+    }
+}
+
+reply! {
+    /// The numbers of a call at each step (routing.md 1).
+    Numbers {
+        /// Caller as received.
+        caller_in: String,
+        /// Caller after the rules of the mapping gateway.
+        caller: String,
+        /// Rule that was applied to the caller; empty when none.
+        caller_rule: String,
+        /// Callee as received.
+        callee_in: String,
+        /// Callee after the rules of the mapping gateway.
+        callee: String,
+        /// Rule that was applied to the callee; empty when none.
+        callee_rule: String,
+    }
+}
+
+reply! {
+    /// One routing gateway that would be tried.
+    CandidateRow {
+        /// Routing gateway.
+        gateway: String,
+        /// Its prefix that matches; empty for a default gateway.
+        prefix: String,
+        /// Address.
+        address: String,
+        /// Clearing account.
+        account: String,
+        /// Priority.
+        priority: i32,
+        /// Weight.
+        weight: u32,
+        /// The vendor's price; none when it has no row.
+        rate: Option<RateShown>,
+        /// Cost of a minute, before rounding to the fee unit.
+        cost_per_min: String,
+        /// Customer's price less cost, per minute.
+        margin_per_min: String,
+        /// Caller as it would be sent.
+        caller_out: String,
+        /// Callee as it would be sent.
+        callee_out: String,
+        /// Why at this place: the sort key that decided, in words.
+        why: String,
+    }
+}
+
+reply! {
+    /// One routing gateway that would not be tried.
+    SkippedRow {
+        /// Routing gateway.
+        gateway: String,
+        /// The rule of routing.md 6 that excludes it.
+        reason: String,
+        /// The values it saw.
+        detail: String,
+    }
+}
+
+reply! {
+    /// Why a call would be refused before any vendor is tried.
+    Refusal {
+        /// Number of the end reason (endreasons.md).
+        end_reason: i32,
+        /// Its name.
+        reason: String,
+        /// SIP status the caller would get.
+        sip_status: u16,
+        /// The values that led to it.
+        detail: String,
+    }
+}
+
+reply! {
+    /// `explain`
+    Explained {
+        /// The instant that was asked about.
+        at_ms: i64,
+        /// Version of the configuration that was used.
+        site_version: u64,
+        /// Mapping gateway; empty when the source is unknown.
+        gateway: String,
+        /// Account that pays.
+        account: String,
+        /// ISO 4217 code of the amounts.
+        currency: String,
+        /// The numbers at each step.
+        numbers: Numbers,
+        /// The customer's price; none for a free number or when there is no row.
+        rate: Option<RateShown>,
+        /// Seconds the balance buys now; none without a bound.
+        seconds_max: Option<i64>,
+        /// Gateways in the order they would be tried.
+        candidates: Vec<CandidateRow>,
+        /// Every other gateway.
+        skipped: Vec<SkippedRow>,
+        /// Why nothing would be tried; none when the call would be routed.
+        refusal: Option<Refusal>,
+    }
+}
+
+reply! {
+    /// One event of a call.
+    TraceEvent {
+        /// When.
+        at_ms: i64,
+        /// Since the first event, microseconds.
+        offset_us: i64,
+        /// `a`, `b1`, `b2`, ... or empty for the call itself.
+        leg: String,
+        /// `in`, `out` or empty.
+        direction: String,
+        /// Kind of event.
+        kind: String,
+        /// Message or decision in one line.
+        text: String,
+        /// The rest, as the kind has it.
+        detail: Value,
+    }
+}
+
+reply! {
+    /// `trace`
+    Traced {
+        /// The call.
+        call: CallId,
+        /// The ladder of both legs.
+        text: String,
+        /// What it is drawn from, in order.
+        events: Vec<TraceEvent>,
+        /// Events that were not kept because the call had too many.
+        dropped: u64,
+    }
+}

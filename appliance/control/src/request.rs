@@ -1,0 +1,541 @@
+//! Every verb with its parameters.
+//!
+//! Parameters are objects; a name that a verb does not know is refused, so that a mistyped filter cannot show everything
+//! and a mistyped option cannot change something else.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{ErrorCode, ErrorData, ErrorObject};
+use crate::reply;
+use crate::value::{Amount, CallId, Limit, nearest};
+use crate::when::When;
+
+/// Parameters of one verb: tied to its name and to its reply.
+pub trait Verb: Serialize + for<'de> Deserialize<'de> {
+    /// The method on the wire.
+    const METHOD: &'static str;
+    /// What the switch answers.
+    type Reply: Serialize + for<'de> Deserialize<'de>;
+}
+
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $name:ident = $method:literal -> $reply:ident;)*) => {
+        /// One request to the switch. On the wire `"method"` and `"params"` of JSON-RPC.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "method", content = "params")]
+        pub enum Call {
+            $($(#[$doc])* #[serde(rename = $method)] $name($name),)*
+        }
+
+        /// Every verb, in the order of the manual.
+        pub const METHODS: &[&str] = &[$($method,)*];
+
+        impl Call {
+            /// The method on the wire.
+            pub fn method(&self) -> &'static str {
+                match self { $(Call::$name(_) => $method,)* }
+            }
+
+            /// The verb `method` with `params`, which may be missing when nothing in them is required.
+            ///
+            /// # Errors
+            /// [`ErrorCode::MethodNotFound`] with the nearest verb; [`ErrorCode::InvalidParams`] naming the field.
+            pub fn from_parts(method: &str, params: Option<Value>) -> Result<Call, ErrorObject> {
+                let params = params.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+                match method {
+                    $($method => read(params).map(Call::$name),)*
+                    _ => Err(unknown_method(method)),
+                }
+            }
+        }
+
+        $(
+            impl Verb for $name {
+                const METHOD: &'static str = $method;
+                type Reply = reply::$reply;
+            }
+
+            impl From<$name> for Call {
+                fn from(params: $name) -> Call {
+                    Call::$name(params)
+                }
+            }
+        )*
+    };
+}
+
+verbs! {
+    /// How the switch is.
+    Status = "status" -> Status;
+    /// Calls in progress.
+    CallsList = "calls.list" -> CallsList;
+    /// One call in progress, whole.
+    CallsShow = "calls.show" -> CallShow;
+    /// Ends one call (end side: server).
+    CallsKill = "calls.kill" -> CallKilled;
+    /// Finished calls.
+    CdrList = "cdr.list" -> CdrList;
+    /// One finished call, every field.
+    CdrShow = "cdr.show" -> CdrShow;
+    /// Sums over finished calls.
+    CdrTotals = "cdr.totals" -> CdrTotals;
+    /// Gateways of both kinds.
+    GatewayList = "gateway.list" -> GatewayList;
+    /// Accounts.
+    AccountList = "account.list" -> AccountList;
+    /// One account with its reservations.
+    AccountShow = "account.show" -> AccountShow;
+    /// Books a payment.
+    AccountPay = "account.pay" -> AccountPaid;
+    /// Movements of money of one account.
+    LedgerList = "ledger.list" -> LedgerList;
+    /// Previews and perhaps commits a rate file.
+    RatesImport = "rates.import" -> RatesImported;
+    /// Rows of a rate group as CSV, page by page.
+    RatesExport = "rates.export" -> RatesExported;
+    /// Rate groups.
+    RatesList = "rates.list" -> RatesList;
+    /// Previews and perhaps commits a site file.
+    SiteApply = "site.apply" -> SiteApplied;
+    /// The site file as it is now.
+    SiteExport = "site.export" -> SiteExported;
+    /// System parameters.
+    ParamList = "param.list" -> ParamList;
+    /// One system parameter.
+    ParamGet = "param.get" -> ParamRow;
+    /// Sets a system parameter.
+    ParamSet = "param.set" -> ParamSet;
+    /// What the switch would do with a call, and why.
+    Explain = "explain" -> Explained;
+    /// What it did with a call, as a ladder.
+    Trace = "trace" -> Traced;
+}
+
+fn read<T: for<'de> Deserialize<'de>>(params: Value) -> Result<T, ErrorObject> {
+    // The original stays at hand: the sentence shows the value that was wrong.
+    serde_path_to_error::deserialize(&params).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { "params".to_owned() } else { path };
+        let reason = error.into_inner().to_string();
+        let value = field.split('.').try_fold(&params, |at, key| at.get(key)).map(Value::to_string);
+        ErrorObject {
+            code: ErrorCode::InvalidParams.number(),
+            message: format!("{field}: {reason}"),
+            data: Some(ErrorData { field: Some(field), value, ..ErrorData::default() }),
+        }
+    })
+}
+
+fn unknown_method(method: &str) -> ErrorObject {
+    let mut error = ErrorObject::unknown_word("method", method, METHODS);
+    error.code = ErrorCode::MethodNotFound.number();
+    if let Some(data) = error.data.as_mut() {
+        data.nearest = nearest(method, METHODS).map(str::to_owned);
+    }
+    error
+}
+
+/// `status`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {}
+
+/// Where a call in progress is (operations.md 2, the three groups of the dashboard).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// Accepted, nothing heard from a vendor.
+    #[default]
+    Setup,
+    /// A vendor rings or plays early media.
+    Ringing,
+    /// Answered.
+    Talking,
+    /// Over, last messages on their way.
+    Ending,
+}
+
+impl CallState {
+    /// Every state with its word.
+    pub const WORDS: &[&str] = &["setup", "ringing", "talking", "ending"];
+
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CallState::Setup => "setup",
+            CallState::Ringing => "ringing",
+            CallState::Talking => "talking",
+            CallState::Ending => "ending",
+        }
+    }
+}
+
+/// `calls.list`: what is given must all hold. Number filters are exact, or a prefix when they end in `*`; they match the
+/// number as received or after the rules of the mapping gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallsList {
+    /// Mapping or routing gateway by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// Account that pays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// Callee.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callee: Option<String>,
+    /// State.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<CallState>,
+    /// Most rows of the answer.
+    pub limit: Limit,
+    /// Rows left out before the first.
+    pub offset: u64,
+}
+
+/// `calls.show`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallsShow {
+    /// The call.
+    pub call: CallId,
+}
+
+/// `calls.kill`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallsKill {
+    /// The call.
+    pub call: CallId,
+}
+
+/// Which finished calls (cdr.md 6). What is given must all hold; numbers as in [`CallsList`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CdrFilter {
+    /// Paying or clearing account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// Callee.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callee: Option<String>,
+    /// Mapping gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller_gateway: Option<String>,
+    /// Routing gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callee_gateway: Option<String>,
+    /// Ended at or after this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<When>,
+    /// Ended before this; a day counts whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<When>,
+    /// Number of the end reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<i32>,
+    /// Only answered, or only unanswered calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<bool>,
+}
+
+/// `cdr.list`: ordered by flow number. Pages by `offset`, or by `after`, which neither skips nor repeats a row while new
+/// calls end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CdrList {
+    /// Which.
+    pub filter: CdrFilter,
+    /// Oldest first; newest first when false.
+    pub oldest_first: bool,
+    /// Only rows behind this flow number in the chosen order: the `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<CallId>,
+    /// Most rows of the answer.
+    pub limit: Limit,
+    /// Rows left out before the first.
+    pub offset: u64,
+}
+
+/// `cdr.show`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CdrShow {
+    /// The call.
+    pub call: CallId,
+}
+
+/// `cdr.totals`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CdrTotals {
+    /// Which.
+    pub filter: CdrFilter,
+}
+
+/// The side a gateway is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayKind {
+    /// Customer side.
+    #[default]
+    Mapping,
+    /// Vendor side.
+    Routing,
+}
+
+impl GatewayKind {
+    /// Every kind with its word.
+    pub const WORDS: &[&str] = &["mapping", "routing"];
+
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            GatewayKind::Mapping => "mapping",
+            GatewayKind::Routing => "routing",
+        }
+    }
+}
+
+/// `gateway.list`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayList {
+    /// Only this kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<GatewayKind>,
+}
+
+/// `account.list`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountList {}
+
+/// `account.show`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountShow {
+    /// Account.
+    pub name: String,
+}
+
+/// `account.pay`: a positive amount is a payment, a negative one a deduction (accounts.md 2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountPay {
+    /// Account.
+    pub name: String,
+    /// Amount; not zero.
+    pub amount: Amount,
+    /// Free text for the ledger.
+    #[serde(default)]
+    pub memo: String,
+    /// A second payment with the same key is the same payment and is not booked again. Missing: the switch makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// `ledger.list`: newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerList {
+    /// Account.
+    pub account: String,
+    /// Most rows of the answer.
+    #[serde(default)]
+    pub limit: Limit,
+    /// Rows left out before the first.
+    #[serde(default)]
+    pub offset: u64,
+}
+
+/// What an import does with rows that are there already (rates.md 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportMode {
+    /// A prefix that is there already is an error.
+    Add,
+    /// Adds or replaces.
+    #[default]
+    Merge,
+    /// Prefixes missing from the file are closed.
+    Replace,
+}
+
+impl ImportMode {
+    /// Every mode with its word.
+    pub const WORDS: &[&str] = &["add", "merge", "replace"];
+
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ImportMode::Add => "add",
+            ImportMode::Merge => "merge",
+            ImportMode::Replace => "replace",
+        }
+    }
+}
+
+/// `rates.import`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RatesImport {
+    /// Rate group.
+    pub group: String,
+    /// What to do with rows that are there already.
+    #[serde(default)]
+    pub mode: ImportMode,
+    /// The file, whole.
+    pub csv: String,
+    /// False: preview only. True: all rows or, when one has an error, none.
+    #[serde(default)]
+    pub commit: bool,
+    /// Version of the group the preview was made from; when it has moved on, [`ErrorCode::Conflict`] and no change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_version: Option<u64>,
+}
+
+/// Most rows of one page of `rates.export`: about 20 MB, a third of a frame.
+pub const EXPORT_ROWS_MAX: u64 = 200_000;
+
+/// `rates.export`: at most [`EXPORT_ROWS_MAX`] rows an answer, in the order of the prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RatesExport {
+    /// Rate group.
+    pub group: String,
+    /// Rows left out before the first.
+    #[serde(default)]
+    pub offset: u64,
+}
+
+/// `rates.list`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RatesList {}
+
+/// `site.apply`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteApply {
+    /// The site file, whole.
+    pub toml: String,
+    /// False: preview only.
+    #[serde(default)]
+    pub commit: bool,
+    /// Version of the site the preview was made from; when it has moved on, [`ErrorCode::Conflict`] and no change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_version: Option<u64>,
+}
+
+/// `site.export`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SiteExport {}
+
+/// `param.list`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ParamList {
+    /// Only names that begin with this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+}
+
+/// `param.get`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParamGet {
+    /// Name, exactly as in the parameter tables.
+    pub name: String,
+}
+
+/// `param.set`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParamSet {
+    /// Name.
+    pub name: String,
+    /// New value as text.
+    pub value: String,
+}
+
+/// `explain`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// Mapping gateway by name, or the source address of the caller.
+    pub from: String,
+    /// Caller as the gateway would send it.
+    pub caller: String,
+    /// Callee as the gateway would send it.
+    pub callee: String,
+    /// When; now if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<When>,
+}
+
+/// `trace`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// The call, in progress or finished.
+    pub call: CallId,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn words_are_what_the_wire_has() {
+        let states = [CallState::Setup, CallState::Ringing, CallState::Talking, CallState::Ending];
+        for (state, word) in states.iter().zip(CallState::WORDS) {
+            assert_eq!(json!(state), json!(word));
+            assert_eq!(state.as_str(), *word);
+        }
+        for (mode, word) in [ImportMode::Add, ImportMode::Merge, ImportMode::Replace].iter().zip(ImportMode::WORDS) {
+            assert_eq!(json!(mode), json!(word));
+            assert_eq!(mode.as_str(), *word);
+        }
+        for (kind, word) in [GatewayKind::Mapping, GatewayKind::Routing].iter().zip(GatewayKind::WORDS) {
+            assert_eq!(json!(kind), json!(word));
+            assert_eq!(kind.as_str(), *word);
+        }
+    }
+
+    #[test]
+    fn missing_params_are_empty_params() {
+        assert_eq!(Call::from_parts("status", None).unwrap(), Call::Status(Status {}));
+        let Call::CallsList(list) = Call::from_parts("calls.list", None).unwrap() else { panic!("another verb") };
+        assert_eq!(list.limit.rows(), 100);
+    }
+
+    #[test]
+    fn an_error_names_the_field() {
+        let message = |method: &str, params: Value| Call::from_parts(method, Some(params)).unwrap_err().message;
+        assert_eq!(message("calls.show", json!({})), "params: missing field `call`");
+        let unknown = message("cdr.list", json!({"filter": {"acount": "a"}}));
+        assert!(unknown.contains("acount") && unknown.contains("account"), "{unknown}");
+        let limit = message("calls.list", json!({"limit": 0}));
+        assert!(limit.starts_with("limit: ") && limit.contains("1 to 5000"), "{limit}");
+        let state = message("calls.list", json!({"state": "talkin"}));
+        assert!(state.starts_with("state: ") && state.contains("talkin") && state.contains("talking"), "{state}");
+    }
+
+    #[test]
+    fn an_unknown_verb_is_told_with_the_nearest() {
+        let error = Call::from_parts("call.list", None).unwrap_err();
+        assert_eq!(error.kind(), ErrorCode::MethodNotFound);
+        assert!(error.message.ends_with("did you mean calls.list?"), "{}", error.message);
+    }
+}
