@@ -1,0 +1,206 @@
+//! What a finished call reports: everything a CDR needs before money is computed (spec cdr.md 2).
+//!
+//! The same value, taken at the answer, is the start record of the journal: if the switch dies, the call is billed from
+//! it up to the last heartbeat. Fields are only ever appended, each with a serde default: old journals stay readable.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fee::{BillingParams, RateTerms};
+
+/// One leg's price: who pays and by which row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegTerms {
+    /// Account that is charged (customer) or charges us (vendor).
+    pub account: String,
+    /// Display name of the account.
+    pub account_name: String,
+    /// The rate row as it stood at the answer; `None` when the leg is free or the vendor has no row.
+    pub terms: Option<RateTerms>,
+}
+
+/// One attempt to reach a vendor, in order; kept in the CDR, never a CDR of its own (spec cdr.md 1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Routing gateway.
+    pub gateway: String,
+    /// Final SIP status, 0 when none came.
+    pub status: u16,
+    /// Q.850 cause of the end.
+    pub q850: u8,
+    /// Server reason or status in words.
+    pub reason: String,
+    /// Wall clock, ms: INVITE sent.
+    pub start_ms: i64,
+    /// Wall clock, ms: attempt over.
+    pub end_ms: i64,
+    /// Why another gateway was or was not tried, by the row of routing.md 8 that decided.
+    pub next: String,
+}
+
+/// Media of one side as the switch saw it: what came in from that side (spec media.md 10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaUsage {
+    /// RTP packets received and accepted.
+    pub packets: u64,
+    /// RTP payload bytes of those packets (UDP payload).
+    pub bytes: u64,
+    /// RTCP packets received and accepted.
+    pub rtcp_packets: u64,
+    /// First to last packet, microseconds.
+    pub duration_us: u64,
+    /// Sequence numbers never seen.
+    pub lost: u64,
+    /// Packets seen twice.
+    pub duplicates: u64,
+    /// Packets behind a later one.
+    pub reordered: u64,
+    /// Mean interarrival jitter (RFC 3550 6.4.1), microseconds.
+    pub jitter_us: u32,
+    /// Largest interarrival jitter, microseconds.
+    pub jitter_max_us: u32,
+    /// Packets dropped, whatever the reason.
+    pub dropped: u64,
+    /// Packets forwarded to the other side.
+    pub relayed: u64,
+    /// Mean opinion score estimate in hundredths, 0 when unknown.
+    pub mos_x100: u16,
+    /// Wall clock of the first packet, ms.
+    pub first_ms: Option<i64>,
+    /// Wall clock of the last packet, ms.
+    pub last_ms: Option<i64>,
+}
+
+/// Marks of a CDR that needs a second look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flags {
+    /// The wall clock moved against the monotonic one by more than a second during the call (billing.md 6.9).
+    pub clock_step: bool,
+    /// The vendor had no rate for the number; cost is 0 (rates.md 3.4).
+    pub no_vendor_rate: bool,
+    /// Written on restart after a crash, billed to the last heartbeat (billing.md 6.10).
+    pub recovered: bool,
+}
+
+/// A call as it ended, before rating.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Unique, time-ordered key of the call; below 2^53 so that every JSON reader keeps it exact.
+    pub flow_no: u64,
+    /// First CDR of a multi-leg call; equal to `flow_no` for a plain one.
+    pub flow_no_first: u64,
+    /// Node name.
+    pub softswitch: String,
+    /// The node's own call number.
+    pub softswitch_call_id: i64,
+    /// Call-ID of the a-leg.
+    pub caller_call_id: String,
+    /// Call-ID of the b-leg that was used last.
+    pub callee_call_id: String,
+    /// Caller as received.
+    pub caller_in: String,
+    /// Caller after the rules of the mapping gateway.
+    pub caller_billed: String,
+    /// Caller sent to the vendor.
+    pub caller_out: String,
+    /// Callee as received.
+    pub callee_in: String,
+    /// Callee after the rules of the mapping gateway; this number is rated.
+    pub callee_billed: String,
+    /// Callee sent to the vendor.
+    pub callee_out: String,
+    /// Original caller data: display name, diversion.
+    pub caller_orig_info: String,
+    /// Mapping gateway; empty when none.
+    pub caller_gateway: String,
+    /// Routing gateway of the last attempt; empty when none was chosen.
+    pub callee_gateway: String,
+    /// 0 phone, 1 gateway, 2 bound number, 3 card.
+    pub caller_type: u8,
+    /// Same for the called side.
+    pub callee_type: u8,
+    /// Signalling address of the caller.
+    pub caller_ip: String,
+    /// Signalling address of the vendor.
+    pub callee_ip: String,
+    /// Media address of the caller as learned, else as offered.
+    pub caller_rtp_ip: String,
+    /// Media address of the vendor.
+    pub callee_rtp_ip: String,
+    /// User-Agent of the caller.
+    pub caller_product: String,
+    /// Server or User-Agent of the vendor.
+    pub callee_product: String,
+    /// Codec on the caller's leg.
+    pub caller_codec: String,
+    /// Codec on the vendor's leg.
+    pub callee_codec: String,
+    /// Whether media was relayed.
+    pub rtp_forward: bool,
+    /// Which step decided relay or direct, with its words.
+    pub media_step: String,
+    /// `UDP`, `TCP` or `TLS`.
+    pub caller_transport: String,
+    /// Same for the vendor's leg.
+    pub callee_transport: String,
+    /// Our address on the caller's leg.
+    pub caller_local_ip: String,
+    /// Our address on the vendor's leg.
+    pub callee_local_ip: String,
+    /// INVITE in, wall ms.
+    pub setup_ms: i64,
+    /// First 18x, wall ms.
+    pub ring_ms: Option<i64>,
+    /// Answer, wall ms.
+    pub connect_ms: Option<i64>,
+    /// Release, wall ms; `connect_ms + hold_ms` for an answered call.
+    pub end_ms: i64,
+    /// Answer to release by the monotonic clock, ms; 0 when not answered.
+    pub hold_ms: i64,
+    /// INVITE in to the first 18x or 200 towards the caller, ms.
+    pub caller_pdd_ms: Option<i64>,
+    /// INVITE out to the first 18x or 200 from the vendor, ms.
+    pub callee_pdd_ms: Option<i64>,
+    /// The paying side.
+    pub customer: Option<LegTerms>,
+    /// The vendor side of the answering gateway.
+    pub vendor: Option<LegTerms>,
+    /// Billing parameters as they stood at the answer (billing.md 7).
+    pub params: BillingParams,
+    /// 1 in-network, 2 local, 4 domestic, 5 international; 0 unknown.
+    pub call_level: u8,
+    /// -1 no billing, 0 phone, 1 mapping gateway, 2 bound number, 3 phone card.
+    pub billing_mode: i8,
+    /// 0 caller pays, 1 callee pays, 2 external.
+    pub billing_type: u8,
+    /// 0 caller, 1 callee, 2 server.
+    pub end_direction: u8,
+    /// Number of the end reason (endreasons.md E-D1).
+    pub end_reason: i32,
+    /// Its name.
+    pub end_reason_text: String,
+    /// Final status sent to the caller; 0 when none.
+    pub sip_status_in: u16,
+    /// Final status got from the vendor; 0 when none.
+    pub sip_status_out: u16,
+    /// Q.850 cause sent to the caller.
+    pub q850_in: u8,
+    /// Q.850 cause got from the vendor.
+    pub q850_out: u8,
+    /// Text of the Reason header.
+    pub sip_reason: String,
+    /// Attempts in order.
+    pub attempts: Vec<Attempt>,
+    /// Media from the caller.
+    pub caller_media: MediaUsage,
+    /// Media from the vendor.
+    pub callee_media: MediaUsage,
+    /// Marks.
+    pub flags: Flags,
+}
+
+impl Usage {
+    /// Whether the caller was ever connected.
+    pub fn answered(&self) -> bool {
+        self.connect_ms.is_some()
+    }
+}
