@@ -1,0 +1,935 @@
+//! The ring: queue, submit and wait in one system call, then take completions one by one.
+//!
+//! `wait` is the only place that sleeps and the only place that arms receives again. `next` takes what is there: handling
+//! one completion never takes another, so the caller's stack stays flat and its state whole between two of them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::{self, ManuallyDrop};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use crate::address;
+use crate::buffers::{Buffer, Pool};
+use crate::config::{BufferGroup, DATAGRAM_BYTES_MAX, RingConfig};
+use crate::error_queue::{self, Report};
+use crate::memory::{PAGE_BYTES, Region};
+use crate::probe::{self, ProbeError};
+use crate::sends::{SendError, Sends, Unsent};
+use crate::sockets::{Entry, GENERATION_MASK, SocketId, Sockets};
+use crate::udp::{self, UdpError, UdpOptions};
+use crate::wake::{Sleeper, Waker};
+
+/// Something happened. New transports add kinds; matching without a wildcard finds every place that must know them.
+#[derive(Debug)]
+pub enum Completion {
+    /// A datagram arrived.
+    Datagram {
+        /// The caller's name of the socket.
+        token: u32,
+        /// The socket, to answer on.
+        socket: SocketId,
+        /// Who sent it; IPv4 as IPv4 on every kind of socket.
+        source: SocketAddr,
+        /// The bytes, in place.
+        buffer: Buffer,
+        /// It was longer than a buffer of its group and is cut: count it, do not parse it.
+        truncated: bool,
+    },
+    /// A [`Waker`] was used since the last wait returned.
+    Wake,
+    /// The peer answered with ICMP destination unreachable or parameter problem; signalling sockets only.
+    ///
+    /// ICMP can be forged by whoever guesses both ports, so it should fail only an attempt that has heard nothing yet.
+    Unreachable {
+        /// The caller's name of the socket.
+        token: u32,
+        /// The socket.
+        socket: SocketId,
+        /// Where the datagram went that will not arrive.
+        to: SocketAddr,
+        /// ECONNREFUSED for a closed port, EHOSTUNREACH, ENETUNREACH and so on.
+        errno: i32,
+    },
+    /// The kernel did not take a datagram (no route, firewall, too long for the path).
+    SendFailed {
+        /// The caller's name of the socket.
+        token: u32,
+        /// The socket.
+        socket: SocketId,
+        /// Where it was to go.
+        to: SocketAddr,
+        /// What the kernel said.
+        errno: i32,
+    },
+    /// Receiving on a socket failed. It goes on unless `deaf`.
+    SocketError {
+        /// The caller's name of the socket.
+        token: u32,
+        /// The socket.
+        socket: SocketId,
+        /// What the kernel said.
+        errno: i32,
+        /// It failed repeatedly and receives no more: close the socket and open another.
+        deaf: bool,
+    },
+}
+
+/// Why a ring could not be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// A size does not make sense.
+    #[error("ring configuration: {0}")]
+    Config(String),
+    /// The kernel cannot.
+    #[error(transparent)]
+    Kernel(#[from] ProbeError),
+    /// Memory, an eventfd or a registration failed.
+    #[error("cannot set up the ring: {step}: {source}")]
+    Setup {
+        /// What was tried.
+        step: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A socket could not be opened.
+    #[error(transparent)]
+    Udp(#[from] UdpError),
+    /// All places are taken.
+    #[error("all {max} sockets of the ring are open; raise sockets_max")]
+    SocketsExhausted {
+        /// `RingConfig::sockets_max`.
+        max: u32,
+    },
+    /// The kernel refused to wait, which it does only for a ring that is no longer whole.
+    #[error("io_uring_enter: {0}")]
+    Enter(io::Error),
+}
+
+/// What a ring counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Datagrams delivered, truncated ones included.
+    pub received: u64,
+    /// Datagrams longer than their buffer.
+    pub truncated: u64,
+    /// Datagrams dropped because their socket was being closed or the kernel's header made no sense.
+    pub dropped: u64,
+    /// Datagrams the kernel took.
+    pub sent: u64,
+    /// Datagrams it did not take, reported as `SendFailed` or lost with their socket.
+    pub send_failed: u64,
+    /// Sends repeated because the socket held the ICMP error of another datagram.
+    pub send_repeated: u64,
+    /// Receives that ended for want of buffers.
+    pub starved: u64,
+    /// Receives armed again after they ended.
+    pub rearmed: u64,
+    /// ICMP errors reported as `Unreachable`.
+    pub unreachable: u64,
+    /// Wakes delivered.
+    pub wakes: u64,
+    /// Waits the kernel turned down because completions had overflowed; they are delivered all the same.
+    pub overflows: u64,
+}
+
+// What a completion belongs to: kind in the upper 8 bits, then 24 bits of generation (cancellations), then the index.
+const KIND_SHIFT: u32 = 56;
+const RECEIVE: u64 = 1;
+const SEND: u64 = 2;
+const CANCEL: u64 = 3;
+const WAKE: u64 = 4;
+
+/// Receive errors in a row after which a socket is given up. ICMP errors do not count.
+const FAILURES_MAX: u8 = 8;
+
+/// Times one send is repeated because of others' ICMP errors. Each round at least halves the number of sends hit, so 16
+/// outlast the largest table of sends.
+const RETRIES_MAX: u8 = 16;
+
+/// ICMP reports and the like that are kept without allocating; more make the queue grow once.
+const PENDING_RESERVED: usize = 256;
+
+/// Longest sleep the kernel is asked for; longer ones are cut, which callers see as a wait that returned early.
+const SLEEP_MAX_S: u64 = 86_400;
+
+/// How often `drop` asks the kernel to cancel, 100 ms apart, before memory is leaked instead of freed.
+const DROP_ROUNDS: u32 = 50;
+const DROP_ROUND_NS: u32 = 100_000_000;
+
+// Layout of the page that holds what the kernel reads or writes besides buffers.
+const HEADER_OFFSET: usize = 0;
+const WORD_OFFSET: usize = 256;
+const _: () = assert!(size_of::<libc::msghdr>() <= WORD_OFFSET);
+
+/// One io_uring with its sockets, for one thread. See the crate's README for threads and ownership.
+///
+/// ```
+/// # use tandem_ring::{BufferGroup, Completion, Ring, RingConfig, UdpOptions};
+/// # use std::time::Duration;
+/// # if let Err(missing) = tandem_ring::probe() { println!("skipped: {missing}"); return Ok(()); }
+/// let mut ring = Ring::new(RingConfig::default())?;
+/// let socket = ring.open_udp(7, &UdpOptions::new("127.0.0.1:0".parse()?), BufferGroup::Signalling)?;
+/// let here = ring.local_addr(socket).ok_or("closed")?;
+/// ring.send(socket, here, b"hello")?;
+/// let mut heard = false;
+/// while !heard {
+///     ring.wait(Some(Duration::from_secs(1)))?;
+///     while let Some(completion) = ring.next() {
+///         if let Completion::Datagram { token: 7, buffer, .. } = completion {
+///             heard = &buffer[..] == b"hello";
+///         }
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Ring {
+    // Fields drop in this order, after `Ring::drop` has seen the last completion of everything in flight: first the
+    // kernel's ring, then the memory it was told of, then descriptors.
+    io: IoUring,
+    pools: [Rc<Pool>; 2],
+    sends: ManuallyDrop<Sends>,
+    /// The message header all receives share, and the word the eventfd is read into.
+    fixed: ManuallyDrop<Region>,
+    header: libc::msghdr,
+    sockets: Sockets,
+    sockets_max: u32,
+    /// Places whose receive is to be armed at the next wait.
+    to_arm: Vec<u32>,
+    /// Places whose operations are to be cancelled at the next wait.
+    to_cancel: Vec<u32>,
+    /// Places cancelled in the submission queue, to be closed once that is submitted.
+    to_close: Vec<u32>,
+    /// Receives that outlived their descriptor's cancellation, to be cancelled by name.
+    to_cancel_receive: Vec<u32>,
+    /// Sends to be submitted again.
+    to_repeat: Vec<u32>,
+    /// Completions that did not come from the kernel one to one.
+    pending: VecDeque<Completion>,
+    sleeper: Sleeper,
+    sleeper_armed: bool,
+    /// Operations whose last completion has not been seen, of all kinds.
+    in_flight: u32,
+    stats: Stats,
+}
+
+impl Ring {
+    /// Makes a ring on the thread that will use it; it cannot leave that thread.
+    ///
+    /// # Errors
+    ///
+    /// A size that makes no sense, a kernel that lacks a feature, or no memory. [`probe`](crate::probe()) tells more.
+    pub fn new(config: RingConfig) -> Result<Ring, RingError> {
+        if let Some(fault) = config.fault() {
+            return Err(RingError::Config(fault));
+        }
+        let setup = |step| move |source| RingError::Setup { step, source };
+
+        let io = probe::setup(config.submission_entries, config.completion_entries)?;
+        let pool = |group| -> Result<Rc<Pool>, RingError> {
+            let pool = Pool::new(config.group(group), group).map_err(setup("map receive buffers"))?;
+            pool.register(&io.submitter()).map_err(setup("register receive buffers"))?;
+            Ok(pool)
+        };
+        let pools = [pool(BufferGroup::Signalling)?, pool(BufferGroup::Media)?];
+        let sends = Sends::new(config.send_slots, config.send_bytes).map_err(setup("map send slots"))?;
+        let fixed = Region::map(PAGE_BYTES, false).map_err(setup("map the message header"))?;
+        // SAFETY: zero is a valid value of every field of this plain C struct.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_namelen = address::ADDRESS_BYTES as u32;
+        // SAFETY: the page is fresh, aligned and large enough (asserted above); the kernel only ever reads the header.
+        unsafe {
+            fixed.at(HEADER_OFFSET, size_of::<libc::msghdr>()).cast::<libc::msghdr>().write(header);
+        }
+        let sockets_max = config.sockets_max as usize;
+        Ok(Ring {
+            io,
+            pools,
+            sends: ManuallyDrop::new(sends),
+            fixed: ManuallyDrop::new(fixed),
+            header,
+            sockets: Sockets::new(config.sockets_max),
+            sockets_max: config.sockets_max,
+            to_arm: Vec::with_capacity(sockets_max),
+            to_cancel: Vec::with_capacity(sockets_max),
+            to_close: Vec::with_capacity(sockets_max),
+            to_cancel_receive: Vec::new(),
+            to_repeat: Vec::with_capacity(config.send_slots as usize),
+            pending: VecDeque::with_capacity(PENDING_RESERVED),
+            sleeper: Sleeper::new().map_err(setup("eventfd"))?,
+            sleeper_armed: false,
+            in_flight: 0,
+            stats: Stats::default(),
+        })
+    }
+
+    /// A handle for other threads to wake this ring with.
+    pub fn waker(&self) -> Waker {
+        self.sleeper.waker()
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Sockets that take a place: open ones, and closed ones whose last completion has not been taken.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Receive buffers of `group` that are not lent out; all of them when the caller keeps none.
+    pub fn buffers_available(&self, group: BufferGroup) -> u32 {
+        self.pools[group.index()].available()
+    }
+
+    /// Opens and binds a UDP socket; it receives from the next wait on (the kernel queues from now on).
+    ///
+    /// `token` is the caller's name for the socket and comes back with everything that happens on it.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Udp`] with cause and cure, or [`RingError::SocketsExhausted`].
+    pub fn open_udp(&mut self, token: u32, options: &UdpOptions, group: BufferGroup) -> Result<SocketId, RingError> {
+        if self.sockets.is_full() {
+            return Err(RingError::SocketsExhausted { max: self.sockets_max });
+        }
+        let socket = match udp::open(options) {
+            // The port may be held by a socket we closed a moment ago, whose receive the kernel has yet to let go.
+            Err(error) if error.is_in_use() => {
+                self.let_go()?;
+                udp::open(options)?
+            }
+            opened => opened?,
+        };
+        if group == BufferGroup::Signalling {
+            udp::receive_errors(&socket, options)?;
+        }
+        let local = socket.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(options.addr);
+        let id = self.sockets.insert(Entry {
+            socket: Some(socket),
+            token,
+            group,
+            local,
+            dual_stack: local.is_ipv6() && !options.v6_only,
+            open: true,
+            armed: false,
+            starved: false,
+            in_flight: 0,
+            failures: 0,
+            reports: 0,
+        });
+        self.to_arm.push(id.index);
+        Ok(id)
+    }
+
+    /// The address the socket is bound to, with the port the kernel chose; `None` when it is closed.
+    pub fn local_addr(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.sockets.peek(socket).map(|entry| entry.local)
+    }
+
+    /// Closes a socket: what it still receives is dropped, sends queued before are tried, its id is dead at once.
+    ///
+    /// The port is free after the next wait, and for `open_udp` of this ring at once. Closing twice does nothing.
+    pub fn close_udp(&mut self, socket: SocketId) {
+        let Some(entry) = self.sockets.open(socket) else {
+            return;
+        };
+        entry.open = false;
+        if entry.in_flight == 0 {
+            self.sockets.release_if_done(socket.index);
+        } else {
+            self.to_cancel.push(socket.index);
+        }
+    }
+
+    /// Queues a copy of `bytes` to go out with the next wait.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was queued then. A failure in the kernel comes back as [`Completion::SendFailed`].
+    pub fn send(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) -> Result<(), SendError> {
+        let wire = self.wire_address(socket, to)?;
+        if bytes.len() > self.sends.slot_bytes().min(DATAGRAM_BYTES_MAX) {
+            return Err(SendError::TooLong);
+        }
+        let Some(slot) = self.sends.copy(socket.index, to, wire, bytes) else {
+            return Err(SendError::SlotsExhausted);
+        };
+        if !self.queue_send(slot) {
+            self.sends.withdraw(slot);
+            return Err(SendError::QueueFull);
+        }
+        Ok(())
+    }
+
+    /// Queues a received buffer, changed or not, to go out with the next wait, without copying it.
+    ///
+    /// Its memory goes back to its group when the send has completed.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsent`] gives the buffer back with the reason.
+    pub fn send_buffer(&mut self, socket: SocketId, to: SocketAddr, buffer: Buffer) -> Result<(), Unsent> {
+        let wire = match self.wire_address(socket, to) {
+            Ok(wire) => wire,
+            Err(error) => return Err(Unsent { buffer, error }),
+        };
+        let slot = match self.sends.lend(socket.index, to, wire, buffer) {
+            Ok(slot) => slot,
+            Err(buffer) => {
+                let error = SendError::SlotsExhausted;
+                return Err(Unsent { buffer, error });
+            }
+        };
+        if self.queue_send(slot) {
+            return Ok(());
+        }
+        match self.sends.withdraw(slot) {
+            Some(buffer) => Err(Unsent { buffer, error: SendError::QueueFull }),
+            None => Ok(()),
+        }
+    }
+
+    /// Submits all that is queued and waits until something completes or `timeout` has passed; `None` waits for ever,
+    /// zero does not wait. One system call.
+    ///
+    /// May return early and with nothing for [`Ring::next`]: finished sends and signals end a wait as well. It does not
+    /// sleep while completions are left from the wait before.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Enter`] when the kernel refuses, which leaves the ring unusable.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), RingError> {
+        self.queue_housekeeping();
+        let idle = self.pending.is_empty() && self.io.completion().is_empty();
+        let sleep = idle && timeout != Some(Duration::ZERO) && self.sleeper.may_sleep();
+        let entered = if sleep { self.enter_and_sleep(timeout) } else { self.enter_and_poll() };
+        if self.sleeper.awake() {
+            self.stats.wakes += 1;
+            self.pending.push_back(Completion::Wake);
+        }
+        self.close_cancelled();
+        entered
+    }
+
+    /// The next completion of the last wait, `None` when all are taken. Take all before waiting again.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would borrow the ring, which the handling of each completion needs"
+    )]
+    pub fn next(&mut self) -> Option<Completion> {
+        loop {
+            if let Some(completion) = self.pending.pop_front() {
+                return Some(completion);
+            }
+            let entry = self.io.completion().next()?;
+            let index = entry.user_data() as u32;
+            let completion = match entry.user_data() >> KIND_SHIFT {
+                RECEIVE => self.handle_receive(index, &entry),
+                SEND => self.handle_send(index, entry.result()),
+                CANCEL => self.handle_cancel(&entry),
+                _ => {
+                    self.in_flight -= 1;
+                    self.sleeper_armed = false;
+                    None
+                }
+            };
+            if completion.is_some() {
+                return completion;
+            }
+        }
+    }
+}
+
+// What is queued before a wait.
+impl Ring {
+    fn wire_address(&self, socket: SocketId, to: SocketAddr) -> Result<SocketAddr, SendError> {
+        let entry = self.sockets.peek(socket).ok_or(SendError::Closed)?;
+        address::for_socket(entry.local, entry.dual_stack, to).ok_or(SendError::WrongFamily)
+    }
+
+    /// Puts one entry into the submission queue, submitting what is there when it is full.
+    ///
+    /// # Safety
+    ///
+    /// Descriptor and memory the entry names must stay valid until its last completion, which the caller counts in
+    /// `in_flight`.
+    unsafe fn push(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: the caller's promise is that of `push`.
+        if unsafe { self.io.submission().push(entry) }.is_ok() {
+            return true;
+        }
+        // Overflow or lack of memory leave the queue full: the caller tries later.
+        if self.io.submitter().submit().is_err() {
+            return false;
+        }
+        // SAFETY: as above.
+        unsafe { self.io.submission().push(entry) }.is_ok()
+    }
+
+    /// Queues send `slot`; false when the kernel takes nothing more now.
+    fn queue_send(&mut self, slot: u32) -> bool {
+        let Some((payload, len, to, to_len)) = self.sends.wire(slot) else {
+            return false;
+        };
+        let Some(socket) = self.sends.at(slot).map(|sending| sending.socket) else {
+            return false;
+        };
+        let Some(entry) = self.sockets.at(socket) else {
+            return false;
+        };
+        let Some(fd) = entry.socket.as_ref().map(AsRawFd::as_raw_fd) else {
+            return false;
+        };
+        let reports = entry.reports;
+        let submission = opcode::Send::new(Fd(fd), payload, len)
+            .dest_addr(to)
+            .dest_addr_len(to_len)
+            .build()
+            .user_data(SEND << KIND_SHIFT | u64::from(slot));
+        // SAFETY: payload and address belong to the slot, which is freed by the completion only; the descriptor is
+        // closed only after the submission queue that holds this entry was submitted (`close_cancelled`).
+        if !unsafe { self.push(&submission) } {
+            return false;
+        }
+        self.in_flight += 1;
+        if let Some(entry) = self.sockets.at(socket) {
+            entry.in_flight += 1;
+        }
+        if let Some(sending) = self.sends.at(slot) {
+            sending.reports = reports;
+        }
+        true
+    }
+
+    /// Everything that waits for the next submission: repeated sends, receives to arm, cancellations, the eventfd.
+    ///
+    /// What does not fit now stays for the next time. Cancellations come last, behind the sends of their socket.
+    fn queue_housekeeping(&mut self) {
+        if !self.sleeper_armed {
+            let word = self.fixed.at(WORD_OFFSET, size_of::<u64>());
+            let submission = opcode::Read::new(Fd(self.sleeper.fd()), word, size_of::<u64>() as u32)
+                .build()
+                .user_data(WAKE << KIND_SHIFT);
+            // SAFETY: the word lies in the fixed page and the eventfd in the sleeper, both of which outlive the ring's
+            // last completion.
+            if unsafe { self.push(&submission) } {
+                self.sleeper_armed = true;
+                self.in_flight += 1;
+            }
+        }
+        while let Some(&slot) = self.to_repeat.last() {
+            if !self.repeat_send(slot) {
+                break;
+            }
+            self.to_repeat.pop();
+        }
+        let mut kept = 0;
+        for at in 0..self.to_arm.len() {
+            let index = self.to_arm[at];
+            if !self.arm(index) {
+                self.to_arm[kept] = index;
+                kept += 1;
+            }
+        }
+        self.to_arm.truncate(kept);
+        self.queue_cancellations();
+    }
+
+    /// Submits a send again; true when it is settled, be it that its socket has closed meanwhile.
+    fn repeat_send(&mut self, slot: u32) -> bool {
+        let Some(socket) = self.sends.at(slot).map(|sending| sending.socket) else {
+            return true;
+        };
+        let open = self.sockets.at(socket).is_some_and(|entry| entry.open);
+        if open && !self.queue_send(slot) {
+            return false;
+        }
+        // The place was held for this send while it was waiting here.
+        if let Some(entry) = self.sockets.at(socket) {
+            entry.in_flight -= 1;
+        }
+        if !open {
+            self.sends.finish(slot);
+            self.stats.send_failed += 1;
+            self.sockets.release_if_done(socket);
+        }
+        true
+    }
+
+    /// Arms the receive in place `index`; true when it is settled, be it that there is nothing to arm any more.
+    fn arm(&mut self, index: u32) -> bool {
+        let Some(entry) = self.sockets.at(index) else {
+            return true;
+        };
+        if !entry.open || entry.armed {
+            return true;
+        }
+        let group = entry.group.index();
+        // Armed without buffers it would end at once, and the shard would spin until the caller lets some go.
+        if entry.starved && self.pools[group].available() == 0 {
+            return false;
+        }
+        let Some(fd) = entry.socket.as_ref().map(AsRawFd::as_raw_fd) else {
+            return true;
+        };
+        let header = self.fixed.at(HEADER_OFFSET, size_of::<libc::msghdr>()).cast_const().cast::<libc::msghdr>();
+        let submission = opcode::RecvMsgMulti::new(Fd(fd), header, group as u16)
+            .build()
+            .user_data(RECEIVE << KIND_SHIFT | u64::from(index));
+        // SAFETY: the header lies in the fixed page and buffers come from a registered pool, all of which outlive the
+        // ring's last completion; for the descriptor see `queue_send`.
+        if !unsafe { self.push(&submission) } {
+            return false;
+        }
+        self.in_flight += 1;
+        if let Some(entry) = self.sockets.at(index) {
+            entry.armed = true;
+            entry.starved = false;
+            entry.in_flight += 1;
+        }
+        true
+    }
+
+    fn queue_cancellations(&mut self) {
+        while let Some(&index) = self.to_cancel.last() {
+            let generation = self.sockets.id(index).generation & GENERATION_MASK;
+            // The place may have emptied by itself, and even have been taken by a socket that is open.
+            let fd = self
+                .sockets
+                .at(index)
+                .filter(|entry| !entry.open)
+                .and_then(|entry| entry.socket.as_ref().map(AsRawFd::as_raw_fd));
+            if let Some(fd) = fd {
+                let name = CANCEL << KIND_SHIFT | u64::from(generation) << 32 | u64::from(index);
+                let submission = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(fd)).all()).build().user_data(name);
+                // SAFETY: a cancellation names no memory; for the descriptor see `queue_send`.
+                if !unsafe { self.push(&submission) } {
+                    return;
+                }
+                self.in_flight += 1;
+                // Keeps place and descriptor until the entry that names the descriptor was submitted.
+                if let Some(entry) = self.sockets.at(index) {
+                    entry.in_flight += 1;
+                }
+                self.to_close.push(index);
+            }
+            self.to_cancel.pop();
+        }
+        while let Some(&index) = self.to_cancel_receive.last() {
+            let receive = RECEIVE << KIND_SHIFT | u64::from(index);
+            let generation = self.sockets.id(index).generation & GENERATION_MASK;
+            let submission = opcode::AsyncCancel::new(receive)
+                .build()
+                .user_data(CANCEL << KIND_SHIFT | u64::from(generation) << 32 | u64::from(index));
+            // SAFETY: a cancellation by name refers to no memory and no descriptor.
+            if !unsafe { self.push(&submission) } {
+                return;
+            }
+            self.in_flight += 1;
+            self.to_cancel_receive.pop();
+        }
+    }
+
+    /// Submits cancellations and lets the kernel finish them, so that closed ports are free. Takes no completion.
+    fn let_go(&mut self) -> Result<(), RingError> {
+        self.queue_cancellations();
+        self.enter_and_poll()?;
+        self.close_cancelled();
+        // The first enter cancels; what the cancelled receives still had to do is done by the second, and the last
+        // reference to a socket is dropped on the way out of it.
+        self.enter_and_poll()
+    }
+
+    /// Closes descriptors whose cancellation has been submitted: the kernel resolved the number when it took the entry,
+    /// so the number may be used again now.
+    fn close_cancelled(&mut self) {
+        if self.to_close.is_empty() || !self.io.submission().is_empty() {
+            return;
+        }
+        while let Some(index) = self.to_close.pop() {
+            if let Some(entry) = self.sockets.at(index) {
+                entry.socket = None;
+                entry.in_flight -= 1;
+            }
+            self.sockets.release_if_done(index);
+        }
+    }
+
+    fn enter_and_sleep(&mut self, timeout: Option<Duration>) -> Result<(), RingError> {
+        let deadline = timeout.map(|timeout| Timespec::from(timeout.min(Duration::from_secs(SLEEP_MAX_S))));
+        let arguments = SubmitArgs::new();
+        let entered = match &deadline {
+            Some(deadline) => self.io.submitter().submit_with_args(1, &arguments.timespec(deadline)),
+            None => self.io.submitter().submit_and_wait(1),
+        };
+        self.entered(entered)
+    }
+
+    /// Submits, runs the kernel's deferred work and returns.
+    fn enter_and_poll(&mut self) -> Result<(), RingError> {
+        const GETEVENTS: u32 = 1;
+        let queued = self.io.submission().len() as u32;
+        // SAFETY: no argument is passed; `queued` entries are in the queue, each pushed under the promise of `push`.
+        let entered = unsafe { self.io.submitter().enter::<()>(queued, 0, GETEVENTS, None) };
+        self.entered(entered)
+    }
+
+    fn entered(&mut self, result: io::Result<usize>) -> Result<(), RingError> {
+        let Err(error) = result else {
+            return Ok(());
+        };
+        match error.raw_os_error() {
+            Some(libc::ETIME | libc::EINTR) => Ok(()),
+            // Completions wait to be taken, or memory is short for the moment: what is queued goes next time.
+            Some(libc::EBUSY | libc::EAGAIN) => {
+                self.stats.overflows += 1;
+                Ok(())
+            }
+            _ => Err(RingError::Enter(error)),
+        }
+    }
+}
+
+// What completions mean.
+impl Ring {
+    fn handle_receive(&mut self, index: u32, completion: &cqueue::Entry) -> Option<Completion> {
+        let result = completion.result();
+        let socket = self.sockets.id(index);
+        let Some(entry) = self.sockets.at(index) else {
+            unreachable!("a socket's place is kept until its receive has completed");
+        };
+        let (token, group, open) = (entry.token, entry.group, entry.open);
+        let ended = !cqueue::more(completion.flags());
+        if ended {
+            entry.armed = false;
+            entry.in_flight -= 1;
+            self.in_flight -= 1;
+        }
+
+        // A completion that names a buffer has taken it from the kernel, whatever else it says.
+        let received = cqueue::buffer_select(completion.flags()).and_then(|id| {
+            // SAFETY: this completion names `id` of the group its socket receives into, and is taken once.
+            unsafe { self.pools[group.index()].take(id, result.max(0) as usize, &self.header) }
+        });
+        if !open {
+            self.stats.dropped += u64::from(received.is_some());
+            self.sockets.release_if_done(index);
+            return None;
+        }
+
+        let told = if result >= 0 {
+            entry.failures = 0;
+            match received {
+                Some(received) if received.source.is_some() => {
+                    self.stats.received += 1;
+                    self.stats.truncated += u64::from(received.truncated);
+                    received.source.map(|source| Completion::Datagram {
+                        token,
+                        socket,
+                        source,
+                        buffer: received.buffer,
+                        truncated: received.truncated,
+                    })
+                }
+                Some(_) | None => {
+                    self.stats.dropped += 1;
+                    None
+                }
+            }
+        } else {
+            self.handle_receive_error(index, -result)
+        };
+        if ended
+            && let Some(entry) = self.sockets.at(index)
+            && entry.failures < FAILURES_MAX
+        {
+            self.stats.rearmed += 1;
+            self.to_arm.push(index);
+        }
+        told
+    }
+
+    fn handle_receive_error(&mut self, index: u32, errno: i32) -> Option<Completion> {
+        let socket = self.sockets.id(index);
+        let entry = self.sockets.at(index)?;
+        match errno {
+            libc::ENOBUFS => {
+                entry.starved = true;
+                self.stats.starved += 1;
+                None
+            }
+            libc::EINTR | libc::EAGAIN | libc::ECANCELED => None,
+            _ if entry.group == BufferGroup::Signalling && error_queue::may_be_icmp(errno) => {
+                self.drain_error_queue(index);
+                None
+            }
+            _ => {
+                entry.failures += 1;
+                Some(Completion::SocketError {
+                    token: entry.token,
+                    socket,
+                    errno,
+                    deaf: entry.failures >= FAILURES_MAX,
+                })
+            }
+        }
+    }
+
+    /// Reads every ICMP error the socket holds.
+    ///
+    /// All of them, because a queue that is not empty keeps the socket readable, and a receive armed on it would be tried
+    /// in vain until the kernel gives it to a worker thread.
+    fn drain_error_queue(&mut self, index: u32) {
+        let socket = self.sockets.id(index);
+        let Some(entry) = self.sockets.at(index) else {
+            return;
+        };
+        let Some(fd) = entry.socket.as_ref().map(AsRawFd::as_raw_fd) else {
+            return;
+        };
+        while let Some(report) = error_queue::take(fd) {
+            let (to, errno) = match report {
+                Report::Local => continue,
+                Report::Ignored => {
+                    entry.reports = entry.reports.wrapping_add(1);
+                    continue;
+                }
+                Report::Unreachable { to, errno } => {
+                    entry.reports = entry.reports.wrapping_add(1);
+                    (to, errno)
+                }
+            };
+            // A burst of datagrams to one dead peer is one piece of news.
+            let known = matches!(
+                self.pending.back(),
+                Some(Completion::Unreachable { socket: s, to: t, .. }) if *s == socket && *t == to
+            );
+            if !known {
+                self.stats.unreachable += 1;
+                self.pending.push_back(Completion::Unreachable { token: entry.token, socket, to, errno });
+            }
+        }
+    }
+
+    fn handle_send(&mut self, slot: u32, result: i32) -> Option<Completion> {
+        self.in_flight -= 1;
+        let Some(index) = self.sends.at(slot).map(|sending| sending.socket) else {
+            unreachable!("a send slot is kept until its completion");
+        };
+        let Some(entry) = self.sockets.at(index) else {
+            unreachable!("a socket's place is kept until its sends have completed");
+        };
+        entry.in_flight -= 1;
+        if result >= 0 {
+            self.stats.sent += 1;
+            self.sends.finish(slot);
+            self.sockets.release_if_done(index);
+            return None;
+        }
+
+        let errno = -result;
+        let (token, open, group) = (entry.token, entry.open, entry.group);
+        if open && group == BufferGroup::Signalling && error_queue::may_be_icmp(errno) {
+            self.drain_error_queue(index);
+            if self.hit_by_another(slot, index, errno) {
+                self.stats.send_repeated += 1;
+                self.to_repeat.push(slot);
+                // Keeps the place until `repeat_send` has settled it.
+                if let Some(entry) = self.sockets.at(index) {
+                    entry.in_flight += 1;
+                }
+                return None;
+            }
+        }
+        self.stats.send_failed += 1;
+        let socket = self.sockets.id(index);
+        let to = self.sends.finish(slot).map(|sending| sending.to);
+        self.sockets.release_if_done(index);
+        if !open {
+            return None;
+        }
+        to.map(|to| Completion::SendFailed { token, socket, to, errno })
+    }
+
+    /// Whether send `slot` failed only because an ICMP error about an earlier datagram was waiting on the socket.
+    ///
+    /// The kernel reports such an error to whatever call comes next, and takes the datagram when it is tried again. It is
+    /// told from a failure of this datagram by the error queue: an entry came since it was submitted. ECONNREFUSED needs
+    /// no such proof, because sending UDP has no other way to be refused.
+    fn hit_by_another(&mut self, slot: u32, index: u32, errno: i32) -> bool {
+        let Some(reports) = self.sockets.at(index).map(|entry| entry.reports) else {
+            return false;
+        };
+        let Some(sending) = self.sends.at(slot) else {
+            return false;
+        };
+        if sending.retries >= RETRIES_MAX || (sending.reports == reports && errno != libc::ECONNREFUSED) {
+            return false;
+        }
+        sending.retries += 1;
+        true
+    }
+
+    fn handle_cancel(&mut self, completion: &cqueue::Entry) -> Option<Completion> {
+        self.in_flight -= 1;
+        let index = completion.user_data() as u32;
+        let generation = (completion.user_data() >> 32) as u32 & GENERATION_MASK;
+        // Nothing found, although a receive is out: it was between two states. Its descriptor is closed, so by name.
+        if completion.result() <= 0
+            && self.sockets.id(index).generation & GENERATION_MASK == generation
+            && self.sockets.at(index).is_some_and(|entry| !entry.open && entry.armed)
+        {
+            self.to_cancel_receive.push(index);
+        }
+        None
+    }
+}
+
+impl Drop for Ring {
+    /// Cancels everything, waits for the last completion of each operation, and only then frees memory.
+    ///
+    /// Closing the ring's descriptor alone would not do: the kernel ends what is in flight some time later, and a receive
+    /// could write into memory that has been given to somebody else by then.
+    fn drop(&mut self) {
+        let round = Timespec::new().nsec(DROP_ROUND_NS);
+        for _ in 0..DROP_ROUNDS {
+            if self.in_flight == 0 {
+                break;
+            }
+            let cancel = opcode::AsyncCancel2::new(CancelBuilder::any())
+                .build()
+                .user_data(CANCEL << KIND_SHIFT | u64::from(u32::MAX));
+            // SAFETY: a cancellation of everything names no memory and no descriptor.
+            if unsafe { self.push(&cancel) } {
+                self.in_flight += 1;
+            }
+            let arguments = SubmitArgs::new().timespec(&round);
+            // A failure shows as operations left in flight, for which there is the next round and the end.
+            let _ = self.io.submitter().submit_with_args(1, &arguments);
+            // Takes completions as always: buffers go back, slots and places are freed, nothing is armed again.
+            while self.next().is_some() {}
+        }
+        let released =
+            BufferGroup::ALL.map(|group| self.io.submitter().unregister_buf_ring(group.index() as u16).is_ok());
+        if self.in_flight == 0 && released == [true, true] {
+            // SAFETY: both are dropped here, once, and not used afterwards: the kernel has nothing in flight and `self`
+            // is going away.
+            unsafe {
+                ManuallyDrop::drop(&mut self.sends);
+                ManuallyDrop::drop(&mut self.fixed);
+            }
+        } else {
+            // The kernel may still write there: leak the mappings rather than have it write into somebody else's memory.
+            for pool in &self.pools {
+                mem::forget(Rc::clone(pool));
+            }
+        }
+    }
+}
