@@ -24,12 +24,9 @@ impl OutOfRange {
 /// Why a leg could not be rated. No fee is charged when this comes back; the caller reports it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BillingError {
-    /// An amount or a number of seconds is larger than the system can hold. `step` says where.
-    #[error("the {step} is too large to be calculated")]
-    Overflow {
-        /// The step of billing.md section 2 that overflowed.
-        step: &'static str,
-    },
+    /// An amount or a number of seconds is larger than the system can hold.
+    #[error("a fee or a duration is too large to be calculated")]
+    Overflow,
     /// A parameter or a field of the rate row is outside its range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
@@ -41,6 +38,6 @@ pub enum BillingError {
 impl BillingError {
     /// True when the reason is size alone: a fee that does not fit is dearer than any balance.
     pub fn is_overflow(&self) -> bool {
-        matches!(self, BillingError::Overflow { .. } | BillingError::Money(MoneyError::Overflow))
+        matches!(self, BillingError::Overflow | BillingError::Money(MoneyError::Overflow))
     }
 }

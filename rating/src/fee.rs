@@ -234,7 +234,7 @@ impl Steps {
 
         // 7 rate: it does not depend on the duration, and the proof wants it for free calls too.
         let rate_units = if params.quantise_rate {
-            money::round_units(amounts.rate, 1, fp_step, Least::OneStep).ok_or(too_large("rate"))?
+            money::round_units(amounts.rate, 1, fp_step, Least::OneStep).ok_or(BillingError::Overflow)?
         } else {
             amounts.rate
         };
@@ -271,15 +271,15 @@ impl Steps {
                 let timed = rate_units.checked_mul(i128::from(block_s))?;
                 fixed.checked_add(timed)
             })
-            .ok_or(too_large("raw fee"))?;
+            .ok_or(BillingError::Overflow)?;
 
         // 9 precision, 10 unit, 11 tax.
-        let precise_units = money::round_units(raw, 60, fp_step, Least::OneStep).ok_or(too_large("fee"))?;
-        let fee_units = money::round_units(precise_units, 1, fee_unit, Least::OneStep).ok_or(too_large("fee"))?;
+        let precise_units = money::round_units(raw, 60, fp_step, Least::OneStep).ok_or(BillingError::Overflow)?;
+        let fee_units = money::round_units(precise_units, 1, fee_unit, Least::OneStep).ok_or(BillingError::Overflow)?;
         let tax_units = fee_units
             .checked_mul(amounts.tax_pct)
             .and_then(|tax| money::round_units(tax, 100 * money::UNITS_PER_ONE, fp_step, Least::Nothing))
-            .ok_or(too_large("tax"))?;
+            .ok_or(BillingError::Overflow)?;
 
         Ok(Steps {
             hold_s,
@@ -298,7 +298,7 @@ impl Steps {
     }
 
     fn billed_s(&self) -> Result<i64, BillingError> {
-        self.section_s.checked_add(self.block_s).ok_or(too_large("billed time"))
+        self.section_s.checked_add(self.block_s).ok_or(BillingError::Overflow)
     }
 
     fn charge(&self) -> Result<Charge, BillingError> {
@@ -356,9 +356,9 @@ fn walk_sections(charge_s: i64, terms: &RateTerms) -> Result<Walked, BillingErro
         }
         let time_s = i64::from(section.time_s);
         walked.left_s = (walked.left_s - time_s).max(0);
-        walked.section_s = walked.section_s.checked_add(time_s).ok_or(too_large("billed time"))?;
+        walked.section_s = walked.section_s.checked_add(time_s).ok_or(BillingError::Overflow)?;
         walked.units =
-            walked.units.checked_add(amount_units("sections", section.amount)?).ok_or(too_large("raw fee"))?;
+            walked.units.checked_add(amount_units("sections", section.amount)?).ok_or(BillingError::Overflow)?;
     }
     Ok(walked)
 }
@@ -382,10 +382,6 @@ fn precision_step(params: &BillingParams) -> Result<i128, OutOfRange> {
         return Err(OutOfRange::new("SERVER_BILLING_FEE_PRECISION", params.fp, "0 to 4"));
     }
     Ok(money::precision_step_units(params.fp))
-}
-
-fn too_large(step: &'static str) -> BillingError {
-    BillingError::Overflow { step }
 }
 
 fn explain(hold_ms: i64, terms: &RateTerms, params: &BillingParams) -> Result<Vec<String>, BillingError> {

@@ -13,13 +13,19 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod cdr;
+pub mod deck_csv;
 pub mod duration;
 pub mod error;
 pub mod fee;
+pub mod import;
+mod iso_time;
 pub mod least_cost;
 pub mod money;
 pub mod prefix;
 pub mod rate;
+pub mod record;
+pub mod usage;
 
 pub use account::{Account, Grant, MaxHold, Refused, Reservation, Settled, max_hold_s};
 pub use error::{BillingError, OutOfRange};
