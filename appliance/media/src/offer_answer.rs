@@ -274,7 +274,8 @@ fn write_relayed(
                 let (name, _) = attribute(value);
                 let own = matches!(name, b"rtcp" | b"rtcp-mux" | b"rtcp-mux-only");
                 let direction = matches!(name, b"sendrecv" | b"sendonly" | b"recvonly" | b"inactive");
-                if !own && !taken_out(value) && !(old_hold && direction) {
+                let gone = own || taken_out(value) || (old_hold && direction);
+                if !gone {
                     push_line(out, b'a', &renumbered(value, pt));
                 }
             }

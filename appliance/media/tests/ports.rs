@@ -1,0 +1,157 @@
+//! Leases on virtual time: no port is ever in two calls, and every port comes back.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use tandem_media::ports::{BUSY_RETRY_US, LINGER_US, PortCounts, Ports, READY_STOCK};
+
+fn open_all(ports: &mut Ports, now: u64) {
+    while let Some(port) = ports.want_open() {
+        ports.opened(now, port, true);
+    }
+}
+
+#[test]
+fn a_port_comes_back_after_its_linger_time() {
+    let mut ports = Ports::new(10_000..=10_001, 1);
+    assert_eq!(ports.lease(0), None, "nothing is open yet");
+    open_all(&mut ports, 0);
+    let (a, b) = ports.lease(0).unwrap();
+    assert_ne!(a, b);
+    assert_eq!(ports.lease(0), None);
+    assert_eq!(ports.used_percent(), 100);
+    ports.release(1_000, a);
+    ports.release(2_000, b);
+    assert_eq!(ports.next_timeout(), Some(1_000 + LINGER_US));
+    assert_eq!(ports.poll_close(1_000 + LINGER_US - 1), None);
+    assert_eq!(ports.want_open(), None, "a lingering port is not free");
+    assert_eq!(ports.poll_close(1_000 + LINGER_US), Some(a));
+    assert_eq!(ports.poll_close(1_000 + LINGER_US), None);
+    assert_eq!(ports.poll_close(2_000 + LINGER_US), Some(b));
+    open_all(&mut ports, 0);
+    assert_eq!(ports.lease(0), Some((a, b)), "longest free first");
+}
+
+#[test]
+fn a_stock_is_kept_open_ahead() {
+    let mut ports = Ports::new(10_000..=39_999, 7);
+    open_all(&mut ports, 0);
+    assert_eq!(ports.counts().ready, READY_STOCK);
+    ports.lease(0).unwrap();
+    open_all(&mut ports, 0);
+    let counts = ports.counts();
+    assert_eq!((counts.ready, counts.leased), (READY_STOCK, 2));
+    assert_eq!(counts.free, 30_000 - READY_STOCK - 2);
+}
+
+#[test]
+fn the_whole_default_range_carries_fifteen_thousand_calls() {
+    let mut ports = Ports::new(10_000..=39_999, 7);
+    let mut seen = HashSet::new();
+    for call in 0..15_000 {
+        open_all(&mut ports, 0);
+        let (a, b) = ports.lease(0).unwrap_or_else(|| panic!("call {call}"));
+        assert!(seen.insert(a) && seen.insert(b));
+    }
+    open_all(&mut ports, 0);
+    assert_eq!(ports.lease(0), None);
+}
+
+#[test]
+fn a_busy_port_is_skipped_and_tried_again_later() {
+    let mut ports = Ports::new(10_000..=10_002, 3);
+    let taken = ports.want_open().unwrap();
+    ports.opened(5, taken, false);
+    open_all(&mut ports, 5);
+    assert_eq!(ports.counts(), PortCounts { ready: 2, busy: 1, ..PortCounts::default() });
+    let (a, b) = ports.lease(5).unwrap();
+    assert!(a != taken && b != taken);
+    assert_eq!(ports.want_open(), None);
+    assert_eq!(ports.next_timeout(), Some(5 + BUSY_RETRY_US));
+    assert_eq!(ports.poll_close(5 + BUSY_RETRY_US), None);
+    assert_eq!(ports.want_open(), Some(taken));
+}
+
+#[test]
+fn the_order_is_the_seeds_and_excluded_ports_never_come() {
+    let first = |seed| {
+        let mut ports = Ports::without(10_000..=10_099, seed, &[10_010..=10_019, 10_099..=10_200]);
+        std::iter::from_fn(move || {
+            let port = ports.want_open()?;
+            ports.opened(0, port, true);
+            Some(port)
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(first(1), first(1));
+    assert_ne!(first(1), first(2));
+    assert!(first(1).iter().all(|p| !(10_010..=10_019).contains(p) && *p != 10_099));
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "is Some(Lingering), not Leased")]
+fn a_lease_returned_twice_is_our_bug() {
+    let mut ports = Ports::new(10_000..=10_001, 1);
+    open_all(&mut ports, 0);
+    let (a, _) = ports.lease(0).unwrap();
+    ports.release(0, a);
+    ports.release(0, a);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Open(bool),
+    Lease,
+    Release(usize),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any::<bool>().prop_map(Step::Open),
+        3 => Just(Step::Lease),
+        3 => any::<usize>().prop_map(Step::Release),
+        2 => (0..3 * LINGER_US).prop_map(Step::Wait),
+        1 => Just(Step::Wait(BUSY_RETRY_US)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn leases_never_overlap_and_no_port_is_lost(
+        seed: u64, size in 1u16..40, steps in proptest::collection::vec(step(), 1..300),
+    ) {
+        let mut ports = Ports::new(20_000..=20_000 + size - 1, seed);
+        let (mut now, mut live, mut sockets) = (1u64, Vec::new(), HashSet::new());
+        for step in steps {
+            match step {
+                Step::Open(ok) => if let Some(port) = ports.want_open() {
+                    prop_assert!(!sockets.contains(&port), "opened twice");
+                    if ok { sockets.insert(port); }
+                    ports.opened(now, port, ok);
+                },
+                Step::Lease => if let Some((a, b)) = ports.lease(now) {
+                    prop_assert!(sockets.contains(&a) && sockets.contains(&b));
+                    prop_assert!(a != b && !live.contains(&a) && !live.contains(&b));
+                    live.extend([a, b]);
+                },
+                Step::Release(n) => if !live.is_empty() {
+                    let port = live.swap_remove(n % live.len());
+                    ports.release(now, port);
+                },
+                Step::Wait(us) => now += us,
+            }
+            while let Some(port) = ports.poll_close(now) {
+                prop_assert!(!live.contains(&port), "closed under a call");
+                prop_assert!(sockets.remove(&port));
+            }
+            let c = ports.counts();
+            prop_assert_eq!(c.leased, live.len());
+            prop_assert_eq!(
+                c.free + c.opening + c.ready + c.leased + c.lingering + c.busy,
+                usize::from(size)
+            );
+        }
+    }
+}
