@@ -9,6 +9,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod frame;
 pub mod rtp;
 pub mod verdict;
 
