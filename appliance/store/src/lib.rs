@@ -1,0 +1,37 @@
+//! The journal, and the database that is written from it.
+//!
+//! The journal is the truth: a charge, a payment or a configuration is done when its record is in it. The SQLite database
+//! is its queryable projection, one transaction per batch, and can be written anew from the journal.
+//!
+//! It will not: rate calls, decide what a balance allows, own a thread or read a clock. The rating thread appends and
+//! flushes, a disk thread syncs and projects, both owned by the caller.
+
+#![forbid(unsafe_code)]
+
+mod cdr_table;
+mod config;
+mod disk;
+mod error;
+mod frame;
+mod journal;
+mod ledger;
+mod query;
+mod reader;
+mod recover;
+mod schema;
+mod segment;
+mod store;
+mod verify;
+
+pub use config::{StoredDeck, StoredParam, StoredSite};
+pub use disk::Disk;
+pub use error::{JournalError, StoreError};
+pub use frame::PAYLOAD_MAX;
+pub use journal::{Cut, Journal, JournalOptions, MakeDisk, OpenReport, Positions, Purged, SyncHandle};
+pub use ledger::StoredAccount;
+pub use query::{CdrFilter, CdrTotals, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, Queries, StoredLedgerRow};
+pub use reader::Reader;
+pub use recover::{Recovered, recover, settle_recovered};
+pub use schema::DATABASE_FILE;
+pub use store::{Applied, BATCH, Checkpointed, Checkpointer, Projector, StoreOptions};
+pub use verify::Verified;

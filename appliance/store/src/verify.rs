@@ -1,0 +1,167 @@
+//! The audit: every sum of money computed again from its rows, and compared with what is stored.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::Connection;
+use tandem_rating::money::Money;
+
+use crate::cdr_table;
+use crate::error::StoreError;
+use crate::ledger;
+use crate::query::add;
+
+/// Problems listed; the rest is only counted.
+const PROBLEMS_MAX: usize = 100;
+
+/// What was compared, and what does not agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Accounts.
+    pub accounts: u64,
+    /// Ledger rows.
+    pub ledger_rows: u64,
+    /// CDRs.
+    pub cdrs: u64,
+    /// How many things do not agree.
+    pub wrong: u64,
+    /// The first of them, in sentences.
+    pub problems: Vec<String>,
+}
+
+impl Verified {
+    fn problem(&mut self, problem: String) {
+        self.wrong += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// The days with CDRs, oldest first: (yyyymmdd, CDRs).
+pub(crate) fn days(connection: &Connection, path: &Path) -> Result<Vec<(i64, i64)>, StoreError> {
+    connection
+        .prepare_cached("SELECT day, cdrs FROM cdr_day ORDER BY day")
+        .and_then(|mut statement| statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+        .map_err(StoreError::sql(path, "read table cdr_day"))
+}
+
+/// What the rows of one account come to.
+#[derive(Default)]
+struct Sums {
+    ledger: Money,
+    calls: Money,
+    last_balance: Money,
+    cdrs: Money,
+}
+
+/// Checks that
+/// 1. each balance is the sum of the account's ledger rows, and the balance after its last row;
+/// 2. what the CDRs charge an account (as payer, agent or vendor; fee and tax) is what its `call` rows took;
+/// 3. each day has as many CDRs as were stored, and each of them is a settled call of that day.
+pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Verified, StoreError> {
+    let mut verified = Verified::default();
+    let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
+    ledger_sums(connection, path, &mut verified, &mut sums)?;
+    cdr_sums(connection, path, &mut verified, &mut sums)?;
+    for account in ledger::accounts(connection, path)? {
+        verified.accounts += 1;
+        let sum = sums.entry(account.name.clone()).or_default();
+        if account.balance != sum.ledger {
+            verified.problem(format!(
+                "account {}: balance {}, its rows sum to {}",
+                account.name, account.balance, sum.ledger
+            ));
+        }
+        if account.balance != sum.last_balance {
+            verified.problem(format!(
+                "account {}: balance {}, its last row says {}",
+                account.name, account.balance, sum.last_balance
+            ));
+        }
+    }
+    for (name, sum) in &sums {
+        if sum.calls.checked_neg().ok() != Some(sum.cdrs) {
+            verified
+                .problem(format!("account {name}: its CDRs charge {}, its call rows come to {}", sum.cdrs, sum.calls));
+        }
+    }
+    Ok(verified)
+}
+
+fn ledger_sums(
+    connection: &Connection,
+    path: &Path,
+    verified: &mut Verified,
+    sums: &mut BTreeMap<String, Sums>,
+) -> Result<(), StoreError> {
+    let failed = || StoreError::sql(path, "read table ledger");
+    let mut statement =
+        connection.prepare("SELECT account, kind, amount, balance_after FROM ledger ORDER BY id").map_err(failed())?;
+    let mut rows = statement.query([]).map_err(failed())?;
+    while let Some(row) = rows.next().map_err(failed())? {
+        let text = |index: usize| row.get::<_, String>(index).map_err(failed());
+        verified.ledger_rows += 1;
+        let account = text(0)?;
+        let amount = text(2)?;
+        let last_balance = ledger::money(&account, "balance after", &text(3)?)?;
+        let is_call = text(1)? == "call";
+        let sum = sums.entry(account).or_default();
+        sum.ledger = add(sum.ledger, &amount, "ledger")?;
+        sum.last_balance = last_balance;
+        if is_call {
+            sum.calls = add(sum.calls, &amount, "ledger")?;
+        }
+    }
+    Ok(())
+}
+
+fn cdr_sums(
+    connection: &Connection,
+    path: &Path,
+    verified: &mut Verified,
+    sums: &mut BTreeMap<String, Sums>,
+) -> Result<(), StoreError> {
+    let failed = || StoreError::sql(path, "read a CDR day table");
+    for (day, counted) in days(connection, path)? {
+        let table = cdr_table::table_name(day);
+        let mut stored = 0;
+        let mut statement = connection
+            .prepare(&format!(
+                "SELECT account, fee, tax, agent_account, agent_fee, agent_tax, vendor_account, vendor_fee, vendor_tax
+                 FROM {table}"
+            ))
+            .map_err(failed())?;
+        let mut rows = statement.query([]).map_err(failed())?;
+        while let Some(row) = rows.next().map_err(failed())? {
+            stored += 1;
+            for first in [0, 3, 6] {
+                let text = |index: usize| row.get::<_, String>(first + index).map_err(failed());
+                let (account, fee, tax) = (text(0)?, text(1)?, text(2)?);
+                if fee == "0" && tax == "0" {
+                    continue;
+                }
+                let sum = sums.entry(account).or_default();
+                sum.cdrs = add(add(sum.cdrs, &fee, &table)?, &tax, &table)?;
+            }
+        }
+        verified.cdrs += u64::try_from(stored).unwrap_or(0);
+        if stored != counted {
+            verified.problem(format!("{table}: {stored} CDRs, {counted} were stored"));
+        }
+        let strays: i64 = connection
+            .query_row(
+                &format!(
+                    "SELECT count(*) FROM {table} AS cdr LEFT JOIN settled USING (flow_no)
+                     WHERE settled.day IS NOT {day}"
+                ),
+                [],
+                |row| row.get(0),
+            )
+            .map_err(failed())?;
+        if strays != 0 {
+            verified.problem(format!("{table}: {strays} CDRs of calls that were not settled on that day"));
+        }
+    }
+    Ok(())
+}
