@@ -207,24 +207,12 @@ impl LegSdp {
     }
 }
 
-/// True when `new` says the same as `old`: equal bytes, or an `o=` line with the same session and version (RFC 3264 8).
+/// True when `new` is `old` again, line by line and with the same `o=` version.
 ///
-/// Such an offer is a refresh; it is answered from the last answer, the other leg hears nothing (signalling.md 9).
+/// Such an offer is a refresh; it is answered from the last answer, the other leg hears nothing (signalling.md 9). The
+/// version alone is not trusted: phones exist that move and forget to count.
 pub fn same_description(old: &Sdp, new: &Sdp) -> bool {
-    if old.lines().eq(new.lines()) {
-        return true;
-    }
-    // The version alone is not trusted: phones exist that change c= and forget to count.
-    old.origin_version().is_some()
-        && old.origin_version() == new.origin_version()
-        && old.media().len() == new.media().len()
-        && old.media().iter().zip(new.media()).all(|(a, b)| {
-            a.port == b.port
-                && a.host == b.host
-                && a.direction == b.direction
-                && a.codecs == b.codecs
-                && a.proto == b.proto
-        })
+    old.lines().eq(new.lines())
 }
 
 fn write_session(out: &mut Vec<u8>, remote: &Sdp, local: &LocalMedia, origin: (u64, u64)) {

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use tandem_ebpf_abi::{DropReason, FlowCounters, FlowKey, PuntReason, RemoveReason};
 use tandem_media::anchor::{Anchor, MediaEvent, PacketOut, Side, SideSetup};
 use tandem_media::latch::LatchMode;
@@ -468,4 +469,76 @@ fn a_flood_from_the_right_source_is_policed() {
         passed += u32::from(s.to(Side::Caller, A, rtp(2 + n, 0xa)).is_ok());
     }
     assert!((399..=401).contains(&passed), "{passed}");
+}
+
+proptest! {
+    /// Whatever arrives from wherever: every packet is forwarded or counted as dropped, nothing goes where no party is,
+    /// and a stranger at a strict leg is never forwarded.
+    #[test]
+    fn in_is_out_plus_dropped(
+        steps in proptest::collection::vec((any::<bool>(), 0usize..4, 0usize..6, 0u64..1_500_000), 1..200),
+        answer_at in 0usize..100, nat: bool,
+    ) {
+        let sources = [A, B, EVIL, "198.51.100.10:4001"];
+        let caller = SideSetup { nat, ..setup(PORT_A) };
+        let mut s = Shard::new(rules(), caller, setup(PORT_B));
+        s.remote(Side::Caller, &sdp(A, ""));
+        s.remote(Side::Callee, &sdp(B, ""));
+        let (mut sent, mut dropped) = (0u64, 0u64);
+        for (n, (to_caller, source, kind, wait)) in steps.iter().enumerate() {
+            s.now += wait;
+            if n == answer_at {
+                s.anchor.established(s.now);
+                s.drain();
+            }
+            let side = if *to_caller { Side::Caller } else { Side::Callee };
+            let bytes = match kind {
+                0 => rtcp(),
+                1 => rtp_of(60, n as u16, 1, 7),
+                2 => vec![0; 30],
+                3 => rtp(n as u16, 9),
+                _ => rtp(n as u16, 7),
+            };
+            match s.to(side, sources[*source], bytes) {
+                Ok(to) => {
+                    sent += 1;
+                    prop_assert!(side == Side::Caller && nat || sources[*source] != EVIL);
+                    prop_assert!(nat || to != EVIL);
+                }
+                Err(_) => dropped += 1,
+            }
+        }
+        s.anchor.close(RemoveReason::CallEnded);
+        s.drain();
+        let parts = s.removed.iter().map(|r| &r.2).chain([
+            s.anchor.counters(Side::Caller),
+            s.anchor.counters(Side::Callee),
+        ]);
+        let (mut counted, mut counted_drops) = (0, 0);
+        for c in parts {
+            counted += c.packets + c.rtcp_packets;
+            counted_drops += c.dropped_total();
+        }
+        prop_assert_eq!((counted, counted_drops), (sent, dropped));
+        prop_assert!(s.relay.is_empty());
+    }
+}
+
+#[test]
+fn one_leg_may_speak_ipv6() {
+    let six = SideSetup { local_ip: "2001:db8::1".parse().unwrap(), ..setup(PORT_B) };
+    let b = "[2001:db8::b]:6000";
+    let mut s = Shard::new(rules(), setup(PORT_A), six);
+    s.remote(Side::Caller, &sdp(A, ""));
+    let answer = "v=0\nc=IN IP6 2001:db8::b\nm=audio 6000 RTP/AVP 8\n";
+    s.remote(Side::Callee, &answer.parse().unwrap());
+    let mut bytes = rtp(1, 0xa);
+    let out = s.anchor.handle_packet(s.now, Side::Caller, PuntReason::Unlatched, at(A), &mut bytes);
+    let from_ip = "2001:db8::1".parse().unwrap();
+    assert_eq!(out, PacketOut::Forward { from_port: PORT_B, from_ip, to: at(b) });
+    s.drain();
+    assert_eq!(s.to(Side::Callee, b, rtp(1, 0xb)).as_deref(), Ok(A));
+    assert_eq!(s.to(Side::Callee, b, rtp(2, 0xb)).as_deref(), Ok(A));
+    let counters = s.relay.counters(PORT_B).unwrap();
+    assert_eq!((counters.packets, counters.bytes_wire), (1, 172 + 48));
 }
