@@ -27,8 +27,10 @@ fn a_wait_returns_when_its_time_has_passed() {
 }
 
 #[test]
-fn another_thread_wakes_a_ring_that_waits_for_ever() {
-    let Some(mut ring) = ring(RingConfig::default()) else { return };
+fn another_thread_wakes_a_sleeping_ring_and_its_message_is_there() {
+    let Some(mut ring) = ring(RingConfig::default()) else {
+        return;
+    };
     let waker = ring.waker();
     let (sender, inbox) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -36,10 +38,13 @@ fn another_thread_wakes_a_ring_that_waits_for_ever() {
             sender.send(n).expect("the test listens");
             waker.wake();
         }
+        (sender, waker)
     });
     let mut next = 0;
     while next < 1000 {
-        ring.wait(None).expect("wait");
+        let start = Instant::now();
+        ring.wait(Some(STUCK)).expect("wait");
+        assert!(start.elapsed() < STUCK, "a wake was lost");
         while let Some(completion) = ring.next() {
             assert!(matches!(completion, Completion::Wake));
             while let Ok(n) = inbox.try_recv() {
@@ -48,7 +53,18 @@ fn another_thread_wakes_a_ring_that_waits_for_ever() {
             }
         }
     }
-    thread.join().expect("no panic");
+    let (sender, waker) = thread.join().expect("no panic");
+
+    // And one that waits for ever.
+    let last = thread::spawn(move || {
+        sender.send(1000).expect("the test listens");
+        waker.wake();
+    });
+    while inbox.try_recv() != Ok(1000) {
+        ring.wait(None).expect("wait");
+        while ring.next().is_some() {}
+    }
+    last.join().expect("no panic");
 }
 
 /// Each side sleeps until the other has answered: one lost wake and both sleep for ever.

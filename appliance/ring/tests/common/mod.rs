@@ -3,6 +3,7 @@
 // Each test file uses its own part of this.
 #![allow(dead_code, unreachable_pub)]
 
+use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ pub fn ring(config: RingConfig) -> Option<Ring> {
     match tandem_ring::probe() {
         Ok(_) => Some(Ring::new(config).expect("a ring on a kernel that passed the probe")),
         Err(missing) => {
-            println!("skipped: {missing}");
+            // Straight to the file: what `println!` writes is hidden for a test that passes.
+            let _ = writeln!(std::io::stdout(), "skipped: {missing}");
             None
         }
     }
