@@ -205,7 +205,6 @@ impl Account {
                 (Grant { until_s, last }, cost)
             }
         };
-        let amount = amount.max(reservation.amount);
         self.reserved = self.reserved.checked_add(amount.checked_sub(reservation.amount)?)?;
         reservation.amount = amount;
         reservation.grant = grant;

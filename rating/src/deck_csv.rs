@@ -126,7 +126,6 @@ impl fmt::Display for RowError {
 /// Besides each row's own values, it refuses a sheet whose rows contradict each other: two rows of
 /// one prefix valid at the same time.
 pub fn parse(bytes: &[u8]) -> Result<ParsedDeck, Vec<RowError>> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter(bytes)).has_headers(false).flexible(true).from_reader(bytes);
     let mut record = ByteRecord::new();

@@ -207,14 +207,17 @@ fn the_last_grant_is_all_the_money_there_is_and_a_payment_lifts_it() {
 #[test]
 fn a_grant_is_not_taken_back_when_the_balance_is() {
     let row = terms("0.06", 60, 60);
-    let mut account = prepaid("0.20");
-    let mut held = account.admit(&row, &params(2), 2).unwrap();
-    account.balance = Money::ZERO;
-    let grant = account.renew(&mut held, &row, &params(2), 2).unwrap();
-    assert_eq!((grant.until_s, grant.last), (120, true));
-    assert_eq!(held.amount(), money("0.12"));
-    account.release(held);
-    assert_eq!(account.reserved, Money::ZERO);
+    // Nothing is left, or one minute of the two that were granted.
+    for left in ["0", "0.06"] {
+        let mut account = prepaid("0.20");
+        let mut held = account.admit(&row, &params(2), 2).unwrap();
+        account.balance = money(left);
+        let grant = account.renew(&mut held, &row, &params(2), 2).unwrap();
+        assert_eq!((grant.until_s, grant.last), (120, true), "{left} left");
+        assert_eq!(held.amount(), money("0.12"));
+        account.release(held);
+        assert_eq!(account.reserved, Money::ZERO);
+    }
 }
 
 #[test]
