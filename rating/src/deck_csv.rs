@@ -126,6 +126,7 @@ impl fmt::Display for RowError {
 /// Besides each row's own values, it refuses a sheet whose rows contradict each other: two rows of
 /// one prefix valid at the same time.
 pub fn parse(bytes: &[u8]) -> Result<ParsedDeck, Vec<RowError>> {
+    // A BOM is dropped by the reader itself.
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter(bytes)).has_headers(false).flexible(true).from_reader(bytes);
     let mut record = ByteRecord::new();
