@@ -304,9 +304,10 @@ impl<'a> Via<'a> {
             if name.eq_ignore_ascii_case(b"branch") {
                 via.branch = via.branch.or(value).filter(|branch| !branch.is_empty());
             } else if name.eq_ignore_ascii_case(b"rport") && via.rport == Rport::Absent {
-                via.rport = match value.filter(|value| !value.is_empty()) {
+                // A value that is no port still asks; the answer replaces it.
+                via.rport = match value.and_then(parse_u32).and_then(|port| u16::try_from(port).ok()) {
+                    Some(port) => Rport::Port(port),
                     None => Rport::Asked,
-                    Some(digits) => Rport::Port(parse_u32(digits).and_then(|port| u16::try_from(port).ok())?),
                 };
             } else if name.eq_ignore_ascii_case(b"received") {
                 via.received = via.received.or(value);
@@ -748,20 +749,13 @@ mod tests {
         assert_eq!((via.transport, via.rport), (Transport::Other, Rport::Port(5071)));
         assert_eq!(via.protocol, b"SIP/2.0/FOO");
         assert!(!via.has_magic_cookie());
-        assert_eq!(Via::parse(b"SIP/2.0/UDP h").unwrap().branch, None);
+        let old = Via::parse(b"SIP/2.0/UDP h;rport=x").unwrap();
+        assert_eq!((old.branch, old.rport), (None, Rport::Asked));
     }
 
     #[test]
     fn broken_vias_are_refused() {
-        for text in [
-            "",
-            "SIP/2.0",
-            "SIP/2.0/UDP",
-            "SIP/2.0/UDP ;branch=x",
-            "SIP/2.0/UDP h:99999",
-            "/2.0/UDP h",
-            "SIP/2.0/UDP h;rport=x",
-        ] {
+        for text in ["", "SIP/2.0", "SIP/2.0/UDP", "SIP/2.0/UDP ;branch=x", "SIP/2.0/UDP h:99999", "/2.0/UDP h"] {
             assert_eq!(Via::parse(text.as_bytes()), None, "{text}");
         }
     }

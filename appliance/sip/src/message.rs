@@ -3,7 +3,7 @@
 //!
 //! If a full parser is ever to stand behind typed access, this is the one file that may name it. Today none does:
 //! `rsip` refuses compact headers, IPv6, `tel:` and binary bodies, so it only serves as the oracle of
-//! `tests/wire_differential.rs`.
+//! `tests/wire/differential.rs`.
 
 use std::borrow::Cow;
 
