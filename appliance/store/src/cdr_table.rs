@@ -33,8 +33,8 @@ static ID_INDEX: LazyLock<Option<usize>> = LazyLock::new(|| CDR_FIELDS.iter().po
 ///
 /// Times beyond the years 0 to 9999 count as their nearest day, so that the number always has its eight digits.
 pub(crate) fn day_of(at_ms: i64, zone_offset_ms: i64) -> i64 {
-    // Days from 0000-03-01, then the civil date (Hinnant, "chrono-compatible low-level date algorithms").
-    let days = at_ms.saturating_add(zone_offset_ms).div_euclid(DAY_MS).clamp(-719_468, 2_932_896) + 719_468;
+    // Days from 0000-03-01 (Unix day -719468), then the civil date (Hinnant, "chrono-compatible low-level date algorithms").
+    let days = at_ms.saturating_add(zone_offset_ms).div_euclid(DAY_MS).clamp(-719_528, 2_932_896) + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
