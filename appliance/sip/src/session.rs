@@ -388,6 +388,11 @@ impl Endpoint {
             .is_some_and(|ours| matches!(ours.state, OursState::InFlight { transaction } if transaction == id));
         let accepted = (200..=299).contains(&status);
         let cseq = response.cseq.number;
+        if !current && status < 200 {
+            // The session ended before this first answer to our INVITE.
+            self.expect_final(now, id);
+            return;
+        }
         if !current {
             // A 2xx that came again, or one for a session that ended meanwhile; it wants its ACK all the same.
             let awaits = leg.ours.as_ref().is_some_and(|ours| ours.state == OursState::Unconfirmed { cseq });

@@ -1,6 +1,6 @@
 //! Timers by their RFC letters (RFC 3261 17 table 4, RFC 6026 7) and the table of those one transaction runs.
 //!
-//! A transaction runs at most three timers at once, so its table is three places; the endpoint keeps one entry in the
+//! A transaction runs at most two timers at once, so its table is two places; the endpoint keeps one entry in the
 //! wheel per transaction, at the earliest of them.
 
 use tandem_leg::Time;
@@ -42,7 +42,7 @@ pub enum Timer {
     M,
 }
 
-const PLACES: usize = 3;
+const PLACES: usize = 2;
 
 /// The running timers of one transaction.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,12 +54,18 @@ impl Timers {
     /// Starts `timer`, or moves it when it runs.
     pub fn start(&mut self, timer: Timer, at: Time) {
         self.stop(timer);
-        // Invariant: no machine runs more than three timers at once (most: G, H and nothing else).
+        // Invariant: no machine runs more than two timers at once (A and B, E and F, G and H).
         if let Some(free) = self.places.iter_mut().find(|p| p.is_none()) {
             *free = Some((timer, at));
         } else {
             debug_assert!(false, "a transaction runs more than {PLACES} timers");
         }
+    }
+
+    /// Starts `timer`, or moves it when it would fire later.
+    pub fn start_by(&mut self, timer: Timer, at: Time) {
+        let running = self.places.iter().flatten().find(|(t, _)| *t == timer).map(|(_, at)| *at);
+        self.start(timer, running.map_or(at, |running| running.min(at)));
     }
 
     /// Stops `timer`; nothing happens when it does not run.
@@ -106,10 +112,19 @@ mod tests {
         let mut timers = Timers::default();
         timers.start(Timer::A, Time::from_secs(32));
         timers.start(Timer::B, Time::from_secs(32));
-        timers.start(Timer::D, Time::from_secs(40));
         assert_eq!(timers.pop(Time::from_secs(31)), None);
         assert_eq!(timers.pop(Time::from_secs(32)).map(|t| t.0), Some(Timer::B));
         assert_eq!(timers.pop(Time::from_secs(32)).map(|t| t.0), Some(Timer::A));
-        assert_eq!(timers.next(), Some(Time::from_secs(40)));
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_limit_is_never_moved_back() {
+        let mut timers = Timers::default();
+        timers.start_by(Timer::B, Time::from_secs(5));
+        timers.start_by(Timer::B, Time::from_secs(9));
+        assert_eq!(timers.next(), Some(Time::from_secs(5)));
+        timers.start_by(Timer::B, Time::from_secs(2));
+        assert_eq!(timers.next(), Some(Time::from_secs(2)));
     }
 }

@@ -141,15 +141,13 @@ impl ClientInvite {
     /// for the original request in 64*T1 seconds, the UAC SHOULD then consider the original transaction cancelled",
     /// RFC 3261 9.1), or when the dialog of a re-INVITE is gone.
     pub fn expect_final(&self, now: Time, timers: &mut Timers) {
-        if self.state == State::Proceeding {
-            timers.start(Timer::B, now.plus_millis(self.resend.life_ms()));
-        }
+        self.limit(now.plus_millis(self.resend.life_ms()), timers);
     }
 
-    /// The user waits no longer than `until` for a final response after a provisional one.
+    /// The user waits no longer than `until` for a final response after a provisional one; the earliest limit holds.
     pub fn limit(&self, until: Time, timers: &mut Timers) {
         if self.state == State::Proceeding {
-            timers.start(Timer::B, until);
+            timers.start_by(Timer::B, until);
         }
     }
 }

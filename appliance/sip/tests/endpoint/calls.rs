@@ -1,8 +1,6 @@
 //! A basic call from each side, and the instants at which things are sent (spec signalling.md S-D1, call-flows.md 1-5).
 
-mod support;
-
-use support::*;
+use crate::support::*;
 use tandem_leg::{Disconnect, DisconnectCause, Fail, FailCause, LegEvent, Rel100};
 use tandem_sip::method::Method;
 use tandem_sip::{MessageKind, Outcome};
@@ -227,4 +225,53 @@ fn b_refuses_redirects_or_cannot_be_reached() {
     assert_eq!(bench.event(), LegEvent::Fail(Fail { cause: FailCause::Transport, ..Fail::status(503) }));
     bench.nothing_left();
     assert_eq!(bench.forgotten.len(), 3);
+}
+
+/// Milliseconds until the endpoint forgets another transaction.
+fn fades_after(bench: &mut Bench) -> u64 {
+    let (start, before) = (bench.now.millis(), bench.e.counts().transactions);
+    while bench.e.counts().transactions == before {
+        let due = bench.e.poll_timeout().expect("something is pending").millis();
+        bench.run_to(due.max(bench.now.millis() + 1));
+    }
+    bench.now.millis() - start
+}
+
+#[test]
+fn finished_transactions_absorb_for_the_time_of_their_letter() {
+    // D: 3xx-6xx to our INVITE.
+    let mut bench = Bench::default();
+    let (_, invite) = bench.outgoing(SDP_A);
+    bench.feed(B, &reply(&invite, 486, "tb", "", ""));
+    bench.expect("ACK");
+    bench.event();
+    assert_eq!(fades_after(&mut bench), 32_000);
+    bench.nothing_left();
+    // M: 2xx to our INVITE; K: the response to our BYE.
+    let mut bench = Bench::default();
+    let (leg, _) = bench.answered_outgoing();
+    bench.order(leg, hang_up());
+    let bye = bench.expect("BYE");
+    bench.feed(B, &reply(&bye, 200, "", "", ""));
+    assert_eq!(fades_after(&mut bench), 5_000);
+    assert_eq!(fades_after(&mut bench), 27_000);
+    bench.nothing_left();
+    // L: our 2xx; J: our 200 to their BYE.
+    let mut bench = Bench::default();
+    let (_, tag) = bench.answered_incoming();
+    bench.run_to(1_000);
+    bench.feed(A, &a_request("BYE", "z9hG4bKb", 2, &tag, "", ""));
+    bench.expect("SIP/2.0 200");
+    bench.event();
+    assert_eq!(fades_after(&mut bench), 31_000);
+    assert_eq!(fades_after(&mut bench), 1_000);
+    bench.nothing_left();
+    // I: after the ACK to our refusal.
+    let mut bench = Bench::default();
+    let (leg, _) = bench.incoming("", SDP_A);
+    bench.order(leg, fail(486));
+    let tag = bench.expect("SIP/2.0 486").tag("To");
+    bench.feed(A, &a_request("ACK", "z9hG4bKa1", 1, &tag, "", ""));
+    assert_eq!(fades_after(&mut bench), 32_000);
+    bench.nothing_left();
 }
