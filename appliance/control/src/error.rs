@@ -124,7 +124,7 @@ pub struct ErrorObject {
     pub message: String,
     /// The parts of the sentence. What a newer switch puts there in another form is left out.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
-    pub data: Option<ErrorData>,
+    pub data: Option<Box<ErrorData>>,
 }
 
 impl ErrorObject {
@@ -139,12 +139,12 @@ impl ErrorObject {
         ErrorObject {
             code: ErrorCode::InvalidParams.number(),
             message: format!("{field} is {}; allowed is {allowed}", shown(&value)),
-            data: Some(ErrorData {
+            data: Some(Box::new(ErrorData {
                 field: Some(field),
                 value: Some(value),
                 allowed: Some(allowed),
                 ..ErrorData::default()
-            }),
+            })),
         }
     }
 
@@ -161,11 +161,11 @@ impl ErrorObject {
         let mut error = ErrorObject {
             code: ErrorCode::NotFound.number(),
             message: format!("no {kind} is named {}", shown(name)),
-            data: Some(ErrorData {
+            data: Some(Box::new(ErrorData {
                 field: Some(kind.to_owned()),
                 value: Some(name.to_owned()),
                 ..ErrorData::default()
-            }),
+            })),
         };
         error.suggest(crate::value::nearest(name, known));
         error
@@ -195,7 +195,7 @@ fn shown(value: &str) -> String {
     format!("\"{text}\"")
 }
 
-fn lenient<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<ErrorData>, D::Error> {
+fn lenient<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<ErrorData>>, D::Error> {
     let value = Option::<Value>::deserialize(deserializer)?;
     Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }

@@ -483,6 +483,10 @@ reply! {
         change: String,
         /// Prefix.
         prefix: String,
+        /// Name of its area, when known.
+        area: String,
+        /// When the change takes effect.
+        from_ms: Option<i64>,
         /// Price per minute before; none when added.
         before: Option<String>,
         /// Price per minute after; none when closed.
@@ -515,6 +519,8 @@ reply! {
         added: u64,
         /// Prices that go up.
         raised: u64,
+        /// Of those, earlier than the notice days allow.
+        raised_early: u64,
         /// Prices that go down.
         lowered: u64,
         /// Same price, something else differs.

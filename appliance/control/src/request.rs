@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{ErrorCode, ErrorData, ErrorObject};
 use crate::reply;
-use crate::value::{Amount, CallId, Limit, nearest};
+use crate::value::{Amount, CallId, Limit};
 use crate::when::When;
 
 /// Parameters of one verb: tied to its name and to its reply.
@@ -122,7 +122,7 @@ fn read<T: for<'de> Deserialize<'de>>(params: Value) -> Result<T, ErrorObject> {
         ErrorObject {
             code: ErrorCode::InvalidParams.number(),
             message: format!("{field}: {reason}"),
-            data: Some(ErrorData { field: Some(field), value, ..ErrorData::default() }),
+            data: Some(Box::new(ErrorData { field: Some(field), value, ..ErrorData::default() })),
         }
     })
 }
@@ -130,9 +130,6 @@ fn read<T: for<'de> Deserialize<'de>>(params: Value) -> Result<T, ErrorObject> {
 fn unknown_method(method: &str) -> ErrorObject {
     let mut error = ErrorObject::unknown_word("method", method, METHODS);
     error.code = ErrorCode::MethodNotFound.number();
-    if let Some(data) = error.data.as_mut() {
-        data.nearest = nearest(method, METHODS).map(str::to_owned);
-    }
     error
 }
 

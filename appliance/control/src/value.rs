@@ -14,7 +14,7 @@ pub const LIMIT_MAX: u32 = 5_000;
 /// Longest amount in characters; decimal(20,8) and its sign fit with room.
 const AMOUNT_MAX: usize = 40;
 
-/// The flow number of a call; a number in JSON, also read from a decimal string.
+/// The flow number of a call; a number in JSON, also read from a decimal string. 0 names no call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct CallId(pub u64);
 
@@ -28,7 +28,8 @@ pub struct BadValue {
     pub allowed: &'static str,
 }
 
-const CALL_ALLOWED: &str = "a call number of 1 to 9007199254740991, as in the first column of the call and CDR lists";
+const CALL_ALLOWED: &str =
+    "a call number of at most 9007199254740991, as in the first column of calls list and cdr list";
 const AMOUNT_ALLOWED: &str = "a plain decimal such as 100, -20.5 or 0.0001, with at most 8 decimals";
 const LIMIT_ALLOWED: &str = "1 to 5000 rows";
 
@@ -40,7 +41,7 @@ impl FromStr for CallId {
         if !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(bad());
         }
-        text.parse().ok().filter(|number| (1..=CALL_ID_MAX).contains(number)).map(CallId).ok_or_else(bad)
+        text.parse().ok().filter(|number| *number <= CALL_ID_MAX).map(CallId).ok_or_else(bad)
     }
 }
 
@@ -96,7 +97,7 @@ impl FromStr for Amount {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Amount, BadValue> {
-        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let digits = text.strip_prefix('-').unwrap_or(text);
         let (whole, decimals) = digits.split_once('.').unwrap_or((digits, "0"));
         let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if !number(whole) || !number(decimals) || decimals.len() > 8 || text.len() > AMOUNT_MAX {
@@ -196,17 +197,17 @@ mod tests {
         assert_eq!(serde_json::from_str::<CallId>("42").unwrap(), CallId(42));
         assert_eq!(serde_json::from_str::<CallId>("\"42\"").unwrap(), CallId(42));
         assert_eq!(serde_json::to_string(&CallId(42)).unwrap(), "42");
-        for bad in ["0", "-1", "1.5", "\"\"", "\"4x\"", "\"+4\"", "9007199254740992", "null", "[]"] {
+        for bad in ["-1", "1.5", "\"\"", "\"4x\"", "\"+4\"", "9007199254740992", "null", "[]"] {
             assert!(serde_json::from_str::<CallId>(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn an_amount_is_a_plain_decimal_string() {
-        for good in ["0", "100", "-20.50", "+1", "0.00000001"] {
+        for good in ["0", "100", "-20.50", "0.00000001"] {
             assert_eq!(good.parse::<Amount>().unwrap().as_str(), good);
         }
-        for bad in ["", "-", ".5", "5.", "1e3", "1,5", "0.000000001", " 1", "NaN", "--1"] {
+        for bad in ["", "-", ".5", "5.", "1e3", "1,5", "0.000000001", " 1", "+1", "NaN", "--1"] {
             assert!(bad.parse::<Amount>().is_err(), "{bad}");
         }
         assert!(serde_json::from_str::<Amount>("1.5").is_err(), "a JSON number has passed through a float");
