@@ -1,0 +1,117 @@
+//! The commands, one file a group.
+
+mod account;
+mod calls;
+mod cdr;
+mod cdr_csv;
+mod completion;
+mod confirm;
+mod explain;
+mod gateway;
+mod param;
+mod quote;
+mod quote_csv;
+mod rates;
+mod site;
+mod status;
+mod trace;
+
+use clap::Subcommand;
+
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Output;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// How the switch is
+    Status,
+    /// Calls in progress
+    #[command(subcommand)]
+    Calls(calls::Command),
+    /// Finished calls
+    #[command(subcommand)]
+    Cdr(cdr::Command),
+    /// Gateways of customers and vendors
+    #[command(subcommand)]
+    Gateway(gateway::Command),
+    /// Accounts and payments
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Movements of money
+    #[command(subcommand)]
+    Ledger(account::LedgerCommand),
+    /// Rate groups
+    #[command(subcommand)]
+    Rates(rates::Command),
+    /// Put a site file in force, after a preview
+    Apply(site::Apply),
+    /// Print the site file in force
+    Export,
+    /// System parameters
+    #[command(subcommand)]
+    Param(param::Command),
+    /// Which gateway and price a call would get, and why
+    Explain(explain::Explain),
+    /// The SIP ladder of a call
+    Trace(trace::Trace),
+    /// Price a call by hand, without the switch
+    Quote(quote::Quote),
+    /// Print the completion script of a shell
+    Completion(completion::Completion),
+}
+
+/// Runs one command.
+pub(crate) fn run(command: Command, client: &mut Client, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Status => status::run(client, output),
+        Command::Calls(command) => calls::run(command, client, output),
+        Command::Cdr(command) => cdr::run(command, client, output),
+        Command::Gateway(command) => gateway::run(command, client, output),
+        Command::Account(command) => account::run(command, client, output),
+        Command::Ledger(command) => account::run_ledger(command, client, output),
+        Command::Rates(command) => rates::run(command, client, output),
+        Command::Apply(apply) => site::apply(apply, client, output),
+        Command::Export => site::export(client, output),
+        Command::Param(command) => param::run(command, client, output),
+        Command::Explain(explain) => explain::run(explain, client, output),
+        Command::Trace(trace) => trace::run(trace, client, output),
+        Command::Quote(quote) => quote::run(quote, output),
+        Command::Completion(completion) => completion::run(completion, output),
+    }
+}
+
+/// Says on the standard error that a list was cut, so that a page is never taken for the whole.
+fn note_cut(shown: usize, total: u64, how: &str) {
+    if (shown as u64) < total {
+        note(&format!("{shown} of {total} rows; {how}"));
+    }
+}
+
+/// A note for people beside the output.
+fn note(text: &str) {
+    use std::io::Write;
+    // A note that nobody can read is no failure.
+    let _ = writeln!(std::io::stderr(), "{}", crate::output::printable(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+    use serde::Serialize;
+
+    /// Every field of a row is a column of its CSV, once.
+    pub(super) fn covers<R: Serialize>(fields: &[&str], row: &R) {
+        let value = serde_json::to_value(row).unwrap();
+        let of_row: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields.iter().copied().collect::<BTreeSet<_>>(), of_row);
+        assert_eq!(fields.len(), of_row.len());
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        crate::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,583 @@
+//! Every command through the real binary against a switch that answers from a closure.
+
+mod common;
+
+use std::io::Read;
+use std::process::Stdio;
+
+use common::{Answer, Switch, finish, reply, run, tandem};
+use serde_json::{Value, json};
+use tandem_control::request::{CallState, GatewayKind, ImportMode};
+use tandem_control::{Call, CallId, ErrorCode, ErrorObject, METHODS, reply as r};
+
+/// A switch that gives every question the same answer.
+fn always(answer: impl serde::Serialize) -> Switch {
+    let value = serde_json::to_value(answer).unwrap();
+    Switch::start(move |_| Ok(value.clone()))
+}
+
+fn refusing(error: ErrorObject) -> Switch {
+    Switch::start(move |_| Err(error.clone()))
+}
+
+fn cdr(flow_no: u64) -> r::CdrRow {
+    let row = json!({
+        "flow_no": flow_no, "caller_billed": "441", "callee_billed": "1212", "caller_gateway": "in",
+        "callee_gateway": "out", "connect_ms": null, "end_ms": 1_795_305_600_000_i64, "hold_s": 21, "billed_s": 60,
+        "fee": "0.01", "vendor_fee": "0.005", "margin": "0.005", "end_reason": 200, "end_reason_text": "normal",
+        "attempts": [{"gateway": "out", "status": 200, "reason": "OK", "next": ""}],
+    });
+    row.as_object().unwrap().clone()
+}
+
+#[test]
+fn status_in_three_forms() {
+    let switch = always(r::Status { version: "0.1.0".to_owned(), attempts: 7, calls_talking: 3, ..Default::default() });
+    let text = switch.run(&["status"]).fine().out;
+    assert!(text.contains("tandemd 0.1.0") && text.contains("3 talking"), "{text}");
+    assert_eq!(switch.run(&["status", "-o", "json"]).fine().json()["attempts"], 7);
+    let csv = switch.run(&["status", "-o", "csv"]).fine().out;
+    assert!(csv.starts_with("field,value\n") && csv.contains("\nattempts,7\n"), "{csv}");
+}
+
+#[test]
+fn calls_list_asks_for_what_was_given_and_shows_rows() {
+    let row = r::CallRow {
+        call: CallId(42),
+        state: CallState::Talking,
+        duration_ms: 65_000,
+        caller: "\u{1b}[2J".to_owned(),
+        callee: "1212".to_owned(),
+        ..Default::default()
+    };
+    let switch = always(r::CallsList { total: 5, rows: vec![row] });
+    let ran = switch.run(&["calls", "list", "--gateway", "in", "--state", "talking", "--limit", "1", "--offset", "2"]);
+    assert_eq!(ran.code, 0);
+    let mut lines = ran.out.lines();
+    assert_eq!(lines.next().unwrap().split_whitespace().collect::<Vec<_>>()[..3], ["call", "state", "time"]);
+    assert!(lines.next().unwrap().starts_with("  42  talking  1:05"), "{}", ran.out);
+    assert!(!ran.out.contains('\u{1b}'), "a number from outside must not drive the terminal");
+    assert!(ran.err.contains("1 of 5 rows"), "{ran:?}");
+    let [Call::CallsList(asked)] = &switch.asked()[..] else { panic!("{:?}", switch.asked()) };
+    assert_eq!(asked.gateway.as_deref(), Some("in"));
+    assert_eq!((asked.state, asked.limit.rows(), asked.offset), (Some(CallState::Talking), 1, 2));
+
+    let json = switch.run(&["calls", "list", "-o", "json"]).json();
+    assert_eq!(json.as_array().unwrap()[0]["call"], 42);
+    let csv = switch.run(&["calls", "list", "-o", "csv"]).out;
+    assert!(csv.starts_with("call,state,state_code,setup_ms,"), "{csv}");
+}
+
+#[test]
+fn an_empty_list_is_an_empty_array() {
+    let switch = always(r::CallsList::default());
+    assert_eq!(switch.run(&["calls", "list", "-o", "json"]).fine().out, "[]\n");
+}
+
+#[test]
+fn calls_show_and_kill() {
+    let show = r::CallShow {
+        call: r::CallRow { call: CallId(7), caller: "44".to_owned(), ..Default::default() },
+        caller_in: "0044".to_owned(),
+        rate: Some(r::RateShown { rate_per_min: "0.02".to_owned(), first_s: 60, next_s: 60, ..Default::default() }),
+        ..Default::default()
+    };
+    let switch = always(show);
+    let text = switch.run(&["calls", "show", "7"]).fine().out;
+    assert!(text.contains("0044 -> 44") && text.contains("0.02 per minute, 60/60"), "{text}");
+
+    let switch = always(r::CallKilled { call: CallId(7), state: CallState::Ringing, end_reason: -40 });
+    let text = switch.run(&["calls", "kill", "7"]).fine().out;
+    assert_eq!(text, "call 7 was ringing and is ended with reason -40\n");
+    assert!(matches!(&switch.asked()[..], [Call::CallsKill(kill)] if kill.call == CallId(7)));
+}
+
+#[test]
+fn what_is_not_there_is_exit_code_4() {
+    let switch = refusing(ErrorObject::not_found("account", "acem", &["acme", "vendor"]));
+    switch.run(&["account", "show", "acem"]).failed(4, &["no account is named \"acem\"; did you mean acme?"]);
+}
+
+#[test]
+fn every_error_of_the_switch_has_its_exit_code() {
+    for code in ErrorCode::ALL {
+        let switch = refusing(ErrorObject::new(*code, "the sentence"));
+        switch.run(&["status"]).failed(code.exit_code() as i32, &["tandem: the sentence"]);
+    }
+}
+
+#[test]
+fn cdr_list_as_table_json_and_csv() {
+    let switch = always(r::CdrList { total: 1, rows: vec![cdr(9)], next: None });
+    let text = switch.run(&["cdr", "list"]).fine().out;
+    assert!(text.contains("2026-11-22 00:00:00") && text.contains("200 normal"), "{text}");
+
+    let json = switch.run(&["cdr", "list", "-o", "json"]).fine().json();
+    assert_eq!(json[0], Value::Object(cdr(9)), "the names of the first column of cdr.md 2, untouched");
+    assert_eq!(json[0]["fee"], "0.01");
+
+    let csv = switch.run(&["cdr", "list", "-o", "csv"]).fine().out;
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    assert_eq!((header.get(0), header.len()), (Some("callere164"), 52));
+    let row: std::collections::HashMap<String, String> = reader.deserialize().next().unwrap().unwrap();
+    assert_eq!(
+        (row["flowno"].as_str(), row["feetime"].as_str(), row["starttime"].as_str()),
+        ("9", "60", "1795305600000")
+    );
+}
+
+#[test]
+fn cdr_filters_reach_the_switch() {
+    let switch = always(r::CdrList::default());
+    switch
+        .run(&[
+            "cdr",
+            "list",
+            "--account",
+            "a",
+            "--caller",
+            "44*",
+            "--callee-gateway",
+            "out",
+            "--from",
+            "20261122",
+            "--to",
+            "2026-11-23",
+            "--end-reason",
+            "-69",
+            "--unanswered",
+            "--oldest-first",
+        ])
+        .fine();
+    let [Call::CdrList(asked)] = &switch.asked()[..] else { panic!() };
+    let filter = &asked.filter;
+    assert_eq!(filter.account.as_deref(), Some("a"));
+    assert_eq!(filter.caller.as_deref(), Some("44*"));
+    assert_eq!(filter.callee_gateway.as_deref(), Some("out"));
+    assert_eq!(filter.from.as_ref().map(ToString::to_string).as_deref(), Some("20261122"));
+    assert_eq!((filter.end_reason, filter.answered, asked.oldest_first), (Some(-69), Some(false), true));
+}
+
+#[test]
+fn cdr_list_all_reads_page_by_page() {
+    let page = |call: &Call| -> Answer {
+        let Call::CdrList(list) = call else { panic!("{call:?}") };
+        assert_eq!(list.limit.rows(), 5000);
+        let first = list.after.map_or(1, |after| after.0 + 1);
+        let next = (first == 1).then_some(CallId(first + 1));
+        reply(r::CdrList { total: 4, rows: vec![cdr(first), cdr(first + 1)], next })
+    };
+    let numbers = |ran: common::Ran| -> Vec<u64> {
+        ran.fine().json().as_array().unwrap().iter().map(|row| row["flow_no"].as_u64().unwrap()).collect()
+    };
+    let switch = Switch::start(page);
+    assert_eq!(numbers(switch.run(&["cdr", "list", "--all", "-o", "json"])), [1, 2, 3, 4]);
+    assert_eq!(switch.run(&["cdr", "list", "--all", "-o", "csv"]).fine().out.lines().count(), 5, "one header");
+    assert_eq!(switch.run(&["cdr", "list", "--all"]).fine().out.lines().count(), 5, "one title line");
+}
+
+#[test]
+fn a_switch_that_repeats_its_page_does_not_hold_us_for_ever() {
+    let switch = always(r::CdrList { total: 9, rows: vec![cdr(1)], next: Some(CallId(1)) });
+    switch.run(&["cdr", "list", "--all"]).failed(1, &["repeats"]);
+}
+
+#[test]
+fn cdr_show_tells_how_the_fee_came_about() {
+    let switch =
+        always(r::CdrShow { cdr: cdr(9), customer_steps: vec!["1 duration".to_owned()], ..Default::default() });
+    let text = switch.run(&["cdr", "show", "9"]).fine().out;
+    assert!(text.contains("how the fee came about:\n  1 duration"), "{text}");
+    assert!(text.contains("attempt: out 200 OK"), "{text}");
+    assert_eq!(switch.run(&["cdr", "show", "9", "-o", "csv"]).fine().out.lines().count(), 2);
+}
+
+#[test]
+fn cdr_totals_are_sums() {
+    let switch =
+        always(r::CdrTotals { calls: 3, fee: "1.50".to_owned(), currency: "USD".to_owned(), ..Default::default() });
+    let text = switch.run(&["cdr", "totals", "--answered"]).fine().out;
+    assert!(text.contains("1.50 USD"), "{text}");
+}
+
+#[test]
+fn gateways_accounts_ledger_and_rate_groups() {
+    let switch = Switch::start(|call| match call {
+        Call::GatewayList(list) => {
+            let row = r::GatewayRow {
+                name: "out".to_owned(),
+                kind: list.kind.unwrap_or_default(),
+                calls: 3,
+                capacity: Some(200),
+                prefixes: vec!["1".to_owned(), "44".to_owned()],
+                ..Default::default()
+            };
+            reply(r::GatewayList { total: 1, rows: vec![row] })
+        }
+        Call::AccountList(_) => reply(r::AccountList {
+            total: 1,
+            rows: vec![r::AccountRow { name: "acme".to_owned(), balance: "12.5".to_owned(), ..Default::default() }],
+        }),
+        Call::AccountShow(_) => reply(r::AccountShow {
+            reservations: vec![r::ReservationRow { call: CallId(8), amount: "0.5".to_owned(), seconds: 60 }],
+            ..Default::default()
+        }),
+        Call::LedgerList(_) => reply(r::LedgerList {
+            total: 1,
+            rows: vec![r::LedgerRow { call: Some(CallId(8)), amount: "-0.01".to_owned(), ..Default::default() }],
+            balance: "12.5".to_owned(),
+        }),
+        Call::RatesList(_) => reply(r::RatesList {
+            total: 1,
+            rows: vec![r::RateGroupRow { group: "retail".to_owned(), rows: 10_000, ..Default::default() }],
+        }),
+        other => panic!("{other:?}"),
+    });
+    let text = switch.run(&["gateway", "list", "--kind", "routing"]).fine().out;
+    assert!(text.contains("routing") && text.contains("3 of 200") && text.contains("1 44"), "{text}");
+    assert!(matches!(&switch.asked()[..], [Call::GatewayList(list)] if list.kind == Some(GatewayKind::Routing)));
+    let csv = switch.run(&["gateway", "list", "-o", "csv"]).fine().out;
+    assert!(csv.lines().nth(1).unwrap().contains(",1 44,"), "{csv}");
+    assert_eq!(switch.run(&["account", "list", "-o", "json"]).fine().json()[0]["balance"], "12.5");
+    assert!(switch.run(&["account", "show", "acme"]).fine().out.contains("0.5"));
+    assert_eq!(switch.run(&["ledger", "list", "acme", "-o", "json"]).fine().json()[0]["call"], 8);
+    assert!(switch.run(&["rates", "list"]).fine().out.contains("10000"));
+}
+
+#[test]
+fn a_payment_carries_a_key_and_says_it_when_in_doubt() {
+    let paid = r::AccountPaid {
+        row: r::LedgerRow {
+            account: "acme".to_owned(),
+            amount: "-5".to_owned(),
+            balance_after: "7".to_owned(),
+            ..Default::default()
+        },
+        booked: true,
+    };
+    let switch = always(&paid);
+    assert_eq!(
+        switch.run(&["account", "pay", "acme", "-5", "--memo", "m"]).fine().out,
+        "-5 booked on acme; balance 7\n"
+    );
+    switch.run(&["account", "pay", "acme", "-5", "--key", "k1"]).fine();
+    let asked = switch.asked();
+    let [Call::AccountPay(first), Call::AccountPay(second)] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((first.amount.as_str(), first.memo.as_str()), ("-5", "m"));
+    assert!(first.key.as_ref().is_some_and(|key| key.starts_with("cli-")), "{first:?}");
+    assert_eq!(second.key.as_deref(), Some("k1"));
+
+    let again = always(r::AccountPaid { booked: false, ..paid });
+    assert!(again.run(&["account", "pay", "acme", "-5"]).fine().out.contains("was booked before"));
+
+    // The connection is lost: the money may be booked, and the same key may safely be sent again.
+    let lost = Switch::babbling(b"");
+    lost.run(&["account", "pay", "acme", "5", "--key", "k2"]).failed(1, &["repeat with --key k2"]);
+}
+
+/// Answers an import like a switch that has ten changes to offer.
+fn importing(call: &Call) -> Answer {
+    let Call::RatesImport(import) = call else { panic!("{call:?}") };
+    reply(r::RatesImported {
+        group: import.group.clone(),
+        rows: 10,
+        added: 10,
+        base_version: 4,
+        version: import.commit.then_some(5),
+        committed: import.commit,
+        warnings: vec!["2 rates lose digits".to_owned()],
+        examples: vec![r::RateChange { change: "added".to_owned(), prefix: "1212".to_owned(), ..Default::default() }],
+        ..Default::default()
+    })
+}
+
+#[test]
+fn an_import_without_a_terminal_is_a_preview() {
+    let switch = Switch::start(importing);
+    let file = switch.file("deck.csv", "fee_prefix,rate_per_min\n1212,0.01\n");
+    let ran = switch.run(&["rates", "import", &file, "--group", "retail"]);
+    ran.failed(5, &["nothing was changed", "--yes"]);
+    assert!(ran.out.contains("new:") && ran.out.contains("warning: 2 rates lose digits"), "{ran:?}");
+    let asked = switch.asked();
+    let [Call::RatesImport(only)] = &asked[..] else { panic!("{asked:?}") };
+    assert!(!only.commit && only.mode == ImportMode::Merge);
+    assert_eq!(only.csv, "fee_prefix,rate_per_min\n1212,0.01\n");
+    switch.run(&["rates", "import", &file, "--group", "retail", "--dry-run"]).fine();
+}
+
+#[test]
+fn an_import_with_yes_commits_what_was_previewed() {
+    let switch = Switch::start(importing);
+    let file = switch.file("deck.csv", "x\n");
+    let ran = switch.run(&["rates", "import", &file, "--group", "retail", "--mode", "replace", "--yes"]).fine();
+    assert!(ran.out.contains("imported; rate group retail is now version 5"), "{ran:?}");
+    let asked = switch.asked();
+    let [Call::RatesImport(preview), Call::RatesImport(commit)] = &asked[..] else { panic!("{asked:?}") };
+    assert!(!preview.commit && commit.commit);
+    assert_eq!((commit.base_version, commit.mode), (Some(4), ImportMode::Replace));
+    // A program gets one document, with the outcome.
+    let json = switch.run(&["rates", "import", &file, "--group", "retail", "--yes", "-o", "json"]).fine().json();
+    assert_eq!((&json["committed"], &json["version"]), (&json!(true), &json!(5)));
+    let preview = switch.run(&["rates", "import", &file, "--group", "retail", "-o", "json"]);
+    assert_eq!((preview.code, &preview.json()["committed"]), (5, &json!(false)));
+}
+
+#[test]
+fn an_import_with_a_bad_row_names_it_and_commits_nothing() {
+    let error = r::RowError {
+        line: 3,
+        column: "rate_per_min".to_owned(),
+        value: "abc".to_owned(),
+        rule: "allowed is a decimal".to_owned(),
+    };
+    let switch = always(r::RatesImported { errors: vec![error], errors_total: 7, ..Default::default() });
+    let file = switch.file("deck.csv", "x\n");
+    let ran = switch.run(&["rates", "import", &file, "--group", "retail", "--yes"]);
+    ran.failed(
+        2,
+        &["deck.csv line 3: rate_per_min is \"abc\"; allowed is a decimal", "6 more errors", "nothing was imported"],
+    );
+    assert_eq!(switch.asked().len(), 1, "no commit was asked for");
+}
+
+#[test]
+fn an_import_that_changes_nothing_is_not_committed() {
+    let switch = always(r::RatesImported { rows: 3, unchanged: 3, ..Default::default() });
+    let file = switch.file("deck.csv", "x\n");
+    let ran = switch.run(&["rates", "import", &file, "--group", "retail", "--yes"]).fine();
+    assert!(ran.out.contains("nothing differs"), "{ran:?}");
+    assert_eq!(switch.asked().len(), 1);
+}
+
+#[test]
+fn an_export_is_read_page_by_page() {
+    let page = |version: u64| {
+        move |call: &Call| -> Answer {
+            let Call::RatesExport(export) = call else { panic!("{call:?}") };
+            let csv = if export.offset == 0 { "head\n1\n2\n" } else { "3\n" };
+            let rows = if export.offset == 0 { 2 } else { 1 };
+            let version = if export.offset == 0 { 1 } else { version };
+            reply(r::RatesExported { total: 3, rows, csv: csv.to_owned(), version, ..Default::default() })
+        }
+    };
+    let same = Switch::start(page(1));
+    assert_eq!(same.run(&["rates", "export", "--group", "retail"]).fine().out, "head\n1\n2\n3\n");
+    let json = same.run(&["rates", "export", "--group", "retail", "-o", "json"]).fine().json();
+    assert_eq!((&json["rows"], &json["csv"]), (&json!(3), &json!("head\n1\n2\n3\n")));
+    let changed = Switch::start(page(2)).run(&["rates", "export", "--group", "retail"]);
+    changed.failed(1, &["was changed while it was read"]);
+    assert_eq!(changed.out, "");
+}
+
+#[test]
+fn apply_shows_the_difference_and_commits_with_yes() {
+    let switch = Switch::start(|call| {
+        let Call::SiteApply(apply) = call else { panic!("{call:?}") };
+        assert_eq!(apply.base_version, apply.commit.then_some(2));
+        let changes = vec!["+ gateway acme".to_owned()];
+        let version = apply.commit.then_some(3);
+        reply(r::SiteApplied { changes, base_version: 2, version, committed: apply.commit, ..Default::default() })
+    });
+    let file = switch.file("site.toml", "[gateway.acme]\n");
+    let ran = switch.run(&["apply", &file]);
+    ran.failed(5, &["nothing was changed"]);
+    assert_eq!(ran.out, "+ gateway acme\n");
+    let ran = switch.run(&["apply", &file, "--yes"]).fine();
+    assert_eq!(ran.out, "+ gateway acme\nin force; the site is now version 3\n");
+    assert_eq!(switch.run(&["apply", &file, "--yes", "-o", "json"]).fine().json()["committed"], true);
+}
+
+#[test]
+fn apply_names_the_file_with_the_mistake() {
+    let switch = refusing(ErrorObject::unknown_word("gateway.acme.capcity", "capcity", &["capacity", "cps"]));
+    let file = switch.file("site.toml", "x");
+    switch.run(&["apply", &file, "--yes"]).failed(2, &["site.toml: gateway.acme.capcity", "did you mean capacity?"]);
+    assert_eq!(switch.asked().len(), 1);
+}
+
+#[test]
+fn export_is_the_file_to_the_byte() {
+    let toml = "# ü\r\n[a]\n";
+    let switch = always(r::SiteExported { toml: toml.to_owned(), version: 2 });
+    assert_eq!(switch.run(&["export"]).fine().out, toml);
+    assert_eq!(switch.run(&["export", "-o", "json"]).fine().json()["version"], 2);
+}
+
+#[test]
+fn parameters() {
+    let row = r::ParamRow {
+        name: "SS_SIP_SESSION_TTL".to_owned(),
+        value: "600".to_owned(),
+        range: "90..86400".to_owned(),
+        used: false,
+        ..Default::default()
+    };
+    let switch = Switch::start(move |call| match call {
+        Call::ParamList(_) => reply(r::ParamList { total: 1, rows: vec![row.clone()] }),
+        Call::ParamGet(_) => reply(&row),
+        Call::ParamSet(set) if set.value == "-1" => Err(ErrorObject::bad_value(&set.name, &set.value, "90 to 86400 s")),
+        Call::ParamSet(_) => reply(r::ParamSet { param: row.clone(), before: "1800".to_owned() }),
+        other => panic!("{other:?}"),
+    });
+    assert!(switch.run(&["param", "list", "SS_"]).fine().out.contains("90..86400"));
+    assert!(switch.run(&["param", "get", "SS_SIP_SESSION_TTL"]).fine().out.contains("not used yet"));
+    let set = switch.run(&["param", "set", "SS_SIP_SESSION_TTL", "600"]).fine().out;
+    assert!(set.contains("SS_SIP_SESSION_TTL is 600 (was 1800)") && set.contains("warning"), "{set}");
+    switch.run(&["param", "set", "SS_SIP_SESSION_TTL", "-1"]).failed(2, &["is \"-1\"; allowed is 90 to 86400 s"]);
+}
+
+#[test]
+fn explain_shows_order_prices_and_skips() {
+    let rate = r::RateShown { prefix: "1212".to_owned(), rate_per_min: "0.02".to_owned(), ..Default::default() };
+    let explained = r::Explained {
+        gateway: "in".to_owned(),
+        rate: Some(rate.clone()),
+        candidates: vec![r::CandidateRow {
+            gateway: "cheap".to_owned(),
+            rate: Some(rate),
+            cost_per_min: "0.01".to_owned(),
+            margin_per_min: "0.01".to_owned(),
+            ..Default::default()
+        }],
+        skipped: vec![r::SkippedRow {
+            gateway: "dear".to_owned(),
+            reason: "profit below the minimum".to_owned(),
+            detail: "-5 % < 0 %".to_owned(),
+        }],
+        refusal: Some(r::Refusal {
+            end_reason: -6,
+            reason: "no money".to_owned(),
+            sip_status: 402,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let switch = always(explained);
+    let arguments = ["explain", "--from", "in", "--caller", "44", "--callee", "1212", "--at", "2026-11-22T08:00:00Z"];
+    let text = switch.run(&arguments).fine().out;
+    for word in ["cheap", "0.01", "dear", "profit below the minimum", "-5 % < 0 %", "refused: no money (-6), SIP 402"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    let asked = switch.asked();
+    let [Call::Explain(explain)] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!(explain.at.as_ref().unwrap().to_string(), "2026-11-22T08:00:00Z");
+}
+
+#[test]
+fn a_trace_is_the_ladder_as_the_switch_drew_it() {
+    let event =
+        r::TraceEvent { kind: "sip".to_owned(), text: "INVITE".to_owned(), offset_us: 1_500, ..Default::default() };
+    let traced =
+        r::Traced { call: CallId(7), text: "a  ->  b\n\u{1b}[31m\n".to_owned(), events: vec![event], dropped: 2 };
+    let switch = always(traced);
+    let ran = switch.run(&["trace", "7"]);
+    assert_eq!(ran.out, "a  ->  b\n\u{fffd}[31m\n");
+    assert!(ran.err.contains("2 events were not kept"), "{ran:?}");
+    assert_eq!(switch.run(&["trace", "7", "-o", "json"]).json()["events"][0]["text"], "INVITE");
+}
+
+#[test]
+fn no_switch_is_exit_code_3_and_names_the_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("none.sock");
+    let socket = socket.to_str().unwrap();
+    run(&["--socket", socket, "status"]).failed(3, &[socket, "no such file", "tandemd --config"]);
+    drop(std::os::unix::net::UnixListener::bind(socket).unwrap());
+    run(&["--socket", socket, "status"]).failed(3, &[socket, "nobody listens"]);
+}
+
+#[test]
+fn the_environment_names_the_socket() {
+    let switch = always(r::Status::default());
+    finish(tandem().env("TANDEM_SOCKET", switch.socket()).arg("status")).fine();
+    finish(tandem().env("TANDEM_SOCKET", "/nonexistent").args(["--socket"]).arg(switch.socket()).arg("status")).fine();
+    if std::path::Path::new("/run/tandem/control.sock").exists() {
+        eprintln!("skipped: a switch is installed on this machine and comes first");
+        return;
+    }
+    finish(tandem().env("XDG_RUNTIME_DIR", switch.folder()).arg("status")).fine();
+}
+
+#[test]
+fn an_answer_that_is_none_is_told() {
+    Switch::babbling(b"").run(&["status"]).failed(1, &["closed the connection before it answered"]);
+    Switch::babbling(b"HTTP/1.1 400 Bad Request\r\n\r\n").run(&["status"]).failed(1, &["is not understood"]);
+    Switch::babbling(b"{\"jsonrpc\":\"2.0\"").run(&["status"]).failed(1, &["closed the connection"]);
+    Switch::babbling(b"{\"jsonrpc\":\"2.0\",\"id\":99,\"result\":{}}\n")
+        .run(&["status"])
+        .failed(1, &["another request"]);
+    let form = Switch::start(|_| Ok(json!({"attempts": "many"})));
+    form.run(&["status"]).failed(1, &["attempts", "not understood"]);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let row = r::CallRow { caller: "4".repeat(64), ..Default::default() };
+    let switch = always(r::CallsList { total: 5_000, rows: vec![row; 5_000] });
+    for form in ["text", "json", "csv"] {
+        let mut child = tandem()
+            .args(["-o", form, "calls", "list", "--socket"])
+            .arg(switch.socket())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // One byte, as `head -c1` would take, then nobody reads.
+        let mut out = child.stdout.take().unwrap();
+        out.read_exact(&mut [0]).unwrap();
+        drop(out);
+        let mut err = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""), "{form}");
+    }
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_one_sentence() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["calls", "lst"], "\"lst\" is no command; did you mean list?"),
+        (
+            &["calls", "list", "--state", "talkin"],
+            "--state is \"talkin\"; allowed is setup, ringing, talking, ending; did you mean talking?",
+        ),
+        (&["calls", "list", "--limit", "0"], "--limit is \"0\"; allowed is 1 to 5000 rows"),
+        (&["calls", "show", "x"], "<CALL> is \"x\"; allowed is a call number"),
+        (&["calls", "show"], "<CALL> is missing"),
+        (&["cdr", "list", "--form", "1"], "--form is no argument of this command; did you mean --from?"),
+        (&["cdr", "list", "--to", "soon"], "--to is \"soon\"; allowed is 2026-11-22"),
+        (&["cdr", "list", "--all", "--limit", "5"], "cannot be given together"),
+        (&["account", "pay", "acme", "1e3"], "<AMOUNT> is \"1e3\"; allowed is a plain decimal"),
+        (
+            &["rates", "import", "x", "--group", "g", "--mode", "marge"],
+            "--mode is \"marge\"; allowed is add, merge, replace; did you mean merge?",
+        ),
+        (&["-o", "jsn", "status"], "--output is \"jsn\"; allowed is text, json, csv; did you mean json?"),
+        (&["completion", "tcsh"], "<SHELL> is \"tcsh\"; allowed is bash, zsh, fish"),
+        (&["rates", "import", "/nonexistent/deck.csv", "--group", "g"], "/nonexistent/deck.csv cannot be read"),
+    ];
+    for (arguments, sentence) in cases {
+        let ran = run(arguments);
+        ran.failed(2, &[sentence]);
+        assert_eq!((ran.err.lines().count(), ran.out.as_str()), (1, ""), "{ran:?}");
+    }
+}
+
+#[test]
+fn help_version_and_completion() {
+    assert!(run(&["--help"]).fine().out.contains("Exit codes:"));
+    assert!(run(&["--version"]).fine().out.starts_with("tandem "));
+    assert_eq!(run(&[]).code, 2);
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completion", shell]).fine().out;
+        assert!(script.contains("explain") && script.contains("quote"), "{shell}");
+    }
+}
+
+#[test]
+fn every_verb_of_the_protocol_has_a_command_and_the_manual_names_it() {
+    let manual = include_str!("../README.md");
+    for method in METHODS {
+        assert!(manual.contains(&format!("`{method}`")), "{method} is missing in the manual");
+    }
+}
