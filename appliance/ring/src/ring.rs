@@ -3,25 +3,26 @@
 //! `wait` is the only place that sleeps and the only place that arms receives again. `next` takes what is there: handling
 //! one completion never takes another, so the caller's stack stays flat and its state whole between two of them.
 
+mod handle;
+mod queue;
+
 use std::collections::VecDeque;
 use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
+use io_uring::{IoUring, opcode};
 
 use crate::address;
 use crate::buffers::{Buffer, Pool};
 use crate::config::{BufferGroup, DATAGRAM_BYTES_MAX, RingConfig};
-use crate::error_queue::{self, Report};
 use crate::memory::{PAGE_BYTES, Region};
 use crate::probe::{self, ProbeError};
 use crate::sends::{SendError, Sends, Unsent};
-use crate::sockets::{Entry, GENERATION_MASK, SocketId, Sockets};
+use crate::sockets::{Entry, SocketId, Sockets};
 use crate::udp::{self, UdpError, UdpOptions};
 use crate::wake::{Sleeper, Waker};
 
@@ -145,18 +146,8 @@ const SEND: u64 = 2;
 const CANCEL: u64 = 3;
 const WAKE: u64 = 4;
 
-/// Receive errors in a row after which a socket is given up. ICMP errors do not count.
-const FAILURES_MAX: u8 = 8;
-
-/// Times one send is repeated because of others' ICMP errors. Each round at least halves the number of sends hit, so 16
-/// outlast the largest table of sends.
-const RETRIES_MAX: u8 = 16;
-
 /// ICMP reports and the like that are kept without allocating; more make the queue grow once.
 const PENDING_RESERVED: usize = 256;
-
-/// Longest sleep the kernel is asked for; longer ones are cut, which callers see as a wait that returned early.
-const SLEEP_MAX_S: u64 = 86_400;
 
 /// How often `drop` asks the kernel to cancel, 100 ms apart, before memory is leaked instead of freed.
 const DROP_ROUNDS: u32 = 50;
@@ -201,12 +192,10 @@ pub struct Ring {
     sockets_max: u32,
     /// Places whose receive is to be armed at the next wait.
     to_arm: Vec<u32>,
-    /// Places whose operations are to be cancelled at the next wait.
+    /// Places whose receive is to be cancelled at the next wait.
     to_cancel: Vec<u32>,
-    /// Places cancelled in the submission queue, to be closed once that is submitted.
+    /// Places whose descriptor is to be closed once the submission queue was submitted.
     to_close: Vec<u32>,
-    /// Receives that outlived their descriptor's cancellation, to be cancelled by name.
-    to_cancel_receive: Vec<u32>,
     /// Sends to be submitted again.
     to_repeat: Vec<u32>,
     /// Completions that did not come from the kernel one to one.
@@ -258,7 +247,6 @@ impl Ring {
             to_arm: Vec::with_capacity(sockets_max),
             to_cancel: Vec::with_capacity(sockets_max),
             to_close: Vec::with_capacity(sockets_max),
-            to_cancel_receive: Vec::new(),
             to_repeat: Vec::with_capacity(config.send_slots as usize),
             pending: VecDeque::with_capacity(PENDING_RESERVED),
             sleeper: Sleeper::new().map_err(setup("eventfd"))?,
@@ -444,451 +432,6 @@ impl Ring {
                 return completion;
             }
         }
-    }
-}
-
-// What is queued before a wait.
-impl Ring {
-    fn wire_address(&self, socket: SocketId, to: SocketAddr) -> Result<SocketAddr, SendError> {
-        let entry = self.sockets.peek(socket).ok_or(SendError::Closed)?;
-        address::for_socket(entry.local, entry.dual_stack, to).ok_or(SendError::WrongFamily)
-    }
-
-    /// Puts one entry into the submission queue, submitting what is there when it is full.
-    ///
-    /// # Safety
-    ///
-    /// Descriptor and memory the entry names must stay valid until its last completion, which the caller counts in
-    /// `in_flight`.
-    unsafe fn push(&mut self, entry: &squeue::Entry) -> bool {
-        // SAFETY: the caller's promise is that of `push`.
-        if unsafe { self.io.submission().push(entry) }.is_ok() {
-            return true;
-        }
-        // Overflow or lack of memory leave the queue full: the caller tries later.
-        if self.io.submitter().submit().is_err() {
-            return false;
-        }
-        // SAFETY: as above.
-        unsafe { self.io.submission().push(entry) }.is_ok()
-    }
-
-    /// Queues send `slot`; false when the kernel takes nothing more now.
-    fn queue_send(&mut self, slot: u32) -> bool {
-        let Some((payload, len, to, to_len)) = self.sends.wire(slot) else {
-            return false;
-        };
-        let Some(socket) = self.sends.at(slot).map(|sending| sending.socket) else {
-            return false;
-        };
-        let Some(entry) = self.sockets.at(socket) else {
-            return false;
-        };
-        let Some(fd) = entry.socket.as_ref().map(AsRawFd::as_raw_fd) else {
-            return false;
-        };
-        let reports = entry.reports;
-        let submission = opcode::Send::new(Fd(fd), payload, len)
-            .dest_addr(to)
-            .dest_addr_len(to_len)
-            .build()
-            .user_data(SEND << KIND_SHIFT | u64::from(slot));
-        // SAFETY: payload and address belong to the slot, which is freed by the completion only; the descriptor is
-        // closed only after the submission queue that holds this entry was submitted (`close_cancelled`).
-        if !unsafe { self.push(&submission) } {
-            return false;
-        }
-        self.in_flight += 1;
-        if let Some(entry) = self.sockets.at(socket) {
-            entry.in_flight += 1;
-        }
-        if let Some(sending) = self.sends.at(slot) {
-            sending.reports = reports;
-        }
-        true
-    }
-
-    /// Everything that waits for the next submission: repeated sends, receives to arm, cancellations, the eventfd.
-    ///
-    /// What does not fit now stays for the next time. Cancellations come last, behind the sends of their socket.
-    fn queue_housekeeping(&mut self) {
-        if !self.sleeper_armed {
-            let word = self.fixed.at(WORD_OFFSET, size_of::<u64>());
-            let submission = opcode::Read::new(Fd(self.sleeper.fd()), word, size_of::<u64>() as u32)
-                .build()
-                .user_data(WAKE << KIND_SHIFT);
-            // SAFETY: the word lies in the fixed page and the eventfd in the sleeper, both of which outlive the ring's
-            // last completion.
-            if unsafe { self.push(&submission) } {
-                self.sleeper_armed = true;
-                self.in_flight += 1;
-            }
-        }
-        while let Some(&slot) = self.to_repeat.last() {
-            if !self.repeat_send(slot) {
-                break;
-            }
-            self.to_repeat.pop();
-        }
-        let mut kept = 0;
-        for at in 0..self.to_arm.len() {
-            let index = self.to_arm[at];
-            if !self.arm(index) {
-                self.to_arm[kept] = index;
-                kept += 1;
-            }
-        }
-        self.to_arm.truncate(kept);
-        self.queue_cancellations();
-    }
-
-    /// Submits a send again; true when it is settled, be it that its socket has closed meanwhile.
-    fn repeat_send(&mut self, slot: u32) -> bool {
-        let Some(socket) = self.sends.at(slot).map(|sending| sending.socket) else {
-            return true;
-        };
-        let open = self.sockets.at(socket).is_some_and(|entry| entry.open);
-        if open && !self.queue_send(slot) {
-            return false;
-        }
-        // The place was held for this send while it was waiting here.
-        if let Some(entry) = self.sockets.at(socket) {
-            entry.in_flight -= 1;
-        }
-        if !open {
-            self.sends.finish(slot);
-            self.stats.send_failed += 1;
-            self.sockets.release_if_done(socket);
-        }
-        true
-    }
-
-    /// Arms the receive in place `index`; true when it is settled, be it that there is nothing to arm any more.
-    fn arm(&mut self, index: u32) -> bool {
-        let Some(entry) = self.sockets.at(index) else {
-            return true;
-        };
-        if !entry.open || entry.armed {
-            return true;
-        }
-        let group = entry.group.index();
-        // Armed without buffers it would end at once, and the shard would spin until the caller lets some go.
-        if entry.starved && self.pools[group].available() == 0 {
-            return false;
-        }
-        let Some(fd) = entry.socket.as_ref().map(AsRawFd::as_raw_fd) else {
-            return true;
-        };
-        let header = self.fixed.at(HEADER_OFFSET, size_of::<libc::msghdr>()).cast_const().cast::<libc::msghdr>();
-        let submission = opcode::RecvMsgMulti::new(Fd(fd), header, group as u16)
-            .build()
-            .user_data(RECEIVE << KIND_SHIFT | u64::from(index));
-        // SAFETY: the header lies in the fixed page and buffers come from a registered pool, all of which outlive the
-        // ring's last completion; for the descriptor see `queue_send`.
-        if !unsafe { self.push(&submission) } {
-            return false;
-        }
-        self.in_flight += 1;
-        if let Some(entry) = self.sockets.at(index) {
-            entry.armed = true;
-            entry.starved = false;
-            entry.in_flight += 1;
-        }
-        true
-    }
-
-    fn queue_cancellations(&mut self) {
-        while let Some(&index) = self.to_cancel.last() {
-            let generation = self.sockets.id(index).generation & GENERATION_MASK;
-            // The place may have emptied by itself, and even have been taken by a socket that is open.
-            let fd = self
-                .sockets
-                .at(index)
-                .filter(|entry| !entry.open)
-                .and_then(|entry| entry.socket.as_ref().map(AsRawFd::as_raw_fd));
-            if let Some(fd) = fd {
-                let name = CANCEL << KIND_SHIFT | u64::from(generation) << 32 | u64::from(index);
-                let submission = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(fd)).all()).build().user_data(name);
-                // SAFETY: a cancellation names no memory; for the descriptor see `queue_send`.
-                if !unsafe { self.push(&submission) } {
-                    return;
-                }
-                self.in_flight += 1;
-                // Keeps place and descriptor until the entry that names the descriptor was submitted.
-                if let Some(entry) = self.sockets.at(index) {
-                    entry.in_flight += 1;
-                }
-                self.to_close.push(index);
-            }
-            self.to_cancel.pop();
-        }
-        while let Some(&index) = self.to_cancel_receive.last() {
-            let receive = RECEIVE << KIND_SHIFT | u64::from(index);
-            let generation = self.sockets.id(index).generation & GENERATION_MASK;
-            let submission = opcode::AsyncCancel::new(receive)
-                .build()
-                .user_data(CANCEL << KIND_SHIFT | u64::from(generation) << 32 | u64::from(index));
-            // SAFETY: a cancellation by name refers to no memory and no descriptor.
-            if !unsafe { self.push(&submission) } {
-                return;
-            }
-            self.in_flight += 1;
-            self.to_cancel_receive.pop();
-        }
-    }
-
-    /// Submits cancellations and lets the kernel finish them, so that closed ports are free. Takes no completion.
-    fn let_go(&mut self) -> Result<(), RingError> {
-        self.queue_cancellations();
-        self.enter_and_poll()?;
-        self.close_cancelled();
-        // The first enter cancels; what the cancelled receives still had to do is done by the second, and the last
-        // reference to a socket is dropped on the way out of it.
-        self.enter_and_poll()
-    }
-
-    /// Closes descriptors whose cancellation has been submitted: the kernel resolved the number when it took the entry,
-    /// so the number may be used again now.
-    fn close_cancelled(&mut self) {
-        if self.to_close.is_empty() || !self.io.submission().is_empty() {
-            return;
-        }
-        while let Some(index) = self.to_close.pop() {
-            if let Some(entry) = self.sockets.at(index) {
-                entry.socket = None;
-                entry.in_flight -= 1;
-            }
-            self.sockets.release_if_done(index);
-        }
-    }
-
-    fn enter_and_sleep(&mut self, timeout: Option<Duration>) -> Result<(), RingError> {
-        let deadline = timeout.map(|timeout| Timespec::from(timeout.min(Duration::from_secs(SLEEP_MAX_S))));
-        let arguments = SubmitArgs::new();
-        let entered = match &deadline {
-            Some(deadline) => self.io.submitter().submit_with_args(1, &arguments.timespec(deadline)),
-            None => self.io.submitter().submit_and_wait(1),
-        };
-        self.entered(entered)
-    }
-
-    /// Submits, runs the kernel's deferred work and returns.
-    fn enter_and_poll(&mut self) -> Result<(), RingError> {
-        const GETEVENTS: u32 = 1;
-        let queued = self.io.submission().len() as u32;
-        // SAFETY: no argument is passed; `queued` entries are in the queue, each pushed under the promise of `push`.
-        let entered = unsafe { self.io.submitter().enter::<()>(queued, 0, GETEVENTS, None) };
-        self.entered(entered)
-    }
-
-    fn entered(&mut self, result: io::Result<usize>) -> Result<(), RingError> {
-        let Err(error) = result else {
-            return Ok(());
-        };
-        match error.raw_os_error() {
-            Some(libc::ETIME | libc::EINTR) => Ok(()),
-            // Completions wait to be taken, or memory is short for the moment: what is queued goes next time.
-            Some(libc::EBUSY | libc::EAGAIN) => {
-                self.stats.overflows += 1;
-                Ok(())
-            }
-            _ => Err(RingError::Enter(error)),
-        }
-    }
-}
-
-// What completions mean.
-impl Ring {
-    fn handle_receive(&mut self, index: u32, completion: &cqueue::Entry) -> Option<Completion> {
-        let result = completion.result();
-        let socket = self.sockets.id(index);
-        let Some(entry) = self.sockets.at(index) else {
-            unreachable!("a socket's place is kept until its receive has completed");
-        };
-        let (token, group, open) = (entry.token, entry.group, entry.open);
-        let ended = !cqueue::more(completion.flags());
-        if ended {
-            entry.armed = false;
-            entry.in_flight -= 1;
-            self.in_flight -= 1;
-        }
-
-        // A completion that names a buffer has taken it from the kernel, whatever else it says.
-        let received = cqueue::buffer_select(completion.flags()).and_then(|id| {
-            // SAFETY: this completion names `id` of the group its socket receives into, and is taken once.
-            unsafe { self.pools[group.index()].take(id, result.max(0) as usize, &self.header) }
-        });
-        if !open {
-            self.stats.dropped += u64::from(received.is_some());
-            self.sockets.release_if_done(index);
-            return None;
-        }
-
-        let told = if result >= 0 {
-            entry.failures = 0;
-            match received {
-                Some(received) if received.source.is_some() => {
-                    self.stats.received += 1;
-                    self.stats.truncated += u64::from(received.truncated);
-                    received.source.map(|source| Completion::Datagram {
-                        token,
-                        socket,
-                        source,
-                        buffer: received.buffer,
-                        truncated: received.truncated,
-                    })
-                }
-                Some(_) | None => {
-                    self.stats.dropped += 1;
-                    None
-                }
-            }
-        } else {
-            self.handle_receive_error(index, -result)
-        };
-        if ended
-            && let Some(entry) = self.sockets.at(index)
-            && entry.failures < FAILURES_MAX
-        {
-            self.stats.rearmed += 1;
-            self.to_arm.push(index);
-        }
-        told
-    }
-
-    fn handle_receive_error(&mut self, index: u32, errno: i32) -> Option<Completion> {
-        let socket = self.sockets.id(index);
-        let entry = self.sockets.at(index)?;
-        match errno {
-            libc::ENOBUFS => {
-                entry.starved = true;
-                self.stats.starved += 1;
-                None
-            }
-            libc::EINTR | libc::EAGAIN | libc::ECANCELED => None,
-            _ if entry.group == BufferGroup::Signalling && error_queue::may_be_icmp(errno) => {
-                self.drain_error_queue(index);
-                None
-            }
-            _ => {
-                entry.failures += 1;
-                Some(Completion::SocketError {
-                    token: entry.token,
-                    socket,
-                    errno,
-                    deaf: entry.failures >= FAILURES_MAX,
-                })
-            }
-        }
-    }
-
-    /// Reads every ICMP error the socket holds.
-    ///
-    /// All of them, because a queue that is not empty keeps the socket readable, and a receive armed on it would be tried
-    /// in vain until the kernel gives it to a worker thread.
-    fn drain_error_queue(&mut self, index: u32) {
-        let socket = self.sockets.id(index);
-        let Some(entry) = self.sockets.at(index) else {
-            return;
-        };
-        let Some(fd) = entry.socket.as_ref().map(AsRawFd::as_raw_fd) else {
-            return;
-        };
-        while let Some(report) = error_queue::take(fd) {
-            let (to, errno) = match report {
-                Report::Local => continue,
-                Report::Ignored => {
-                    entry.reports = entry.reports.wrapping_add(1);
-                    continue;
-                }
-                Report::Unreachable { to, errno } => {
-                    entry.reports = entry.reports.wrapping_add(1);
-                    (to, errno)
-                }
-            };
-            // A burst of datagrams to one dead peer is one piece of news.
-            let known = matches!(
-                self.pending.back(),
-                Some(Completion::Unreachable { socket: s, to: t, .. }) if *s == socket && *t == to
-            );
-            if !known {
-                self.stats.unreachable += 1;
-                self.pending.push_back(Completion::Unreachable { token: entry.token, socket, to, errno });
-            }
-        }
-    }
-
-    fn handle_send(&mut self, slot: u32, result: i32) -> Option<Completion> {
-        self.in_flight -= 1;
-        let Some(index) = self.sends.at(slot).map(|sending| sending.socket) else {
-            unreachable!("a send slot is kept until its completion");
-        };
-        let Some(entry) = self.sockets.at(index) else {
-            unreachable!("a socket's place is kept until its sends have completed");
-        };
-        entry.in_flight -= 1;
-        if result >= 0 {
-            self.stats.sent += 1;
-            self.sends.finish(slot);
-            self.sockets.release_if_done(index);
-            return None;
-        }
-
-        let errno = -result;
-        let (token, open, group) = (entry.token, entry.open, entry.group);
-        if open && group == BufferGroup::Signalling && error_queue::may_be_icmp(errno) {
-            self.drain_error_queue(index);
-            if self.hit_by_another(slot, index, errno) {
-                self.stats.send_repeated += 1;
-                self.to_repeat.push(slot);
-                // Keeps the place until `repeat_send` has settled it.
-                if let Some(entry) = self.sockets.at(index) {
-                    entry.in_flight += 1;
-                }
-                return None;
-            }
-        }
-        self.stats.send_failed += 1;
-        let socket = self.sockets.id(index);
-        let to = self.sends.finish(slot).map(|sending| sending.to);
-        self.sockets.release_if_done(index);
-        if !open {
-            return None;
-        }
-        to.map(|to| Completion::SendFailed { token, socket, to, errno })
-    }
-
-    /// Whether send `slot` failed only because an ICMP error about an earlier datagram was waiting on the socket.
-    ///
-    /// The kernel reports such an error to whatever call comes next, and takes the datagram when it is tried again. It is
-    /// told from a failure of this datagram by the error queue: an entry came since it was submitted. ECONNREFUSED needs
-    /// no such proof, because sending UDP has no other way to be refused.
-    fn hit_by_another(&mut self, slot: u32, index: u32, errno: i32) -> bool {
-        let Some(reports) = self.sockets.at(index).map(|entry| entry.reports) else {
-            return false;
-        };
-        let Some(sending) = self.sends.at(slot) else {
-            return false;
-        };
-        if sending.retries >= RETRIES_MAX || (sending.reports == reports && errno != libc::ECONNREFUSED) {
-            return false;
-        }
-        sending.retries += 1;
-        true
-    }
-
-    fn handle_cancel(&mut self, completion: &cqueue::Entry) -> Option<Completion> {
-        self.in_flight -= 1;
-        let index = completion.user_data() as u32;
-        let generation = (completion.user_data() >> 32) as u32 & GENERATION_MASK;
-        // Nothing found, although a receive is out: it was between two states. Its descriptor is closed, so by name.
-        if completion.result() <= 0
-            && self.sockets.id(index).generation & GENERATION_MASK == generation
-            && self.sockets.at(index).is_some_and(|entry| !entry.open && entry.armed)
-        {
-            self.to_cancel_receive.push(index);
-        }
-        None
     }
 }
 

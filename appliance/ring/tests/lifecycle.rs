@@ -55,14 +55,23 @@ fn another_thread_wakes_a_sleeping_ring_and_its_message_is_there() {
     }
     let (sender, waker) = thread.join().expect("no panic");
 
-    // And one that waits for ever.
+    // One by one, so that each finds the ring asleep or about to be.
+    let (answer, answered) = mpsc::channel();
     let last = thread::spawn(move || {
-        sender.send(1000).expect("the test listens");
-        waker.wake();
+        for n in 0..100 {
+            sender.send(n).expect("the test listens");
+            waker.wake();
+            answered.recv().expect("the test answers");
+        }
     });
-    while inbox.try_recv() != Ok(1000) {
-        ring.wait(None).expect("wait");
-        while ring.next().is_some() {}
+    for n in 0..100 {
+        while inbox.try_recv() != Ok(n) {
+            let start = Instant::now();
+            ring.wait(Some(STUCK)).expect("wait");
+            assert!(start.elapsed() < STUCK, "a wake was lost");
+            while ring.next().is_some() {}
+        }
+        answer.send(()).expect("the other listens");
     }
     last.join().expect("no panic");
 }
@@ -113,7 +122,9 @@ fn many_wakes_before_a_wait_are_one() {
     for _ in 0..100 {
         waker.wake();
     }
-    ring.wait(None).expect("wait");
+    let start = Instant::now();
+    ring.wait(Some(STUCK)).expect("wait");
+    assert!(start.elapsed() < STUCK, "slept on a wake that was due");
     assert!(matches!(ring.next(), Some(Completion::Wake)));
     assert!(ring.next().is_none());
     ring.wait(Some(Duration::ZERO)).expect("wait");
