@@ -5,13 +5,31 @@
 //! live on the rating thread, which is asked.
 #![forbid(unsafe_code)]
 
+mod attempt;
+mod call;
+pub mod calls;
+mod ending;
 pub mod failover;
+mod flow_no;
+mod guard;
 pub mod identify;
+mod intake;
 pub mod lists;
+mod media;
 pub mod number;
+pub mod output;
 pub mod question;
 pub mod replace;
 pub mod route;
+mod session;
 pub mod settings;
 pub mod snapshot;
+pub mod trace;
+mod view;
 pub mod weights;
+
+pub use call::CallState;
+pub use calls::{Calls, CallsConfig, Counts, MediaAddress, MediaConfig, MediaSend};
+pub use flow_no::FLOW_NO_MAX;
+pub use output::{Finish, Output};
+pub use view::CallView;

@@ -1,8 +1,11 @@
 //! What the call room wants done, drained by the shard after every change.
 
+use tandem_ebpf_abi::FlowCounters;
 use tandem_leg::{LegEvent, LegId, Now};
 use tandem_media::flow::FlowCommand;
-use tandem_rating::usage::Usage;
+use tandem_media::rtcp::Quality;
+use tandem_media::{LegMedia, Side};
+use tandem_rating::usage::{MediaUsage, Usage};
 
 use crate::question::{CallKey, Question};
 use crate::trace::TraceEvent;
@@ -54,4 +57,49 @@ pub struct Finish {
     pub ports: Option<(u16, u16)>,
     /// The call, with what user space saw of its media.
     pub usage: Box<Usage>,
+    /// Counters of both sides, slow path first; [`Finish::add_counters`] adds those of the fast path.
+    pub(crate) counters: [Vec<FlowCounters>; 2],
+    /// What RTCP said.
+    pub(crate) quality: [Quality; 2],
+    /// When it ended: dates the first and the last packet.
+    pub(crate) at: Now,
+}
+
+impl Finish {
+    /// Adds what the fast path counted for `side`: the counters of its removed flow. Not those of an attempt that
+    /// failed (`RemoveReason::AttemptEnded`): that media was another vendor's.
+    pub fn add_counters(&mut self, side: Side, counters: &FlowCounters) {
+        self.counters[side as usize].push(*counters);
+        self.sum_media(side);
+    }
+
+    pub(crate) fn sum_media(&mut self, side: Side) {
+        let media = LegMedia::merge(&self.counters[side as usize], &self.quality[side as usize]);
+        let usage = media_usage(&media, self.at);
+        match side {
+            Side::Caller => self.usage.caller_media = usage,
+            Side::Callee => self.usage.callee_media = usage,
+        }
+    }
+}
+
+/// Statistics of a leg as a CDR keeps them. Only what is forwarded counts as received, so the two are one number.
+fn media_usage(media: &LegMedia, at: Now) -> MediaUsage {
+    let wall = |us: u64| (us != 0).then(|| at.wall_ms - (at.mono.micros().saturating_sub(us) / 1_000) as i64);
+    MediaUsage {
+        packets: media.packets,
+        bytes: media.bytes,
+        rtcp_packets: media.rtcp_packets,
+        duration_us: media.duration_us,
+        lost: media.lost,
+        duplicates: media.duplicates,
+        reordered: media.reordered,
+        jitter_us: media.jitter_mean_us,
+        jitter_max_us: media.jitter_max_us,
+        dropped: media.dropped,
+        relayed: media.packets,
+        mos_x100: media.mos_hundredths,
+        first_ms: wall(media.first_us),
+        last_ms: wall(media.last_us),
+    }
 }

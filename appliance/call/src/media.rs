@@ -1,0 +1,527 @@
+//! The media of one call: relayed or direct, and what each side is told of the other (spec media.md 1-4, 6).
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use smallvec::SmallVec;
+use tandem_ebpf_abi::{FlowCounters, FlowKey, PuntReason, RemoveReason};
+use tandem_leg::{Now, ServerReason};
+use tandem_media::anchor::PacketOut;
+use tandem_media::decide::{self, Functions, Inputs, LegInput, Path, nat_address};
+use tandem_media::latch::LatchMode;
+use tandem_media::offer_answer::{pt_map, same_description};
+use tandem_media::rtcp::Quality;
+use tandem_media::sdp::Host;
+use tandem_media::{Anchor, LegSdp, LocalMedia, MediaEvent, ProhibitedAddress, Sdp, SdpError, Side, SideSetup};
+
+use crate::calls::MediaConfig;
+use crate::output::Output;
+use crate::settings::Settings;
+use crate::snapshot::{LatchSetting, NatSetting};
+
+/// Why a description cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MediaProblem {
+    #[error("{0}")]
+    Unreadable(#[from] SdpError),
+    #[error("no audio stream that can be relayed")]
+    NoAudio,
+    #[error("{0}")]
+    Prohibited(#[from] ProhibitedAddress),
+    #[error("no free media port")]
+    NoPorts,
+    #[error("{0}")]
+    Impossible(&'static str),
+}
+
+impl MediaProblem {
+    /// The end reason it is.
+    pub(crate) fn reason(&self) -> ServerReason {
+        match self {
+            MediaProblem::Unreadable(_) | MediaProblem::Impossible(_) => ServerReason::ProtocolLimit,
+            MediaProblem::NoAudio => ServerReason::CodecMismatch,
+            MediaProblem::Prohibited(_) => ServerReason::ProhibitedMediaIp,
+            MediaProblem::NoPorts => ServerReason::MediaResourceExhausted,
+        }
+    }
+
+    /// Whether no other gateway could help (column Sw of endreasons.md 2).
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, MediaProblem::Prohibited(_) | MediaProblem::NoPorts)
+    }
+}
+
+/// One leg, as far as its media asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LegPlace {
+    /// Signalling address of the far side.
+    pub(crate) remote: IpAddr,
+    /// Local network the leg uses.
+    pub(crate) network: u32,
+    pub(crate) device: decide::DeviceMode,
+    pub(crate) nat: NatSetting,
+    pub(crate) latch: LatchSetting,
+}
+
+impl LegPlace {
+    fn nat_ip(&self, host: Option<IpAddr>) -> Option<IpAddr> {
+        let forced = match self.nat {
+            NatSetting::Auto => None,
+            NatSetting::Yes => Some(true),
+            NatSetting::No => Some(false),
+        };
+        nat_address(host, self.remote, forced)
+    }
+}
+
+/// What is told to a leg and heard from it.
+#[derive(Debug, Default)]
+pub(crate) struct CallMedia {
+    /// The caller's first offer.
+    offer: Option<Sdp>,
+    relay: Option<Box<Relay>>,
+    /// An offer that waits for its answer, and who made it: a change of the session, or the offer in a 2xx.
+    open: Option<(Side, Sdp)>,
+    /// Last description from each side that both agreed on, or that began the session.
+    heard: [Option<Sdp>; 2],
+    /// What each side was told last.
+    told: [Option<Vec<u8>>; 2],
+    /// Codec in use on each side.
+    pub(crate) codec: [String; 2],
+    /// The decision in words, for the CDR.
+    pub(crate) step: String,
+}
+
+struct Relay {
+    ports: (u16, u16),
+    anchor: Anchor,
+    sdp: [LegSdp; 2],
+    local: [LocalMedia; 2],
+    setup: [SideSetup; 2],
+    /// Descriptions made so far, for session ids that no other one has.
+    sessions: u64,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Relay {{ ports: {:?} }}", self.ports)
+    }
+}
+
+/// What is left of the media at the end of a call.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    pub(crate) ports: Option<(u16, u16)>,
+    pub(crate) counters: [Vec<FlowCounters>; 2],
+    pub(crate) quality: [Quality; 2],
+}
+
+impl CallMedia {
+    /// Takes the caller's offer.
+    pub(crate) fn new(offer: Option<&[u8]>, config: &MediaConfig) -> Result<CallMedia, MediaProblem> {
+        let mut media = CallMedia::default();
+        if let Some(body) = offer {
+            let sdp = Sdp::parse(body)?;
+            check_addresses(&sdp, config)?;
+            if !sdp.media().iter().any(|m| m.port != 0) {
+                return Err(MediaProblem::NoAudio);
+            }
+            media.heard[Side::Caller as usize] = Some(sdp.clone());
+            media.offer = Some(sdp);
+        }
+        Ok(media)
+    }
+
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.relay.is_some()
+    }
+
+    /// Relay or direct for the next attempt (media.md 1.3).
+    pub(crate) fn decide(&self, settings: &Settings, caller: &LegPlace, callee: &LegPlace) -> decide::Decision {
+        let host = self.offer.as_ref().and_then(host_of);
+        let mixed = host.unwrap_or(caller.remote).is_ipv4() != callee.remote.is_ipv4();
+        decide::decide(&Inputs {
+            mode: settings.media_proxy_mode,
+            between_net: settings.media_proxy_between_net,
+            behind_nat: settings.media_proxy_behind_nat,
+            same_nat: settings.media_proxy_same_nat,
+            functions: if mixed { Functions::Needed } else { Functions::None },
+            relayed_before: self.relay.is_some(),
+            local_ring: false,
+            caller: LegInput {
+                device: caller.device,
+                dynamic_encrypted: false,
+                network: caller.network,
+                nat_ip: caller.nat_ip(host),
+            },
+            callee: LegInput {
+                device: callee.device,
+                dynamic_encrypted: false,
+                network: callee.network,
+                nat_ip: callee.nat_ip(None),
+            },
+        })
+    }
+
+    /// Makes ready for an attempt by `decision`. `lease` is only asked when the call has no ports yet; true when it was.
+    pub(crate) fn begin_attempt(
+        &mut self,
+        now: Now,
+        flow_no: u64,
+        config: &MediaConfig,
+        decision: &decide::Decision,
+        (caller, callee): (&LegPlace, &LegPlace),
+        lease: impl FnOnce() -> Option<(u16, u16)>,
+    ) -> Result<bool, MediaProblem> {
+        self.step = format!("{} {}", decision.step, decision.why);
+        match decision.path {
+            Path::Refuse => return Err(MediaProblem::Impossible(decision.why)),
+            Path::Direct => return Ok(false),
+            Path::Relay => {}
+        }
+        let stream = match &self.offer {
+            Some(offer) => Some(offer.relayable_audio().ok_or(MediaProblem::NoAudio)?.1.clone()),
+            None => None,
+        };
+        let now_us = now.mono.micros();
+        let host = self.offer.as_ref().and_then(host_of);
+        let setup = |port, place: &LegPlace, host: Option<IpAddr>| -> Result<(SideSetup, LocalMedia), MediaProblem> {
+            let family = host.unwrap_or(place.remote).is_ipv4();
+            let address = config.address(family).ok_or(MediaProblem::Impossible("no media address"))?;
+            let side = SideSetup {
+                key: FlowKey::new(address.slot, port),
+                local_ip: address.ip,
+                latch: Some(match place.latch {
+                    LatchSetting::Strict => LatchMode::Strict,
+                    LatchSetting::Always => LatchMode::Always,
+                }),
+                nat: place.nat_ip(host).is_some(),
+                signalling_ip: Some(place.remote),
+                hairpin: false,
+            };
+            Ok((side, LocalMedia { ip: address.advertised, port, rtcp: config.rules.rtcp }))
+        };
+        if let Some(relay) = &mut self.relay {
+            let (side, local) = setup(relay.ports.1, callee, None)?;
+            relay.sessions += 1;
+            relay.sdp[Side::Callee as usize] = LegSdp::new(session_id(flow_no, relay.sessions));
+            relay.local[Side::Callee as usize] = local;
+            relay.setup[Side::Callee as usize] = side;
+            relay.anchor.next_attempt(now_us, Side::Callee, side);
+            self.heard[Side::Callee as usize] = None;
+            return Ok(false);
+        }
+        // Both addresses are known to exist before ports are taken.
+        setup(0, caller, host)?;
+        setup(0, callee, None)?;
+        let ports = lease().ok_or(MediaProblem::NoPorts)?;
+        let (caller_side, caller_local) = setup(ports.0, caller, host)?;
+        let (callee_side, callee_local) = setup(ports.1, callee, None)?;
+        let mut anchor = Anchor::new(config.rules.clone(), caller_side, callee_side);
+        let problem = stream.and_then(|stream| anchor.set_remote(now_us, Side::Caller, &stream).err());
+        self.relay = Some(Box::new(Relay {
+            ports,
+            anchor,
+            sdp: [LegSdp::new(session_id(flow_no, 0)), LegSdp::new(session_id(flow_no, 1))],
+            local: [caller_local, callee_local],
+            setup: [caller_side, callee_side],
+            sessions: 1,
+        }));
+        problem.map_or(Ok(true), |p| Err(p.into()))
+    }
+
+    /// The offer for the vendor; `None` when the caller made none.
+    pub(crate) fn offer_for_callee(&mut self) -> Option<Vec<u8>> {
+        let offer = self.offer.as_ref()?;
+        let body = match &mut self.relay {
+            Some(relay) => relay.sdp[Side::Callee as usize].offer(offer, &relay.local[Side::Callee as usize]).body,
+            None => text_of(offer),
+        };
+        self.told[Side::Callee as usize] = Some(body.clone());
+        Some(body)
+    }
+
+    /// A description from the vendor, in an 18x or in the 2xx -> the one for the caller.
+    ///
+    /// What the caller was told in an 18x stays, and the relay maps payload types to it, as long as it names the codec
+    /// that is used now (media.md 6).
+    pub(crate) fn from_callee(
+        &mut self,
+        now: Now,
+        body: &[u8],
+        place: &LegPlace,
+        config: &MediaConfig,
+    ) -> Result<Vec<u8>, MediaProblem> {
+        let remote = Sdp::parse(body)?;
+        let now_us = now.mono.micros();
+        let told = self.told[Side::Caller as usize].as_deref().and_then(|t| Sdp::parse(t).ok());
+        let made = match (&mut self.relay, &self.offer) {
+            (None, _) => {
+                check_addresses(&remote, config)?;
+                body.to_vec()
+            }
+            (Some(relay), Some(offer)) => {
+                let [caller, _] = &mut relay.sdp;
+                let local = &relay.local[Side::Caller as usize];
+                let stream = offer.relayable_audio().and_then(|(i, _)| Some((i, remote.media().get(i)?)));
+                if let Some((at, stream)) = stream.filter(|(_, m)| m.relayable()) {
+                    relay.anchor.set_remote(now_us, Side::Callee, stream)?;
+                    let nat = place.nat_ip(stream.address().map(|a| a.ip())).is_some();
+                    relay.anchor.set_nat(now_us, Side::Callee, nat);
+                    let fixed = told.as_ref().and_then(|t| t.media().get(at)).filter(|t| {
+                        stream.main_codec().is_none_or(|main| t.codecs.iter().any(|c| c.same_encoding(main)))
+                    });
+                    let (pt, made) = match (fixed, &self.told[Side::Caller as usize]) {
+                        (Some(fixed), Some(text)) => (pt_map(stream, fixed), text.clone()),
+                        _ => {
+                            let produced = caller.answer(offer, &remote, local);
+                            (produced.pt, produced.body)
+                        }
+                    };
+                    relay.anchor.set_pt_map(now_us, Side::Callee, pt);
+                    relay.anchor.set_pt_map(now_us, Side::Caller, pt.inverse());
+                    made
+                } else {
+                    caller.answer(offer, &remote, local).body
+                }
+            }
+            (Some(relay), None) => {
+                let (_, stream) = remote.relayable_audio().ok_or(MediaProblem::NoAudio)?;
+                relay.anchor.set_remote(now_us, Side::Callee, stream)?;
+                let nat = place.nat_ip(stream.address().map(|a| a.ip())).is_some();
+                relay.anchor.set_nat(now_us, Side::Callee, nat);
+                relay.sdp[Side::Caller as usize].offer(&remote, &relay.local[Side::Caller as usize]).body
+            }
+        };
+        if self.offer.is_none() {
+            self.open = Some((Side::Callee, remote.clone()));
+        }
+        let codec = codec_of(&remote);
+        self.codec = [codec.clone(), codec];
+        self.heard[Side::Callee as usize] = Some(remote);
+        self.told[Side::Caller as usize] = Some(made.clone());
+        Ok(made)
+    }
+
+    /// What the caller was told so far.
+    pub(crate) fn told_caller(&self) -> Option<Vec<u8>> {
+        self.told[Side::Caller as usize].clone()
+    }
+
+    /// Whether an offer waits for an answer in an ACK.
+    pub(crate) fn answer_due(&self, from: Side) -> bool {
+        self.open.as_ref().is_some_and(|(side, _)| *side == from.other())
+    }
+
+    /// A new offer from `from` -> the one for the other side. Nothing is changed before it is answered.
+    pub(crate) fn change_offered(
+        &mut self,
+        from: Side,
+        body: &[u8],
+        config: &MediaConfig,
+    ) -> Result<Change, MediaProblem> {
+        let offer = Sdp::parse(body)?;
+        check_addresses(&offer, config)?;
+        let told = &self.told[from as usize];
+        if let (Some(before), Some(told)) = (&self.heard[from as usize], told)
+            && same_description(before, &offer)
+        {
+            return Ok(Change::Same(told.clone()));
+        }
+        let to = from.other() as usize;
+        let made = match &mut self.relay {
+            Some(relay) => {
+                let produced = relay.sdp[to].offer(&offer, &relay.local[to]);
+                // Only audio is relayed: moving the call to a fax would end it in silence.
+                if produced.stream.is_none() && offer.media().iter().any(|m| m.port != 0) {
+                    return Err(MediaProblem::NoAudio);
+                }
+                produced.body
+            }
+            None => body.to_vec(),
+        };
+        self.open = Some((from, offer));
+        Ok(Change::Ask(made))
+    }
+
+    /// The answer of `from` to the open offer of the other side -> the one for that side.
+    pub(crate) fn answered(
+        &mut self,
+        now: Now,
+        from: Side,
+        body: &[u8],
+        config: &MediaConfig,
+    ) -> Result<Vec<u8>, MediaProblem> {
+        let answer = Sdp::parse(body)?;
+        check_addresses(&answer, config)?;
+        let Some((offerer, offer)) = self.open.take() else {
+            return Ok(body.to_vec());
+        };
+        let now_us = now.mono.micros();
+        let made = match &mut self.relay {
+            Some(relay) => {
+                let to = offerer as usize;
+                let produced = relay.sdp[to].answer(&offer, &answer, &relay.local[to]);
+                let index = offer.relayable_audio().map(|(i, _)| i);
+                if let Some(stream) = index.and_then(|i| offer.media().get(i)) {
+                    relay.anchor.set_remote(now_us, offerer, stream)?;
+                }
+                if let Some(stream) = produced.stream.and_then(|i| answer.media().get(i)) {
+                    relay.anchor.set_remote(now_us, from, stream)?;
+                    relay.anchor.set_pt_map(now_us, from, produced.pt);
+                    relay.anchor.set_pt_map(now_us, offerer, produced.pt.inverse());
+                }
+                self.told[from as usize] = Some(relay.sdp[from as usize].sent().to_vec());
+                produced.body
+            }
+            None => {
+                self.told[from as usize] = Some(text_of(&offer));
+                body.to_vec()
+            }
+        };
+        let codec = codec_of(&answer);
+        if !codec.is_empty() {
+            self.codec = [codec.clone(), codec];
+        }
+        self.told[offerer as usize] = Some(made.clone());
+        self.heard[offerer as usize] = Some(offer);
+        self.heard[from as usize] = Some(answer);
+        Ok(made)
+    }
+
+    /// The change was refused: the session stays as it was.
+    pub(crate) fn change_refused(&mut self) {
+        self.open = None;
+    }
+
+    /// The other side answered an empty re-INVITE with an offer -> the one for `to`.
+    pub(crate) fn offered_back(
+        &mut self,
+        to: Side,
+        body: &[u8],
+        config: &MediaConfig,
+    ) -> Result<Vec<u8>, MediaProblem> {
+        let from = to.other();
+        let offer = Sdp::parse(body)?;
+        check_addresses(&offer, config)?;
+        let made = match &mut self.relay {
+            Some(relay) => relay.sdp[to as usize].offer(&offer, &relay.local[to as usize]).body,
+            None => body.to_vec(),
+        };
+        self.open = Some((from, offer));
+        Ok(made)
+    }
+
+    /// The caller was told of the answer: early media is over.
+    pub(crate) fn established(&mut self, now: Now) {
+        if let Some(relay) = &mut self.relay {
+            relay.anchor.established(now.mono.micros());
+        }
+    }
+
+    /// A punted packet.
+    pub(crate) fn packet(
+        &mut self,
+        now: Now,
+        side: Side,
+        reason: PuntReason,
+        source: SocketAddr,
+        payload: &mut [u8],
+    ) -> Option<(u16, SocketAddr)> {
+        let relay = self.relay.as_mut()?;
+        match relay.anchor.handle_packet(now.mono.micros(), side, reason, source, payload) {
+            PacketOut::Forward { from_port, to, .. } => Some((from_port, to)),
+            PacketOut::Drop(_) => None,
+        }
+    }
+
+    /// A copy of a packet that was forwarded.
+    pub(crate) fn copy(&mut self, now: Now, side: Side, reason: PuntReason, payload: &[u8]) {
+        if let Some(relay) = &mut self.relay {
+            relay.anchor.handle_copy(now.mono.micros(), side, reason, payload);
+        }
+    }
+
+    /// Hands out what the anchor queued.
+    pub(crate) fn drain(&mut self, out: &mut VecDeque<Output>) -> SmallVec<[MediaEvent; 2]> {
+        let mut events = SmallVec::new();
+        if let Some(relay) = &mut self.relay {
+            while let Some(flow) = relay.anchor.poll_flow() {
+                out.push_back(Output::Flow(flow));
+            }
+            while let Some(event) = relay.anchor.poll_event() {
+                events.push(event);
+            }
+        }
+        events
+    }
+
+    /// Media address of a side: learned, else offered.
+    pub(crate) fn address(&self, side: Side) -> Option<SocketAddr> {
+        match &self.relay {
+            Some(relay) => relay.anchor.learned(side).or(relay.anchor.offered(side)),
+            None => self.heard[side as usize].as_ref()?.relayable_audio()?.1.address(),
+        }
+    }
+
+    pub(crate) fn ports(&self) -> Option<(u16, u16)> {
+        self.relay.as_ref().map(|r| r.ports)
+    }
+
+    /// Ends the media. The removals of both flows wait in [`CallMedia::drain`].
+    pub(crate) fn close(&mut self, reason: RemoveReason) -> Remains {
+        let Some(relay) = &mut self.relay else {
+            return Remains::default();
+        };
+        relay.anchor.close(reason);
+        let counters = |side| vec![*relay.anchor.counters(side)];
+        Remains {
+            ports: Some(relay.ports),
+            counters: [counters(Side::Caller), counters(Side::Callee)],
+            quality: [*relay.anchor.quality(Side::Caller), *relay.anchor.quality(Side::Callee)],
+        }
+    }
+}
+
+/// What becomes of an offer inside the session.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// It changes nothing; this was the last answer (signalling.md 9).
+    Same(Vec<u8>),
+    /// The other side is asked with this.
+    Ask(Vec<u8>),
+}
+
+/// No `o=` of ours ever has the session id of another one: flow numbers are unique, a call makes fewer than 1024.
+fn session_id(flow_no: u64, n: u64) -> u64 {
+    (flow_no << 10) | (n & 1023)
+}
+
+fn text_of(sdp: &Sdp) -> Vec<u8> {
+    let mut out = Vec::new();
+    sdp.write(&mut out);
+    out
+}
+
+fn host_of(sdp: &Sdp) -> Option<IpAddr> {
+    let host = sdp.relayable_audio().and_then(|(_, m)| m.host.as_ref()).or(sdp.host());
+    match host {
+        Some(Host::Ip(ip)) if !ip.is_unspecified() => Some(*ip),
+        Some(Host::Ip(_) | Host::Name) | None => None,
+    }
+}
+
+fn codec_of(sdp: &Sdp) -> String {
+    let codec = sdp.relayable_audio().and_then(|(_, m)| m.main_codec());
+    codec.map(|c| c.name.clone()).unwrap_or_default()
+}
+
+/// Addresses that media must never be sent to (media.md 4 rule 6), whoever sends it.
+fn check_addresses(sdp: &Sdp, config: &MediaConfig) -> Result<(), MediaProblem> {
+    for address in sdp.media().iter().filter_map(|m| m.address()) {
+        if let Some(why) = config.rules.prohibits(address.ip(), false) {
+            return Err(MediaProblem::Prohibited(ProhibitedAddress { ip: address.ip(), why }));
+        }
+    }
+    Ok(())
+}
