@@ -442,7 +442,7 @@ impl Endpoint {
         let summary = MessageSummary::response(status, request.cseq.method, None);
         let to = reply_address(request, source);
         self.outputs.push_back(Output::Send { listener, to, bytes, leg: None, summary });
-        (None, Outcome::Refused(status))
+        (None, Outcome::Answered(status))
     }
 
     pub(crate) fn refuse_at_limit(

@@ -449,7 +449,8 @@ impl Endpoint {
         }
     }
 
-    fn back_off(&mut self, now: Time, leg: &mut Leg) {
+    /// Waits before a change is sent (again): it collided, or would.
+    pub(crate) fn back_off(&mut self, now: Time, leg: &mut Leg) {
         let (low, high) = if leg.id.is_incoming() { GLARE_OTHER_STEPS } else { GLARE_OWNER_STEPS };
         let wait_ms = self.mint.between(low, high) * GLARE_STEP_MS;
         let timer = self.wheel.insert(now.plus_millis(wait_ms), Due::Leg(leg.id, LegTimer::Glare));

@@ -76,8 +76,8 @@ pub enum Outcome {
     KeepAlive,
     /// Not a usable message; answered when it could be.
     Malformed(ScanError),
-    /// A request refused with this status, nothing kept of it.
-    Refused(u16),
+    /// A request answered with this status, nothing kept of it: most refusals, OPTIONS.
+    Answered(u16),
     /// From an unknown source, and unknown sources are not answered.
     Unknown,
     /// It matches nothing we know, and such are not answered (a response, an ACK).

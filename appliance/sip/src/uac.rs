@@ -16,6 +16,10 @@ use crate::uas::contact;
 /// Requests of ours inside a dialog start afresh (RFC 3261 8.1.1.6).
 pub(crate) const MAX_FORWARDS: u8 = relay::MAX_FORWARDS_DEFAULT;
 
+/// ACKs kept of one leg. Forking proxies in carrier networks reach a handful; a far side that invents To tags without end
+/// is no longer answered.
+const ACKS_MAX: usize = 16;
+
 impl Endpoint {
     /// `Try`: INVITE with a Call-ID, tags and addresses of this leg alone.
     pub(crate) fn start_outgoing(&mut self, now: Time, id: LegId, order: Try) -> Result<(), OrderError> {
@@ -173,7 +177,7 @@ impl Endpoint {
 
     /// Another fork answered too: "the first 2xx wins, later 2xx are ACKed and BYEd" (spec signalling.md 1).
     fn refuse_fork(&mut self, now: Time, leg: &mut Leg, response: &Message<'_>, tag: &[u8]) {
-        if self.repeat_ack(leg, leg.invite_cseq, tag) {
+        if self.repeat_ack(leg, leg.invite_cseq, tag) || leg.acks.len() >= ACKS_MAX {
             return;
         }
         let mut fork = Dialog {

@@ -205,7 +205,11 @@ impl Endpoint {
         if let Some(reason) = leg.hang_up.take() {
             self.send_bye(now, leg, &reason);
         } else if leg.ours.as_ref().is_some_and(|ours| ours.state == OursState::Queued) {
-            self.start_change(now, leg);
+            if leg.theirs.is_some() {
+                self.back_off(now, leg);
+            } else {
+                self.start_change(now, leg);
+            }
         }
         true
     }

@@ -265,6 +265,24 @@ fn of_two_forks_that_answer_the_first_wins() {
 }
 
 #[test]
+fn forks_without_end_are_not_answered_without_end() {
+    let mut bench = Bench::default();
+    let (_, invite) = bench.answered_outgoing();
+    for n in 0..100 {
+        bench.feed(B, &reply(&invite, 200, &format!("f{n}"), "Contact: <sip:f@192.0.2.30>\r\n", SDP_B));
+    }
+    let answered = bench.sent.iter().filter(|sent| sent.text.starts_with("ACK")).count();
+    assert!((2..=16).contains(&answered), "{answered}");
+    assert!(bench.e.counts().transactions < 20);
+    bench.run_to(40_000);
+    bench.sent.clear();
+    bench.feed(B, &b_request(&invite, "BYE", "z9hG4bKend", 1, "", ""));
+    bench.expect("SIP/2.0 200 OK");
+    bench.event();
+    bench.nothing_left();
+}
+
+#[test]
 fn a_bye_in_an_early_b_dialog_fails_the_leg() {
     let mut bench = Bench::default();
     let (leg, invite) = bench.outgoing(SDP_A);

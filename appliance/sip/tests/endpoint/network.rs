@@ -49,11 +49,14 @@ struct Tally {
     failed: u32,
 }
 
+/// Arrival, serial number (so that the order is fixed), side, bytes.
+type Flight = (Time, u64, usize, Vec<u8>);
+
 struct World {
     rng: StdRng,
     now: Time,
     sides: [Side; 2],
-    flying: BinaryHeap<Reverse<(Time, u64, usize, Vec<u8>)>>,
+    flying: BinaryHeap<Reverse<Flight>>,
     serial: u64,
     weather: Weather,
     tally: Tally,

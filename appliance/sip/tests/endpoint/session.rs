@@ -322,6 +322,32 @@ fn an_order_before_their_ack_waits_for_it() {
 }
 
 #[test]
+fn an_order_that_waited_for_the_ack_does_not_run_into_their_update() {
+    let mut bench = Bench::default();
+    let (leg, _) = bench.incoming("", SDP_A);
+    bench.order(leg, connect(SDP_B));
+    let tag = bench.expect("SIP/2.0 200 OK").tag("To");
+    bench.order(leg, change(UpdateMethod::Invite, SDP_B));
+    bench.feed(A, &a_request("UPDATE", "z9hG4bKu", 2, &tag, "", SDP_A));
+    assert_eq!(bench.event(), change(UpdateMethod::Update, SDP_A));
+    bench.feed(A, &a_request("ACK", "z9hG4bKk", 1, &tag, "", ""));
+    bench.event();
+    bench.run_for(10_000);
+    bench.quiet();
+    bench.order(leg, updated(SDP_B));
+    bench.expect("SIP/2.0 200 OK");
+    let start = bench.now.millis();
+    while bench.sent.is_empty() && bench.now.millis() <= start + 2_000 {
+        bench.run_for(1);
+    }
+    let re_invite = bench.expect("INVITE");
+    bench.feed(A, &reply(&re_invite, 200, "", "", SDP_A));
+    bench.expect("ACK");
+    bench.event();
+    a_hangs_up(&mut bench, &tag, 3);
+}
+
+#[test]
 fn a_change_answered_481_or_by_silence_ends_the_call() {
     for silence in [false, true] {
         for method in [UpdateMethod::Invite, UpdateMethod::Update] {
@@ -412,7 +438,7 @@ fn info_and_options_inside_a_dialog() {
     bench.expect("SIP/2.0 500");
     // Not this dialog.
     let wrong = b_request(&invite, "INFO", "z9hG4bKr", 9, "", "").replace("tag=tb", "tag=other");
-    assert_eq!(bench.feed(B, &wrong).outcome, Outcome::Refused(481));
+    assert_eq!(bench.feed(B, &wrong).outcome, Outcome::Answered(481));
     bench.expect("SIP/2.0 481");
     b_hangs_up(&mut bench, &invite, 10);
 }
