@@ -130,6 +130,31 @@ pub(crate) fn try_of(
     }))
 }
 
+/// The headers of a b-leg with those its identity asks for (spec signalling.md 15): what the gateway's settings let out is
+/// in the order, numbers in our own domain. A header that is given outright is not written a second time.
+pub(crate) fn with_identity(
+    mut headers: Vec<(String, String)>,
+    identity: &Identity,
+    own_host: &str,
+) -> Vec<(String, String)> {
+    let users = [
+        (HeaderId::PAssertedIdentity, &identity.asserted),
+        (HeaderId::PPreferredIdentity, &identity.preferred),
+        (HeaderId::RemotePartyId, &identity.remote_party),
+        (HeaderId::Diversion, &identity.diversion),
+    ];
+    let given = |headers: &[(String, String)], id| headers.iter().any(|(n, _)| HeaderId::parse(n.as_bytes()) == id);
+    for (id, user) in users {
+        if let Some(user) = user.as_deref().filter(|_| !given(&headers, id)) {
+            headers.push((id.as_str().to_owned(), format!("<{}>", sip_uri(user, own_host))));
+        }
+    }
+    if identity.private && !given(&headers, HeaderId::Privacy) {
+        headers.push((HeaderId::Privacy.as_str().to_owned(), "id".to_owned()));
+    }
+    headers
+}
+
 /// User-Agent or Server; empty when absent.
 pub(crate) fn software(message: &Message<'_>) -> String {
     let value = message.header(HeaderId::UserAgent).or_else(|| message.header(HeaderId::Server));

@@ -8,7 +8,9 @@ use crate::endpoint::{Endpoint, OrderError};
 use crate::leg::{Ack, Leg, Phase};
 use crate::message::Message;
 use crate::method::Method;
-use crate::relay::{self, host_of, name_addr, passed_headers, reason_of, redirect_of, sip_uri, software};
+use crate::relay::{
+    self, host_of, name_addr, passed_headers, reason_of, redirect_of, sip_uri, software, with_identity,
+};
 use crate::summary::MessageSummary;
 use crate::transactions::{Purpose, Verdict};
 use crate::uas::contact;
@@ -59,6 +61,7 @@ impl Endpoint {
             peer: order.remote,
             incoming: false,
         };
+        let headers = with_identity(order.headers, &order.identity, &host_of(own.ip()));
         let mut leg = Leg::new(id, Phase::Outgoing, dialog, 1, order.sdp.is_some());
         let request = Request {
             method: Method::Invite,
@@ -75,7 +78,7 @@ impl Endpoint {
             user_agent: "",
             hop: order.hop.as_deref(),
             reason: None,
-            headers: &order.headers,
+            headers: &headers,
             body: sdp_part(order.sdp.as_deref()),
         };
         leg.invite = self.start_client(now, (id, order.listener), Purpose::Call, order.remote, &request);

@@ -93,6 +93,31 @@ fn we_call_b_and_hang_up() {
 }
 
 #[test]
+fn identity_goes_out_as_ordered_and_in_our_own_domain() {
+    let mut bench = Bench::default();
+    let mut order = b_try(SDP_A);
+    order.identity.asserted = Some("+4930100".into());
+    order.identity.diversion = Some("not written: the header is given outright".into());
+    order.identity.private = true;
+    order.caller.host = "anonymous.invalid".into();
+    order.caller.user = "anonymous".into();
+    order.caller.display = String::new();
+    bench.order(tandem_leg::LegId::outgoing(1), LegEvent::Try(Box::new(order)));
+    let invite = bench.expect("INVITE");
+    assert_eq!(invite.header("P-Asserted-Identity"), "<sip:+4930100@203.0.113.1>");
+    assert_eq!(invite.header("Privacy"), "id");
+    assert_eq!(invite.text.matches("Diversion:").count(), 1);
+    assert!(invite.header("From").starts_with("<sip:anonymous@anonymous.invalid>;tag="));
+    assert!(!invite.header("Contact").contains("4930100"));
+    assert!(!invite.has("Remote-Party-ID"));
+    bench.event();
+    bench.feed(B, &reply(&invite, 486, "tb", "", ""));
+    bench.expect("ACK");
+    bench.event();
+    bench.nothing_left();
+}
+
+#[test]
 fn an_unanswered_invite_is_sent_at_the_exact_instants_and_fails_at_32_s() {
     let mut bench = Bench::default();
     let (_, invite) = bench.outgoing(SDP_A);
