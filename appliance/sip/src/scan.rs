@@ -5,7 +5,7 @@
 //! Strict where the message would be matched or framed in two ways: Call-ID, CSeq, From, To must be there once, and
 //! Content-Length must not contradict itself.
 
-use memchr::memchr;
+use memchr::{memchr, memchr3};
 
 pub use crate::message::{Header, Message, StartLine, Values};
 
@@ -158,11 +158,14 @@ pub fn keep_alive(datagram: &[u8]) -> Option<KeepAlive> {
 /// # Errors
 /// The first [`ScanError`] met.
 pub fn scan(datagram: &[u8]) -> Result<Message<'_>, ScanError> {
-    let mut message = Message::blank(datagram);
-    match read(&mut message)? {
-        None => Ok(message),
-        Some(fault) => Err(fault),
+    // Filled where it is returned: moving a message costs as much as reading a header or two.
+    let mut result = Ok(Message::blank(datagram));
+    if let Ok(message) = &mut result
+        && let Err(fault) | Ok(Some(fault)) = read(message)
+    {
+        result = Err(fault);
     }
+    result
 }
 
 /// What is left of a request that [`scan`] refused, enough to answer it with [`ScanError::status`]: a top Via that can
@@ -228,7 +231,7 @@ fn start_line<'a>(line: &'a [u8], faults: &mut Faults) -> Result<StartLine<'a>, 
     }
     let uri = trim(&rest[..version_at]);
     // RFC 4475 sections 3.1.2.6 and 3.1.2.7: brackets or blanks in the Request-URI deserve 400, not a guess.
-    if uri.is_empty() || uri[0] == b'<' || uri.iter().any(|byte| *byte <= b' ') {
+    if uri.is_empty() || uri[0] == b'<' || memchr3(b' ', b'\t', b'\r', uri).is_some() {
         faults.note(ScanError::RequestLine);
     }
     Ok(StartLine::Request { method: Method::parse(method_raw), method_raw, uri })
@@ -290,7 +293,8 @@ fn headers(message: &mut Message<'_>, start: usize, faults: &mut Faults) -> usiz
 
 fn header_line(message: &mut Message<'_>, at: usize, line_len: usize, faults: &mut Faults) {
     let line = &message.datagram[at..at + line_len];
-    let Some(colon) = memchr(b':', line) else { return faults.note(ScanError::HeaderLine) };
+    // Names are too short for memchr to win.
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else { return faults.note(ScanError::HeaderLine) };
     let name = trim_end(&line[..colon]);
     let id = HeaderId::parse(name);
     if id == HeaderId::Other && (name.len() > NAME_BYTES_MAX || !is_token(name)) {
@@ -298,7 +302,7 @@ fn header_line(message: &mut Message<'_>, at: usize, line_len: usize, faults: &m
     }
     let value = trim_start(&line[colon + 1..]);
     let value_start = at + line_len - value.len();
-    let value = trim_end(value);
+    let value = trim_end(value.strip_suffix(b"\r\n").unwrap_or(value));
     let line = message.count;
     message.spans[line as usize] = Span {
         name_start: at as u16,

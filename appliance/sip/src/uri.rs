@@ -471,19 +471,41 @@ impl<'a> Iterator for ParamsIter<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
-            let end = find_unquoted(b';', self.rest);
-            let part = trim(&self.rest[..end]);
-            self.rest = self.rest.get(end + 1..).unwrap_or(b"");
-            if part.is_empty() {
-                continue;
+            let (end, equals) = param_end(self.rest);
+            let (part, rest) = self.rest.split_at(end);
+            self.rest = rest.get(1..).unwrap_or(b"");
+            if let Some(equals) = equals {
+                return Some((trim(&part[..equals]), Some(trim(&part[equals + 1..]))));
             }
-            return Some(match memchr(b'=', part) {
-                Some(equals) => (trim_end(&part[..equals]), Some(trim_start(&part[equals + 1..]))),
-                None => (part, None),
-            });
+            let name = trim(part);
+            if !name.is_empty() {
+                return Some((name, None));
+            }
         }
         None
     }
+}
+
+/// Where the first parameter ends, and its `=`. One pass, because parameters are shorter than a search is worth.
+fn param_end(raw: &[u8]) -> (usize, Option<usize>) {
+    let mut equals = None;
+    let mut at = 0;
+    while let Some(&byte) = raw.get(at) {
+        match byte {
+            b';' => return (at, equals),
+            b'=' if equals.is_none() => equals = Some(at),
+            b'"' => match quoted_end(&raw[at..]) {
+                Some(length) => {
+                    at += length;
+                    continue;
+                }
+                None => break,
+            },
+            _ => {}
+        }
+        at += 1;
+    }
+    (raw.len(), equals)
 }
 
 /// Quotes and backslashes removed from a quoted string (RFC 3261 section 25.1); anything else is returned as it is.
@@ -580,40 +602,30 @@ pub(crate) fn trim_end(mut raw: &[u8]) -> &[u8] {
 
 /// RFC 3261 section 25.1 `token`.
 pub(crate) fn is_token(raw: &[u8]) -> bool {
-    !raw.is_empty() && raw.iter().all(|byte| TOKEN[*byte as usize])
+    !raw.is_empty() && raw.iter().all(|byte| CLASS[*byte as usize] & TOKEN != 0)
 }
 
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let marks = b"-.!%*_+`'~";
-    let mut at = 0;
-    while at < 256 {
-        table[at] = (at as u8).is_ascii_alphanumeric();
-        at += 1;
-    }
-    at = 0;
-    while at < marks.len() {
-        table[marks[at] as usize] = true;
-        at += 1;
+const TOKEN: u8 = 1;
+const HOST: u8 = 2;
+const UNFIT: u8 = 4;
+
+/// What a byte may be part of.
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let c = byte as u8;
+        if c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_') {
+            table[byte] = TOKEN | HOST;
+        } else if matches!(c, b'!' | b'%' | b'*' | b'+' | b'`' | b'\'' | b'~') {
+            table[byte] = TOKEN;
+        } else if c <= b' ' || matches!(c, 0x7f | b'<' | b'>' | b'"') {
+            table[byte] = UNFIT;
+        }
+        byte += 1;
     }
     table
 };
-
-/// Index of the first `wanted` outside quotes, or the length.
-pub(crate) fn find_unquoted(wanted: u8, raw: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(found) = memchr2(wanted, b'"', &raw[at..]) {
-        let found = at + found;
-        if raw[found] == wanted {
-            return found;
-        }
-        match quoted_end(&raw[found..]) {
-            Some(length) => at = found + length,
-            None => return raw.len(),
-        }
-    }
-    raw.len()
-}
 
 /// Length of the quoted string that `raw` begins with, both quotes included; `None` if it is not closed.
 pub(crate) fn quoted_end(raw: &[u8]) -> Option<usize> {
@@ -633,12 +645,12 @@ fn is_scheme(name: &[u8]) -> bool {
 }
 
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')
+    CLASS[byte as usize] & HOST != 0
 }
 
 /// Bytes that end a URI in the surrounding grammar and so cannot be part of a user.
 fn is_unfit(byte: u8) -> bool {
-    byte <= b' ' || byte == 0x7f || matches!(byte, b'<' | b'>' | b'"')
+    CLASS[byte as usize] & UNFIT != 0
 }
 
 #[cfg(test)]
