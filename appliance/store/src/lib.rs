@@ -29,7 +29,7 @@ pub use error::{JournalError, StoreError};
 pub use frame::PAYLOAD_MAX;
 pub use journal::{Cut, Journal, JournalOptions, MakeDisk, OpenReport, Positions, Purged, SyncHandle};
 pub use ledger::StoredAccount;
-pub use query::{CdrFilter, CdrTotals, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, Queries, StoredLedgerRow};
+pub use query::{CdrFilter, CdrTotals, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, NumberMatch, Queries, StoredLedgerRow};
 pub use reader::Reader;
 pub use recover::{Recovered, recover, settle_recovered};
 pub use schema::DATABASE_FILE;

@@ -17,7 +17,16 @@ use crate::verify::{self, Verified};
 /// Rows of one page when none is asked for.
 pub const LIMIT_DEFAULT: usize = 100;
 /// Most rows of one page: about 1.5 MiB of CDRs. More come page by page.
-pub const LIMIT_MAX: usize = 1000;
+pub const LIMIT_MAX: usize = 5000;
+
+/// How a number is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NumberMatch {
+    /// This very number.
+    Exact(String),
+    /// Numbers that begin so.
+    Prefix(String),
+}
 
 /// Which CDRs. Every part that is set must hold; the default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,10 +35,16 @@ pub struct CdrFilter {
     pub account: Option<String>,
     /// The clearing account.
     pub vendor_account: Option<String>,
+    /// Payer or clearing account.
+    pub any_account: Option<String>,
     /// Billing caller begins so.
     pub caller_prefix: Option<String>,
     /// Billing callee begins so.
     pub callee_prefix: Option<String>,
+    /// Caller as received or as billed.
+    pub caller: Option<NumberMatch>,
+    /// Callee as received or as billed.
+    pub callee: Option<NumberMatch>,
     /// Mapping or routing gateway.
     pub gateway: Option<String>,
     /// Mapping gateway.
@@ -54,6 +69,8 @@ pub struct CdrFilter {
     pub offset: u64,
     /// Oldest end first; newest first by default.
     pub oldest_first: bool,
+    /// Only CDRs behind this one in the chosen order: pages that neither skip nor repeat while new calls end.
+    pub after_flow_no: Option<u64>,
 }
 
 /// Sums over CDRs, exact.
@@ -67,6 +84,12 @@ pub struct CdrTotals {
     pub hold_s: i64,
     /// Billed seconds of the customers.
     pub billed_s: i64,
+    /// Billed seconds of the vendors.
+    pub vendor_s: i64,
+    /// RTP packets from callers that were forwarded.
+    pub caller_rtp_relayed: u64,
+    /// RTP packets from vendors that were forwarded.
+    pub callee_rtp_relayed: u64,
     /// Fees of the customers.
     pub fee: Money,
     /// Tax on them.
@@ -153,7 +176,11 @@ impl Queries {
     pub fn cdr_list(&self, filter: &CdrFilter) -> Result<Vec<Cdr>, StoreError> {
         let limit = checked_limit(filter.limit)?;
         self.snapshot(|| {
-            let condition = cdr_condition(filter);
+            let after = match filter.after_flow_no {
+                None => None,
+                Some(flow_no) => Some((self.end_of(flow_no)?, flow_no)),
+            };
+            let condition = cdr_condition(filter, after);
             let mut days = self.days(filter)?;
             if !filter.oldest_first {
                 days.reverse();
@@ -205,6 +232,42 @@ impl Queries {
         Ok(self.cdr_list(&filter)?.pop())
     }
 
+    /// How many CDRs `filter` has on all its pages.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`]; the database.
+    pub fn cdr_count(&self, filter: &CdrFilter) -> Result<u64, StoreError> {
+        self.snapshot(|| {
+            let condition = cdr_condition(filter, None);
+            let mut total = 0;
+            for day in self.days(filter)? {
+                total += self.count(&cdr_table::table_name(day), &condition)?;
+            }
+            Ok(total)
+        })
+    }
+
+    /// When the call of a cursor ended.
+    fn end_of(&self, flow_no: u64) -> Result<i64, StoreError> {
+        let one = CdrFilter { flow_no: Some(flow_no), ..CdrFilter::default() };
+        for day in self.days(&one)? {
+            let sql = format!("SELECT end_ms FROM {} WHERE flow_no = ?1", cdr_table::table_name(day));
+            let found = self
+                .connection
+                .query_row(&sql, [flow_no as i64], |row| row.get(0))
+                .optional()
+                .map_err(self.failed("read a CDR day table"))?;
+            if let Some(end_ms) = found {
+                return Ok(end_ms);
+            }
+        }
+        Err(StoreError::Refused {
+            field: "after",
+            value: flow_no.to_string(),
+            range: "the flow number of a stored call".to_owned(),
+        })
+    }
+
     /// Sums over all CDRs of `filter`; limit and offset are not looked at. Reads every one of them, about a million a
     /// second.
     ///
@@ -212,12 +275,12 @@ impl Queries {
     /// [`StoreError::Refused`]; a sum out of range; the database.
     pub fn cdr_totals(&self, filter: &CdrFilter) -> Result<CdrTotals, StoreError> {
         self.snapshot(|| {
-            let condition = cdr_condition(filter);
+            let condition = cdr_condition(filter, None);
             let mut totals = CdrTotals::default();
             for day in self.days(filter)? {
                 let table = cdr_table::table_name(day);
                 let sql = format!(
-                    "SELECT connect_ms IS NOT NULL, hold_s, billed_s, fee, tax, vendor_fee, vendor_tax, margin FROM {table}
+                    "SELECT connect_ms IS NOT NULL, hold_s, billed_s, vendor_s, caller_rtp_relayed, callee_rtp_relayed, fee, tax, vendor_fee, vendor_tax, margin FROM {table}
                      WHERE {}",
                     condition.sql
                 );
@@ -230,6 +293,10 @@ impl Queries {
                     totals.answered += u64::from(number(0)? != 0);
                     totals.hold_s = totals.hold_s.saturating_add(number(1)?);
                     totals.billed_s = totals.billed_s.saturating_add(number(2)?);
+                    totals.vendor_s = totals.vendor_s.saturating_add(number(3)?);
+                    let packets = |index| number(index).map(|n| u64::try_from(n).unwrap_or(0));
+                    totals.caller_rtp_relayed = totals.caller_rtp_relayed.saturating_add(packets(4)?);
+                    totals.callee_rtp_relayed = totals.callee_rtp_relayed.saturating_add(packets(5)?);
                     let sums = [
                         &mut totals.fee,
                         &mut totals.tax,
@@ -237,7 +304,7 @@ impl Queries {
                         &mut totals.cost_tax,
                         &mut totals.margin,
                     ];
-                    for (index, sum) in (3..).zip(sums) {
+                    for (index, sum) in (6..).zip(sums) {
                         let text = row.get_ref(index).and_then(|value| Ok(value.as_str()?));
                         let text = text.map_err(self.failed("read a CDR day table"))?;
                         *sum = add(*sum, text, &table)?;
@@ -263,12 +330,7 @@ impl Queries {
                 range: format!("one of {}", KINDS.join(", ")),
             });
         }
-        let mut condition = Condition::default();
-        condition.text("account = ?", &filter.account);
-        condition.text("kind = ?", &filter.kind);
-        condition.number("flow_no = ?", filter.flow_no.map(|flow_no| flow_no as i64));
-        condition.number("at_ms >= ?", filter.from_ms);
-        condition.number("at_ms < ?", filter.to_ms);
+        let condition = ledger_condition(filter);
         let order = if filter.oldest_first { "ASC" } else { "DESC" };
         let sql = format!(
             "SELECT id, key, account, kind, amount, balance_after, at_ms, flow_no, user, memo FROM ledger WHERE {}
@@ -289,6 +351,44 @@ impl Queries {
             });
         }
         Ok(list)
+    }
+
+    /// How many ledger rows `filter` has on all its pages.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn ledger_count(&self, filter: &LedgerFilter) -> Result<u64, StoreError> {
+        let condition = ledger_condition(filter);
+        self.connection
+            .prepare(&format!("SELECT count(*) FROM ledger WHERE {}", condition.sql()))
+            .and_then(|mut statement| {
+                statement.query_row(params_from_iter(&condition.values), |row| row.get::<_, i64>(0))
+            })
+            .map(|count| count as u64)
+            .map_err(self.failed("count table ledger"))
+    }
+
+    /// The ledger row of `account` with this idempotency key.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn ledger_by_key(&self, account: &str, key: &str) -> Result<Option<StoredLedgerRow>, StoreError> {
+        let sql = "SELECT id, key, account, kind, amount, balance_after, at_ms, flow_no, user, memo FROM ledger
+                   WHERE key = ?1 AND account = ?2";
+        let found = self
+            .connection
+            .query_row(sql, [key, account], ledger_row)
+            .optional()
+            .map_err(self.failed("read table ledger"))?;
+        found
+            .map(|(stored, amount, balance_after)| {
+                Ok(StoredLedgerRow {
+                    amount: ledger::money(&stored.account, "amount", &amount)?,
+                    balance_after: ledger::money(&stored.account, "balance after", &balance_after)?,
+                    ..stored
+                })
+            })
+            .transpose()
     }
 
     /// All accounts with their balances, by name.
@@ -491,10 +591,39 @@ impl Condition {
     }
 }
 
-fn cdr_condition(filter: &CdrFilter) -> CdrCondition {
+fn ledger_condition(filter: &LedgerFilter) -> Condition {
+    let mut condition = Condition::default();
+    condition.text("account = ?", &filter.account);
+    condition.text("kind = ?", &filter.kind);
+    condition.number("flow_no = ?", filter.flow_no.map(|flow_no| flow_no as i64));
+    condition.number("at_ms >= ?", filter.from_ms);
+    condition.number("at_ms < ?", filter.to_ms);
+    condition
+}
+
+fn cdr_condition(filter: &CdrFilter, after: Option<(i64, u64)>) -> CdrCondition {
     let mut condition = Condition::default();
     condition.text("account = ?", &filter.account);
     condition.text("vendor_account = ?", &filter.vendor_account);
+    condition.text("(account = ? OR vendor_account = ?)", &filter.any_account);
+    for (number, exact, prefix) in [
+        (
+            &filter.caller,
+            "(caller_billed = ? OR caller_in = ?)",
+            "(caller_billed >= ? AND caller_billed < ? || char(0x10FFFF) OR caller_in >= ? AND caller_in < ? || char(0x10FFFF))",
+        ),
+        (
+            &filter.callee,
+            "(callee_billed = ? OR callee_in = ?)",
+            "(callee_billed >= ? AND callee_billed < ? || char(0x10FFFF) OR callee_in >= ? AND callee_in < ? || char(0x10FFFF))",
+        ),
+    ] {
+        match number {
+            Some(NumberMatch::Exact(text)) => condition.text(exact, &Some(text.clone())),
+            Some(NumberMatch::Prefix(text)) => condition.text(prefix, &Some(text.clone())),
+            None => {}
+        }
+    }
     // A range instead of LIKE, so that the index serves; the last code point sorts behind all that can follow.
     condition.text("(caller_billed >= ? AND caller_billed < ? || char(0x10FFFF))", &filter.caller_prefix);
     condition.text("(callee_billed >= ? AND callee_billed < ? || char(0x10FFFF))", &filter.callee_prefix);
@@ -506,5 +635,9 @@ fn cdr_condition(filter: &CdrFilter) -> CdrCondition {
     condition.number("end_reason = ?", filter.end_reason.map(i64::from));
     condition.number("(connect_ms IS NOT NULL) = ?", filter.answered.map(i64::from));
     condition.number("flow_no = ?", filter.flow_no.map(|flow_no| flow_no as i64));
+    if let Some((end_ms, flow_no)) = after {
+        condition.parts.push(if filter.oldest_first { "(end_ms, flow_no) > (?, ?)" } else { "(end_ms, flow_no) < (?, ?)" });
+        condition.values.extend([Value::Integer(end_ms), Value::Integer(flow_no as i64)]);
+    }
     CdrCondition { sql: condition.sql(), values: condition.values }
 }

@@ -39,7 +39,7 @@ CREATE TABLE account (
 CREATE TABLE ledger (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
-    account TEXT NOT NULL REFERENCES account (name),
+    account TEXT NOT NULL,
     kind TEXT NOT NULL,
     amount TEXT NOT NULL,
     balance_after TEXT NOT NULL,

@@ -265,9 +265,9 @@ fn filled(dir: &Path) -> Queries {
     let cdr = |index: u64| Cdr {
         flow_no: 100 + index,
         end_ms: MIDNIGHT_MS - 6_000 + index as i64 * 1_000,
-        connect_ms: (index % 3 != 0).then_some(1),
+        connect_ms: (!index.is_multiple_of(3)).then_some(1),
         hold_s: index as i64,
-        account: if index % 2 == 0 { "acme".into() } else { "best".into() },
+        account: if index.is_multiple_of(2) { "acme".into() } else { "best".into() },
         vendor_account: "tel".into(),
         caller_billed: format!("49{index}"),
         callee_billed: format!("1212{index}"),
