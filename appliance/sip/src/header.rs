@@ -760,6 +760,14 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_a_doubled_via_parameter_counts() {
+        let via =
+            Via::parse(b"SIP/2.0/UDP h;branch=a;rport=1;received=10.0.0.1;branch=b;rport=2;received=10.0.0.2").unwrap();
+        assert_eq!((via.branch, via.rport), (Some(&b"a"[..]), Rport::Port(1)));
+        assert_eq!(via.received_ip(), Some("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
     fn broken_vias_are_refused() {
         for text in ["", "SIP/2.0", "SIP/2.0/UDP", "SIP/2.0/UDP ;branch=x", "SIP/2.0/UDP h:99999", "/2.0/UDP h"] {
             assert_eq!(Via::parse(text.as_bytes()), None, "{text}");
