@@ -13,8 +13,8 @@ use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
 use tandem_rating::usage::Usage;
 use tandem_store::{
-    CdrFilter, Checkpointer, DATABASE_FILE, LedgerFilter, Projector, Queries, Reader, StoreError, StoreOptions,
-    recover, settle_recovered,
+    CdrFilter, Checkpointer, DATABASE_FILE, LIMIT_MAX, LedgerFilter, Projector, Queries, Reader, StoreError,
+    StoreOptions, recover, settle_recovered,
 };
 use tempfile::tempdir;
 
@@ -353,9 +353,12 @@ fn questions_that_cannot_be_answered_are_refused_in_words() {
     let dir = tempdir().unwrap();
     let queries = filled(dir.path());
     let all = CdrFilter::default;
+    for limit in [0, LIMIT_MAX + 1] {
+        let error = queries.cdr_list(&CdrFilter { limit: Some(limit), ..all() }).unwrap_err().to_string();
+        assert!(error.contains(&format!("limit {limit}: 1 to {LIMIT_MAX}")), "{error}");
+    }
+    assert_eq!(flows(&queries, CdrFilter { limit: Some(LIMIT_MAX), ..all() }).len(), 12);
     for (filter, words) in [
-        (CdrFilter { limit: Some(1001), ..all() }, "limit 1001: 1 to 1000"),
-        (CdrFilter { limit: Some(0), ..all() }, "limit 0: 1 to 1000"),
         (CdrFilter { day: Some(20_261_123), ..all() }, "there are days from 20261121 to 20261122"),
         (CdrFilter { day: Some(7), ..all() }, "day 7:"),
         (CdrFilter { from_ms: Some(2), to_ms: Some(2), ..all() }, "from_ms 2: must be before to_ms 2"),
