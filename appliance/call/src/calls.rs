@@ -11,7 +11,7 @@ use rand::{RngCore, SeedableRng};
 use slab::Slab;
 use tandem_ebpf_abi::PuntReason;
 use tandem_leg::{LegEvent, LegId, ListenerId, Now, ServerReason, Time, TimerWheel};
-use tandem_media::{AnchorRules, Ports, Side};
+use tandem_media::{AnchorRules, IpNet, Ports, Side};
 
 use crate::call::{Call, CallState};
 use crate::flow_no::FlowNumbers;
@@ -209,6 +209,12 @@ impl Calls {
     /// New calls read this from now on; running ones keep theirs.
     pub fn set_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         self.shared.snapshot = snapshot;
+    }
+
+    /// Networks that the media of new calls may not be sent to.
+    pub fn set_prohibited(&mut self, prohibited: Vec<IpNet>) {
+        let rules = AnchorRules { prohibited, ..(*self.shared.config.media.rules).clone() };
+        self.shared.config.media.rules = Arc::new(rules);
     }
 
     /// While draining, new calls are answered 503.

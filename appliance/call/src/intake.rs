@@ -3,8 +3,6 @@
 
 use smallvec::SmallVec;
 use tandem_leg::{EndDirection, EndReason, Fail, LegEvent, LegId, Now, Reason, ServerReason, Try};
-use tandem_rating::fee::RateTerms;
-use tandem_rating::rate::Lookup;
 use tandem_rating::usage::{LegTerms, Usage};
 
 use crate::call::{Call, CallState, RouteUse};
@@ -12,15 +10,14 @@ use crate::calls::Calls;
 use crate::failover::Cause;
 use crate::guard::{HOPS_MAX, LOOP_MAX, hops};
 use crate::identify::identify;
-use crate::lists::pattern_of;
 use crate::media::{CallMedia, LegPlace};
-use crate::number::without_route_prefix;
 use crate::output::{Finish, Output};
+use crate::price::{Price, price};
 use crate::question::{Admit, CallKey, Payer, Question};
 use crate::replace::{replacement, status_for_caller};
 use crate::route::{Wanted, plan};
 use crate::session::Session;
-use crate::snapshot::{Account, MappingGateway, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::trace::{CallTimer, TraceEvent};
 
 /// Longest texts that a CDR keeps, characters (spec cdr.md 2).
@@ -43,14 +40,6 @@ impl Refusal {
     fn new(reason: ServerReason, detail: impl Into<String>) -> Refusal {
         Refusal { reason, detail: detail.into(), status: None, retry_after_s: None }
     }
-}
-
-/// What the customer pays.
-struct Price {
-    terms: Option<RateTerms>,
-    /// Entry of the free or the no-record list.
-    free: Option<String>,
-    no_cdr: bool,
 }
 
 impl Calls {
@@ -128,7 +117,8 @@ impl Calls {
             },
         );
 
-        let price = self.admit_account(now, snapshot, gateway, account, &usage.callee_billed)?;
+        let price = price(snapshot, gateway, account, &usage.callee_billed, now.wall_ms)
+            .map_err(|no| Refusal::new(no.reason, no.detail))?;
         self.trace_price(now, a_leg, flow_no, &price);
         usage.call_level = price.terms.as_ref().map_or(0, |t| t.level);
         if let Some(customer) = &mut usage.customer {
@@ -297,49 +287,6 @@ impl Calls {
             return Err(looped(format!("{LOOP_MAX} equal calls from {source} are being set up")));
         }
         Ok(())
-    }
-
-    /// accounts.md 3, steps 1 to 5; a free number skips all but the first.
-    fn admit_account(
-        &self,
-        now: Now,
-        snapshot: &Snapshot,
-        gateway: &MappingGateway,
-        account: &Account,
-        callee: &str,
-    ) -> Result<Price, Refusal> {
-        let settings = &snapshot.settings;
-        let number = without_route_prefix(callee, settings.route_prefix_digits);
-        if account.cancelled {
-            return Err(Refusal::new(ServerReason::AccountDisabled, format!("account {} is cancelled", account.name)));
-        }
-        let no_cdr = pattern_of(&settings.no_cdr_numbers, number);
-        if let Some(pattern) = no_cdr.or_else(|| pattern_of(&settings.free_numbers, number)) {
-            return Ok(Price { terms: None, free: Some(pattern.to_owned()), no_cdr: no_cdr.is_some() });
-        }
-        if account.locked {
-            return Err(Refusal::new(ServerReason::AccountLocked, format!("account {} is locked", account.name)));
-        }
-        if account.valid_until_ms.is_some_and(|until| now.wall_ms >= until) {
-            return Err(Refusal::new(ServerReason::AccountExpired, format!("account {} is expired", account.name)));
-        }
-        let found = account.deck.as_ref().map_or(Lookup::NotFound, |deck| deck.lookup(number, now.wall_ms));
-        let rate = match found {
-            Lookup::Found(rate) | Lookup::Locked(rate) => rate,
-            Lookup::NotFound => {
-                let group = account.deck.as_ref().map_or("none", |d| d.name());
-                let detail = format!("no rate for {number} in rate group {group}");
-                return Err(Refusal::new(ServerReason::RateNotFound, detail));
-            }
-        };
-        if gateway.call_level < rate.level {
-            let detail = format!("level {} is below rate type {}", gateway.call_level, rate.level);
-            return Err(Refusal::new(ServerReason::NoPermission, detail));
-        }
-        if matches!(found, Lookup::Locked(_)) {
-            return Err(Refusal::new(ServerReason::RateLocked, format!("rate {} is locked", rate.prefix())));
-        }
-        Ok(Price { terms: Some(rate.terms()), free: None, no_cdr: false })
     }
 
     fn trace_price(&mut self, now: Now, a_leg: LegId, flow_no: u64, price: &Price) {

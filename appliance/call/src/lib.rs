@@ -18,6 +18,7 @@ pub mod lists;
 mod media;
 pub mod number;
 pub mod output;
+pub mod price;
 pub mod question;
 pub mod replace;
 pub mod route;

@@ -84,7 +84,7 @@ impl Finish {
 }
 
 /// Statistics of a leg as a CDR keeps them. Only what is forwarded counts as received, so the two are one number.
-fn media_usage(media: &LegMedia, at: Now) -> MediaUsage {
+pub fn media_usage(media: &LegMedia, at: Now) -> MediaUsage {
     let wall = |us: u64| (us != 0).then(|| at.wall_ms - (at.mono.micros().saturating_sub(us) / 1_000) as i64);
     MediaUsage {
         packets: media.packets,

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use tandem_leg::{LegId, Now};
 use tandem_media::Side;
+use tandem_rating::fee::RateTerms;
+use tandem_rating::usage::MediaUsage;
 
 use crate::call::Call;
 
@@ -22,6 +24,10 @@ pub struct CallView {
     pub caller: String,
     /// Callee after those rules.
     pub callee: String,
+    /// Caller as received.
+    pub caller_in: String,
+    /// Callee as received.
+    pub callee_in: String,
     /// Caller sent to the vendor.
     pub caller_out: String,
     /// Callee sent to the vendor.
@@ -62,6 +68,16 @@ pub struct CallView {
     pub until_s: Option<i64>,
     /// Attempts that failed.
     pub attempts_failed: usize,
+    /// What the customer pays; `None` for a free call.
+    pub customer_terms: Option<RateTerms>,
+    /// What the vendor of the last attempt costs.
+    pub vendor_terms: Option<RateTerms>,
+    /// Attempts so far.
+    pub attempts: Vec<tandem_rating::usage::Attempt>,
+    /// Media from the caller; filled in by whoever owns the flow counters.
+    pub caller_media_usage: MediaUsage,
+    /// Media from the vendor.
+    pub callee_media_usage: MediaUsage,
 }
 
 impl Call {
@@ -80,6 +96,8 @@ impl Call {
             },
             caller: usage.caller_billed.clone(),
             callee: usage.callee_billed.clone(),
+            caller_in: usage.caller_in.clone(),
+            callee_in: usage.callee_in.clone(),
             caller_out: usage.caller_out.clone(),
             callee_out: usage.callee_out.clone(),
             caller_gateway: usage.caller_gateway.clone(),
@@ -100,6 +118,11 @@ impl Call {
             answered: self.session.answered.filter(|_| usage.connect_ms.is_some()),
             until_s: self.session.until_s,
             attempts_failed: self.causes.len(),
+            customer_terms: usage.customer.as_ref().and_then(|l| l.terms.clone()),
+            vendor_terms: usage.vendor.as_ref().and_then(|l| l.terms.clone()),
+            attempts: usage.attempts.clone(),
+            caller_media_usage: MediaUsage::default(),
+            callee_media_usage: MediaUsage::default(),
         }
     }
 }
