@@ -91,6 +91,8 @@ pub struct Counts {
     pub legs: usize,
     /// Running timers.
     pub timers: usize,
+    /// Entries of the tables by which transactions are found.
+    pub keys: usize,
 }
 
 /// Whose turn it is when a timer fires.
@@ -146,6 +148,11 @@ impl Endpoint {
             dialogs: FastMap::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// What it is configured with.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Takes a new configuration for what begins from now on. Shard number and seed stay as they were: what is alive
@@ -293,6 +300,7 @@ impl Endpoint {
             dialogs: self.dialogs.len(),
             legs: self.legs.len(),
             timers: self.wheel.len(),
+            keys: self.server_keys.len() + self.merges.len() + self.by_destination.len(),
         }
     }
 

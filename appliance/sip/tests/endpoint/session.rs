@@ -402,6 +402,18 @@ fn the_end_of_a_call_closes_every_open_change() {
     bench.feed(B, &reply(&ours, 200, "", "", SDP_B));
     assert_eq!(bench.expect("ACK").header("CSeq"), "2 ACK");
     bench.nothing_left();
+    // Ours without offer, answered with one that nobody will answer.
+    let mut bench = Bench::default();
+    let (leg, _) = bench.answered_outgoing();
+    bench.order(leg, change(UpdateMethod::Invite, ""));
+    let ours = bench.expect("INVITE");
+    bench.feed(B, &reply(&ours, 200, "", "", SDP_B));
+    bench.event();
+    bench.order(leg, hang_up());
+    assert_eq!(bench.expect("ACK").header("CSeq"), "2 ACK");
+    let bye = bench.expect("BYE");
+    bench.feed(B, &reply(&bye, 200, "", "", ""));
+    bench.nothing_left();
     // Ours waiting after a 491.
     let mut bench = Bench::default();
     let (leg, invite) = bench.answered_outgoing();
@@ -433,9 +445,11 @@ fn info_and_options_inside_a_dialog() {
     let ours = bench.expect("INFO");
     assert_eq!(ours.body(), "Signal=5\r\n");
     bench.feed(B, &reply(&ours, 200, "", "", ""));
-    // Out of order.
-    bench.feed(B, &b_request(&invite, "INFO", "z9hG4bKq", 2, "", ""));
-    bench.expect("SIP/2.0 500");
+    // Out of order, and a number used twice.
+    for cseq in [2, 3] {
+        bench.feed(B, &b_request(&invite, "INFO", &format!("z9hG4bKq{cseq}"), cseq, "", ""));
+        bench.expect("SIP/2.0 500");
+    }
     // Not this dialog.
     let wrong = b_request(&invite, "INFO", "z9hG4bKr", 9, "", "").replace("tag=tb", "tag=other");
     assert_eq!(bench.feed(B, &wrong).outcome, Outcome::Answered(481));
