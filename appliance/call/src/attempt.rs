@@ -35,9 +35,9 @@ pub(crate) enum Progress {
     Sent,
     Proceeding,
     /// 18x without SDP, other than 180.
-    SessionProgress,
+    Early,
     /// 18x with SDP, other than 180.
-    SessionProgressSdp,
+    EarlyMedia,
     Ringing,
 }
 
@@ -234,11 +234,11 @@ impl Call {
         match progress {
             Progress::Sent => {}
             Progress::Proceeding => self.arm_setup(cx, now, CallTimer::Trying, own.trying_s, system.timeout_trying_s),
-            Progress::SessionProgress => {
+            Progress::Early => {
                 let system_s = system.timeout_session_progress_s;
                 self.arm_setup(cx, now, CallTimer::SessionProgress, own.session_progress_s, system_s);
             }
-            Progress::SessionProgressSdp => {
+            Progress::EarlyMedia => {
                 let system_s = system.timeout_session_progress_sdp_s;
                 self.arm_setup(cx, now, CallTimer::SessionProgressSdp, own.session_progress_sdp_s, system_s);
             }
@@ -267,11 +267,11 @@ impl Call {
         let (place, route) = (attempt.place, attempt.route);
         let progress = match (ring.status, ring.sdp.is_some()) {
             (180, _) => Progress::Ringing,
-            (_, true) => Progress::SessionProgressSdp,
-            (_, false) => Progress::SessionProgress,
+            (_, true) => Progress::EarlyMedia,
+            (_, false) => Progress::Early,
         };
         self.progress(cx, now, progress);
-        let sdp = match ring.sdp.as_deref().map(|body| self.media.from_callee(now, body, &place, &cx.config.media)) {
+        let sdp = match ring.sdp.as_deref().map(|body| self.media.described(now, body, &place, &cx.config.media)) {
             None => None,
             Some(Ok(body)) => Some(body),
             Some(Err(problem)) => {
@@ -312,7 +312,7 @@ impl Call {
         attempt.answered = true;
         let (place, route) = (attempt.place, attempt.route);
         self.disarm_setup(cx);
-        let sdp = match connect.sdp.as_deref().map(|body| self.media.from_callee(now, body, &place, &cx.config.media)) {
+        let sdp = match connect.sdp.as_deref().map(|body| self.media.described(now, body, &place, &cx.config.media)) {
             // The answer came in a provisional response; it is repeated (RFC 3261 13.2.1).
             None => self.media.told_caller(),
             Some(Ok(body)) => Some(body),

@@ -73,7 +73,7 @@ pub fn identify(
     let ip = call.remote.ip().to_canonical();
     let known = snapshot.by_source.get(&ip).map(Vec::as_slice).unwrap_or_default();
     let fits = |index: &&usize| snapshot.mapping[**index].sources.iter().any(|s| matches(s.ip, s.port, call.remote));
-    let mut asked: Vec<(i32, std::cmp::Reverse<usize>, usize, Result<Numbers, Box<Rejected>>)> = Vec::new();
+    let mut asked = Vec::new();
     for &index in known.iter().filter(fits) {
         let gateway = &snapshot.mapping[index];
         let outcome = admit(gateway, index, call, weights, rng);

@@ -245,7 +245,7 @@ impl CallMedia {
     ///
     /// What the caller was told in an 18x stays, and the relay maps payload types to it, as long as it names the codec
     /// that is used now (media.md 6).
-    pub(crate) fn from_callee(
+    pub(crate) fn described(
         &mut self,
         now: Now,
         body: &[u8],

@@ -202,6 +202,8 @@ pub(crate) struct Rating {
     pub(crate) reserved: BTreeSet<u64>,
     /// Answers wait for [`World::release_answers`].
     pub(crate) slow: bool,
+    /// Renewals that got no answer.
+    pub(crate) unanswered: usize,
     /// What was asked, as names.
     pub(crate) asked: Vec<String>,
     /// Start records.
@@ -239,8 +241,9 @@ impl Rating {
             }
             Question::Renew { call, .. } => {
                 self.asked.push("renew".into());
-                if let Some((until_s, last)) = self.renewals.pop_front() {
-                    self.waiting.push_back(Answer::Renewed { call, until_s, last });
+                match self.renewals.pop_front() {
+                    Some((until_s, last)) => self.waiting.push_back(Answer::Renewed { call, until_s, last }),
+                    None => self.unanswered += 1,
                 }
             }
             Question::Pause { gateway, until_ms } => {
