@@ -211,7 +211,8 @@ impl Endpoint {
     /// An order of the call room. `Try` starts the outgoing leg `leg`.
     ///
     /// # Errors
-    /// [`OrderError`]; then nothing was done. Ending a leg that is already ending is no error.
+    /// [`OrderError`]; then nothing was done. An order for a leg that has ended but is not forgotten is no error: it crossed
+    /// the news of the end.
     pub fn handle_leg_event(&mut self, now: Time, leg: LegId, event: LegEvent) -> Result<(), OrderError> {
         if let LegEvent::Try(order) = event {
             return self.start_outgoing(now, leg, *order);
@@ -224,10 +225,8 @@ impl Endpoint {
 
     fn order(&mut self, now: Time, leg: &mut Leg, event: LegEvent) -> Result<(), OrderError> {
         if leg.muted || matches!(leg.phase, Phase::Ending | Phase::Ended) {
-            return match event {
-                LegEvent::Disconnect(_) => Ok(()),
-                _ => Err(OrderError::State),
-            };
+            // The call room ended the leg itself, or the news of its end has crossed this order.
+            return Ok(());
         }
         match event {
             LegEvent::Ring(ring) => self.order_ring(now, leg, &ring),

@@ -420,7 +420,8 @@ impl Endpoint {
             leg.dialog.refresh_target(response);
             leg.allows_update |= response.allows(Method::Update);
             if method == Method::Invite {
-                if ours.change.sdp.is_some() {
+                if ours.change.sdp.is_some() || sdp_body(response).is_none() {
+                    // Without an offer in the 2xx there is no answer to wait for.
                     self.send_ack(leg, cseq, None);
                 } else {
                     ours.state = OursState::Unconfirmed { cseq };

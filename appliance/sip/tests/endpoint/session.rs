@@ -232,6 +232,24 @@ fn a_delayed_offer_given_up_is_acknowledged_and_hung_up() {
 }
 
 #[test]
+fn a_2xx_without_the_offer_that_was_asked_for_is_acknowledged() {
+    let mut bench = Bench::default();
+    let (leg, invite) = bench.answered_outgoing();
+    bench.order(leg, change(UpdateMethod::Invite, ""));
+    let ours = bench.expect("INVITE");
+    bench.feed(B, &reply(&ours, 200, "", "", ""));
+    bench.expect("ACK");
+    assert_eq!(bench.event(), updated(""));
+    // The way is free for the next change.
+    bench.order(leg, change(UpdateMethod::Invite, SDP_A));
+    let ours = bench.expect("INVITE");
+    bench.feed(B, &reply(&ours, 200, "", "", SDP_B));
+    bench.expect("ACK");
+    assert_eq!(bench.event(), updated(SDP_B));
+    b_hangs_up(&mut bench, &invite, 1);
+}
+
+#[test]
 fn their_change_while_ours_runs_is_491() {
     let mut bench = Bench::default();
     let (leg, invite) = bench.answered_outgoing();
