@@ -211,6 +211,8 @@ impl CallMedia {
             self.heard[Side::Callee as usize] = None;
             return Ok(false);
         }
+        // What an earlier, direct attempt told the caller names that vendor's address.
+        self.told[Side::Caller as usize] = None;
         // Both addresses are known to exist before ports are taken.
         setup(0, caller, host)?;
         setup(0, callee, None)?;

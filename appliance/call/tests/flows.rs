@@ -204,6 +204,76 @@ fn the_description_the_caller_has_survives_a_failover() {
 }
 
 #[test]
+fn a_vendor_with_another_codec_gets_a_new_description_through() {
+    let only = |host: &str, format: &str| {
+        let text = String::from_utf8(sdp(host, 5000)).unwrap();
+        Some(text.replace("RTP/AVP 8 0 101", &format!("RTP/AVP {format}")).into_bytes())
+    };
+    let mut w = World::new(|_| {});
+    let a = w.call();
+    let (b1, _) = w.expect_try(B1);
+    w.rings(b1, 183, only("192.0.2.10", "8"));
+    let early = w.expect_ring(a, 183);
+    w.fails(b1, 503);
+    let (b2, _) = w.expect_try(B2);
+    w.answers(b2, only("192.0.2.11", "0"));
+    let last = w.expect_connect(a);
+    assert_ne!(last, early, "silence would be worse than a second answer");
+    assert!(String::from_utf8(last.unwrap()).unwrap().contains("RTP/AVP 0\r\n"));
+    w.hangs_up(a, DisconnectCause::Bye);
+    w.expect_end(b2);
+    assert_eq!(w.end().callee_codec, "PCMU");
+}
+
+#[test]
+fn a_relay_that_begins_with_a_later_attempt() {
+    let mut w = World::new(|s| {
+        s.mapping[0].media_mode = DeviceMode::Auto;
+        s.routing[1].media_mode = DeviceMode::MustOn;
+        s.routing[2].media_mode = DeviceMode::Off;
+    });
+    let a = w.call();
+    let (b1, invite) = w.expect_try(B1);
+    assert_eq!(media_of(&invite.sdp), "198.51.100.10:4000");
+    w.rings(b1, 183, answer());
+    assert_eq!(w.expect_ring(a, 183), answer());
+    w.fails(b1, 503);
+    let (b2, invite) = w.expect_try(B2);
+    assert!(media_of(&invite.sdp).starts_with("203.0.113.1:"));
+    w.rings(b2, 183, Some(sdp("192.0.2.11", 6000)));
+    let early = w.expect_ring(a, 183);
+    assert!(media_of(&early).starts_with("203.0.113.1:"), "and not the address of the first vendor");
+    w.fails(b2, 503);
+    let (b3, invite) = w.expect_try(B3);
+    assert!(media_of(&invite.sdp).starts_with("203.0.113.1:"), "once relayed, always relayed (media.md 1.3)");
+    w.answers(b3, Some(sdp("192.0.2.12", 7000)));
+    assert_eq!(w.expect_connect(a), early);
+    w.hangs_up(a, DisconnectCause::Bye);
+    w.expect_end(b3);
+    assert!(w.end().media_step.starts_with("12 "));
+}
+
+#[test]
+fn ipv4_to_ipv6_is_relayed_whatever_the_devices_want() {
+    let mut w = World::new(|s| {
+        s.mapping[0].media_mode = DeviceMode::Off;
+        s.routing[0].remotes = vec![addr("[2001:db8::10]:5060")];
+        s.routing[0].listener = ListenerId(1);
+    });
+    let a = w.call();
+    let (b, invite) = w.expect_try("[2001:db8::10]:5060");
+    assert!(media_of(&invite.sdp).starts_with("[2001:db8::1]:"));
+    let body = String::from_utf8(sdp("2001:db8::10", 5000)).unwrap().replace("IP4", "IP6");
+    w.answers(b, Some(body.into_bytes()));
+    assert!(media_of(&w.expect_connect(a)).starts_with("203.0.113.1:"));
+    w.hangs_up(a, DisconnectCause::Bye);
+    w.expect_end(b);
+    let cdr = w.end();
+    assert!(cdr.media_step.starts_with("0 "));
+    assert_eq!(cdr.callee_local_ip, "2001:db8::1");
+}
+
+#[test]
 fn flow_3_cancel() {
     let mut w = World::new(|_| {});
     let a = w.call();

@@ -13,7 +13,7 @@ use tandem_leg::*;
 use tandem_media::decide::DeviceMode;
 
 fn body(rng: &mut StdRng) -> Option<Vec<u8>> {
-    match rng.random_range(0..8) {
+    match rng.random_range(0..40) {
         0 => None,
         1 => Some(b"v=0\r\nm=audio x".to_vec()),
         2 => Some(sdp("127.0.0.1", 4000)),
