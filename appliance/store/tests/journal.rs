@@ -68,6 +68,7 @@ fn a_tail_torn_at_any_byte_leaves_whole_records_only() {
         let (mut journal, report) = Journal::open(dir.path(), JournalOptions::default()).unwrap();
         assert_eq!((report.last_seq, report.bytes_cut), (2, (len - two) as u64), "cut at {len}");
         assert_eq!(report.cut.is_some(), len > two);
+        assert_eq!(fs::metadata(&path).unwrap().len(), two as u64, "the torn bytes are gone, not only passed over");
         assert_eq!(report.cut.and_then(|cut| cut.saved), None, "an ordinary torn tail is not kept");
         assert_eq!(journal.append(&param("again")).unwrap(), 3);
         journal.flush().unwrap();
