@@ -600,9 +600,7 @@ pub fn settle(usage: &Usage, currency: &str) -> Result<Settlement, BillingError>
     let params = &usage.params;
     let hold_ms = if usage.answered() { usage.hold_ms } else { 0 };
     let customer = charge(usage.customer.as_ref(), hold_ms, params)?;
-    // TANDEM_FREE_TIME_VENDOR Off: the vendor bills from the first second (billing.md 9).
-    let vendor_params =
-        if params.vendor_free_time { params.clone() } else { BillingParams { free_s: 0, ..params.clone() } };
+    let vendor_params = params.for_vendor();
     let vendor = charge(usage.vendor.as_ref(), hold_ms, &vendor_params)?;
 
     let mut cdr = record(usage, currency);

@@ -252,7 +252,10 @@ impl fmt::Display for TraceEvent {
             }
             TraceEvent::Candidate { place, gateway, prefix_len, rate_per_min } => {
                 write!(f, "candidate {place}: {gateway}, prefix of {prefix_len}")?;
-                rate_per_min.map_or(f.write_str(", no rate"), |rate| write!(f, ", {rate}/min"))
+                match rate_per_min {
+                    Some(rate) => write!(f, ", {rate}/min"),
+                    None => f.write_str(", no rate"),
+                }
             }
             TraceEvent::Skipped { gateway, reason } => write!(f, "not {gateway}: {reason}"),
             TraceEvent::Reserve { candidates } => write!(f, "reserve, {candidates} candidates"),

@@ -636,7 +636,11 @@ fn cdr_condition(filter: &CdrFilter, after: Option<(i64, u64)>) -> CdrCondition 
     condition.number("(connect_ms IS NOT NULL) = ?", filter.answered.map(i64::from));
     condition.number("flow_no = ?", filter.flow_no.map(|flow_no| flow_no as i64));
     if let Some((end_ms, flow_no)) = after {
-        condition.parts.push(if filter.oldest_first { "(end_ms, flow_no) > (?, ?)" } else { "(end_ms, flow_no) < (?, ?)" });
+        condition.parts.push(if filter.oldest_first {
+            "(end_ms, flow_no) > (?, ?)"
+        } else {
+            "(end_ms, flow_no) < (?, ?)"
+        });
         condition.values.extend([Value::Integer(end_ms), Value::Integer(flow_no as i64)]);
     }
     CdrCondition { sql: condition.sql(), values: condition.values }

@@ -1,0 +1,438 @@
+//! The owner of money and lines: balances, reservations, line counts, call rates, the ledger, the CDR.
+//!
+//! A pure state machine behind two queues. The daemon's rating thread feeds it [`Question`]s and drains [`Output`]s; a
+//! record that comes out before an answer must be written before that answer is sent. It opens no file and reads no
+//! clock, so ladders and the simulator run the very code that charges customers.
+#![forbid(unsafe_code)]
+
+mod gateway;
+mod payment;
+mod settle;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use foldhash::fast::RandomState;
+use tandem_call::question::{Admit, Answer, CallKey, Candidate, LineSkip, Payer, Question};
+use tandem_call::snapshot::{AccountId, AccountKind, GatewayId};
+use tandem_leg::{Now, ServerReason};
+use tandem_rating::account::{Account, Refused, Reservation};
+use tandem_rating::fee::{BillingParams, RateTerms};
+use tandem_rating::money::Money;
+use tandem_rating::record::{LedgerKind, LedgerRow, Record};
+
+pub use gateway::{GatewayConfig, GatewayView};
+pub use payment::PayError;
+pub use settle::{Rules, Suppressed};
+
+use gateway::Gateway;
+
+/// An account as configured.
+#[derive(Clone, Debug)]
+pub struct AccountConfig {
+    /// Stable number.
+    pub id: AccountId,
+    /// Name.
+    pub name: String,
+    /// Customer or vendor.
+    pub kind: AccountKind,
+    /// Credit limit.
+    pub limit: Money,
+    /// Opening balance, booked once when the account is new.
+    pub opening: Option<Money>,
+}
+
+/// An account as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountView {
+    /// Stable number.
+    pub id: AccountId,
+    /// Name.
+    pub name: String,
+    /// Customer or vendor.
+    pub kind: AccountKind,
+    /// Sum of its ledger rows.
+    pub balance: Money,
+    /// Credit limit.
+    pub limit: Money,
+    /// Held by calls in progress.
+    pub reserved: Money,
+    /// What new calls may use.
+    pub available: Money,
+    /// Calls in progress that hold a reservation.
+    pub calls: u32,
+}
+
+#[derive(Debug)]
+struct Owned {
+    name: String,
+    kind: AccountKind,
+    money: Account,
+    calls: u32,
+}
+
+#[derive(Debug)]
+struct Hold {
+    account: AccountId,
+    terms: Option<RateTerms>,
+    reservation: Reservation,
+}
+
+#[derive(Debug)]
+struct CallState {
+    mapping: GatewayId,
+    routing: Option<GatewayId>,
+    holds: Vec<Hold>,
+    params: std::sync::Arc<BillingParams>,
+    advance_min: u32,
+}
+
+/// What the owner of the files and queues has to do, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Append to the journal.
+    Record(Record),
+    /// Send to the shard, after everything before it is written.
+    Answer {
+        /// Which shard.
+        shard: u8,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Something an operator has to know.
+    Alarm(String),
+}
+
+/// See the module text.
+#[derive(Debug, Default)]
+pub struct Rater {
+    accounts: HashMap<AccountId, Owned, RandomState>,
+    /// Balances of accounts that the configuration does not name (yet).
+    unclaimed: HashMap<String, Money>,
+    gateways: HashMap<GatewayId, Gateway, RandomState>,
+    account_names: HashMap<String, AccountId>,
+    mapping_names: HashMap<String, GatewayId>,
+    routing_names: HashMap<String, GatewayId>,
+    calls: HashMap<u64, CallState, RandomState>,
+    rules: Rules,
+    suppressed: Suppressed,
+    illegal: HashMap<String, (i64, u32)>,
+    keys: HashSet<String>,
+    out: VecDeque<Output>,
+    settled: u64,
+}
+
+impl Rater {
+    /// An owner of the balances that the store told.
+    pub fn new(balances: impl IntoIterator<Item = (String, Money)>) -> Rater {
+        Rater { unclaimed: balances.into_iter().collect(), ..Rater::default() }
+    }
+
+    /// Takes over accounts, gateways and rules of a new configuration. Money and lines in use stay as they are; an
+    /// account seen for the first time is opened, with a ledger row.
+    pub fn configure(&mut self, now: Now, accounts: &[AccountConfig], gateways: &[GatewayConfig], rules: Rules) {
+        self.rules = rules;
+        for config in accounts {
+            if let Some(owned) = self.accounts.get_mut(&config.id) {
+                owned.money.limit = config.limit;
+                owned.kind = config.kind;
+                continue;
+            }
+            self.account_names.insert(config.name.clone(), config.id);
+            let known = self.unclaimed.remove(&config.name);
+            let money = Account { balance: known.unwrap_or_default(), limit: config.limit, reserved: Money::ZERO };
+            self.accounts.insert(config.id, Owned { name: config.name.clone(), kind: config.kind, money, calls: 0 });
+            if known.is_none() {
+                let opening = config.opening.unwrap_or_default();
+                // Cannot be refused: the account was made just above and the key is its name.
+                let _ = self.book(
+                    now.wall_ms,
+                    config.id,
+                    LedgerKind::Opening,
+                    opening,
+                    format!("opening:{}", config.name),
+                    "",
+                    "",
+                );
+            }
+        }
+        for config in gateways {
+            self.gateways.entry(config.id).or_default().configure(config);
+            let names = if config.routing { &mut self.routing_names } else { &mut self.mapping_names };
+            names.insert(config.name.clone(), config.id);
+        }
+        let named: HashSet<GatewayId> = gateways.iter().map(|g| g.id).collect();
+        for (id, gateway) in &mut self.gateways {
+            gateway.configured = named.contains(id);
+        }
+    }
+
+    /// Answers one question; drain [`poll_output`](Self::poll_output) afterwards.
+    pub fn handle(&mut self, now: Now, question: Question) {
+        match question {
+            Question::Admit(admit) => self.admit(now, *admit),
+            Question::NextLine { call, flow_no, candidates } => {
+                self.release_line(flow_no);
+                let (candidate, skipped) = self.take_line(now, &candidates);
+                match self.calls.get_mut(&flow_no) {
+                    Some(state) => state.routing = candidate.map(|n| candidates[n].gateway),
+                    // A call that was never admitted holds nothing; the line just taken goes back.
+                    None => self.free_line(candidate.map(|n| candidates[n].gateway)),
+                }
+                self.answer(call, Answer::Line { call, candidate, skipped });
+            }
+            Question::Answered { call, usage } => {
+                self.out.push_back(Output::Record(Record::Start { usage }));
+                self.answer(call, Answer::Journaled { call });
+            }
+            Question::Renew { call, flow_no } => self.renew(call, flow_no),
+            Question::Heartbeat { at_ms, alive } => {
+                self.out.push_back(Output::Record(Record::Heartbeat { at_ms, alive }));
+            }
+            Question::Pause { gateway, until_ms } => {
+                if let Some(gateway) = self.gateways.get_mut(&gateway) {
+                    gateway.paused_until_ms = gateway.paused_until_ms.max(until_ms);
+                }
+            }
+            Question::Settle { call, usage } => {
+                let flow_no = usage.flow_no;
+                self.settle(now, &usage);
+                self.answer(call, Answer::Settled { flow_no });
+            }
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// Every account, by name.
+    pub fn accounts(&self) -> Vec<AccountView> {
+        let mut views: Vec<AccountView> = self.accounts.iter().map(|(id, owned)| owned.view(*id)).collect();
+        views.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        views
+    }
+
+    /// Every gateway that the configuration names or that still carries calls.
+    pub fn gateways(&self, now: Now) -> Vec<GatewayView> {
+        let mut views: Vec<GatewayView> = self
+            .gateways
+            .iter()
+            .filter(|(_, g)| g.configured || g.in_use > 0)
+            .map(|(id, g)| g.view(*id, now))
+            .collect();
+        views.sort_unstable_by(|a, b| (a.routing, &a.name).cmp(&(b.routing, &b.name)));
+        views
+    }
+
+    /// What calls in progress hold of one account: (flow number, amount, seconds covered), by flow number.
+    pub fn reservations(&self, account: &str) -> Vec<(u64, Money, i64)> {
+        let Some(id) = self.account_names.get(account) else {
+            return Vec::new();
+        };
+        let mut rows: Vec<_> = self
+            .calls
+            .iter()
+            .flat_map(|(flow_no, state)| state.holds.iter().map(move |hold| (*flow_no, hold)))
+            .filter(|(_, hold)| hold.account == *id)
+            .map(|(flow_no, hold)| (flow_no, hold.reservation.amount(), hold.reservation.grant().until_s))
+            .collect();
+        rows.sort_unstable_by_key(|row| row.0);
+        rows
+    }
+
+    /// Calls that hold lines or reservations.
+    pub fn calls_held(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Calls settled since the start.
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// Records that the rules of cdr.md 3 held back, by cause.
+    pub fn suppressed(&self) -> Suppressed {
+        self.suppressed
+    }
+
+    fn answer(&mut self, call: CallKey, answer: Answer) {
+        self.out.push_back(Output::Answer { shard: call.shard, answer });
+    }
+
+    /// Admission in the order of accounts.md 3 as far as it spans calls: call rate, money, lines.
+    fn admit(&mut self, now: Now, admit: Admit) {
+        let call = admit.call;
+        match self.try_admit(now, &admit) {
+            Ok((until_s, candidate, skipped)) => {
+                self.answer(call, Answer::Granted { call, until_s, candidate, skipped })
+            }
+            Err(reason) => self.answer(call, Answer::Refused { call, reason }),
+        }
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn try_admit(
+        &mut self,
+        now: Now,
+        admit: &Admit,
+    ) -> Result<(Option<i64>, Option<usize>, Vec<(usize, LineSkip)>), ServerReason> {
+        if self.calls.contains_key(&admit.flow_no) {
+            return Err(ServerReason::InternalError);
+        }
+        let mapping = self.gateways.get_mut(&admit.mapping).ok_or(ServerReason::InternalError)?;
+        if !mapping.take_token(now) {
+            return Err(ServerReason::CpsLimit);
+        }
+        let mut holds = Vec::with_capacity(admit.payers.len());
+        for payer in &admit.payers {
+            match self.reserve(payer, &admit.params, admit.advance_min) {
+                Ok(hold) => holds.push(hold),
+                Err(reason) => {
+                    self.release_holds(holds);
+                    return Err(reason);
+                }
+            }
+        }
+        let taken = self.gateways.get_mut(&admit.mapping).is_some_and(Gateway::take_line);
+        if !taken {
+            self.release_holds(holds);
+            return Err(ServerReason::ConnectionLimitExceeded);
+        }
+        let (candidate, skipped) = self.take_line(now, &admit.candidates);
+        let until_s = granted(&holds);
+        self.calls.insert(
+            admit.flow_no,
+            CallState {
+                mapping: admit.mapping,
+                routing: candidate.map(|n| admit.candidates[n].gateway),
+                holds,
+                params: admit.params.clone(),
+                advance_min: admit.advance_min,
+            },
+        );
+        Ok((until_s, candidate, skipped))
+    }
+
+    fn reserve(&mut self, payer: &Payer, params: &BillingParams, advance_min: u32) -> Result<Hold, ServerReason> {
+        let owned = self.accounts.get_mut(&payer.account).ok_or(ServerReason::InternalError)?;
+        let reservation = match &payer.terms {
+            None => Reservation::nothing(),
+            Some(terms) => owned.money.admit(terms, params, advance_min).map_err(|refused| match refused {
+                Refused::NoMoney { .. } | Refused::Insufficient { .. } => ServerReason::InsufficientBalance,
+                Refused::Billing(_) => ServerReason::InternalError,
+            })?,
+        };
+        owned.calls += 1;
+        Ok(Hold { account: payer.account, terms: payer.terms.clone(), reservation })
+    }
+
+    fn release_holds(&mut self, holds: Vec<Hold>) {
+        for hold in holds {
+            if let Some(owned) = self.accounts.get_mut(&hold.account) {
+                owned.calls = owned.calls.saturating_sub(1);
+                owned.money.release(hold.reservation);
+            }
+        }
+    }
+
+    fn renew(&mut self, call: CallKey, flow_no: u64) {
+        let Some(state) = self.calls.get_mut(&flow_no) else {
+            return;
+        };
+        let mut last = false;
+        for hold in &mut state.holds {
+            let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&hold.account)) else {
+                continue;
+            };
+            // An overflow leaves the grant as it is: the call is cut at its end, nothing is charged beyond it.
+            match owned.money.renew(&mut hold.reservation, terms, &state.params, state.advance_min) {
+                Ok(_) => {}
+                Err(error) => self.out.push_back(Output::Alarm(format!("call {flow_no}: renewal failed: {error}"))),
+            }
+        }
+        let until_s = granted(&state.holds);
+        for hold in &state.holds {
+            let grant = hold.reservation.grant();
+            last |= !hold.reservation.is_unlimited() && grant.last && Some(grant.until_s) == until_s;
+        }
+        self.answer(call, Answer::Renewed { call, until_s, last });
+    }
+
+    fn take_line(&mut self, now: Now, candidates: &[Candidate]) -> (Option<usize>, Vec<(usize, LineSkip)>) {
+        let mut skipped = Vec::new();
+        for (n, candidate) in candidates.iter().enumerate() {
+            if self.rules.check_clearing
+                && self.accounts.get(&candidate.clearing).is_some_and(|a| a.money.available() <= Money::ZERO)
+            {
+                skipped.push((n, LineSkip::ClearingExhausted));
+                continue;
+            }
+            match self.gateways.entry(candidate.gateway).or_default().take(now) {
+                Ok(()) => return (Some(n), skipped),
+                Err(skip) => skipped.push((n, skip)),
+            }
+        }
+        (None, skipped)
+    }
+
+    fn release_line(&mut self, flow_no: u64) {
+        let line = self.calls.get_mut(&flow_no).and_then(|state| state.routing.take());
+        self.free_line(line);
+    }
+
+    fn free_line(&mut self, gateway: Option<GatewayId>) {
+        if let Some(gateway) = gateway.and_then(|id| self.gateways.get_mut(&id)) {
+            gateway.free_line();
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn book(
+        &mut self,
+        at_ms: i64,
+        account: AccountId,
+        kind: LedgerKind,
+        amount: Money,
+        key: String,
+        user: &str,
+        memo: &str,
+    ) -> Result<LedgerRow, PayError> {
+        let owned = self.accounts.get_mut(&account).ok_or(PayError::NoAccount)?;
+        let balance = owned.money.balance.checked_add(amount).map_err(|_| PayError::Overflow)?;
+        owned.money.balance = balance;
+        let row = LedgerRow {
+            key,
+            account: owned.name.clone(),
+            kind,
+            amount,
+            balance_after: balance,
+            at_ms,
+            flow_no: None,
+            user: user.to_owned(),
+            memo: memo.to_owned(),
+        };
+        self.out.push_back(Output::Record(Record::Ledger(row.clone())));
+        Ok(row)
+    }
+}
+
+impl Owned {
+    fn view(&self, id: AccountId) -> AccountView {
+        AccountView {
+            id,
+            name: self.name.clone(),
+            kind: self.kind,
+            balance: self.money.balance,
+            limit: self.money.limit,
+            reserved: self.money.reserved,
+            available: self.money.available(),
+            calls: self.calls,
+        }
+    }
+}
+
+/// The shortest grant of several accounts; `None` when all are unlimited.
+fn granted(holds: &[Hold]) -> Option<i64> {
+    holds.iter().filter(|h| !h.reservation.is_unlimited()).map(|h| h.reservation.grant().until_s).min()
+}

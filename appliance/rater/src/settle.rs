@@ -1,0 +1,217 @@
+//! The end of a call: one record, its ledger rows, everything it held given back (spec cdr.md 3, accounts.md 2 and 5).
+
+use tandem_call::snapshot::GatewayId;
+use tandem_leg::Now;
+use tandem_rating::account::Reservation;
+use tandem_rating::cdr::{self, Settlement};
+use tandem_rating::fee::Charge;
+use tandem_rating::money::Money;
+use tandem_rating::record::{LedgerKind, LedgerRow, Record};
+use tandem_rating::usage::Usage;
+
+use crate::{Output, Rater};
+
+/// Settings of the rating thread.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// SERVER_BILLING_RECORD_ILLEGAL_CALL.
+    pub record_illegal: bool,
+    /// SERVER_BILLING_RECORD_ZERO_HOLD_TIME.
+    pub record_zero_hold: bool,
+    /// SERVER_BILLING_RECORD_SERVER_HANG_UP.
+    pub record_server_hang_up: bool,
+    /// SERVER_BILLING_NO_CDR_E164S.
+    pub no_cdr_numbers: Vec<String>,
+    /// SERVER_VERIFY_CLEARING_CUSTOMER_REMAIN_MONEY_LIMIT.
+    pub check_clearing: bool,
+    /// ISO 4217 code of every amount.
+    pub currency: String,
+    /// Records of illegal calls per source and second.
+    pub illegal_per_s: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            record_illegal: true,
+            record_zero_hold: true,
+            record_server_hang_up: true,
+            no_cdr_numbers: Vec::new(),
+            check_clearing: false,
+            currency: "USD".to_owned(),
+            illegal_per_s: 100,
+        }
+    }
+}
+
+/// Records held back, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suppressed {
+    /// Row 1: illegal calls.
+    pub illegal: u64,
+    /// Row 2: numbers without CDR.
+    pub no_cdr: u64,
+    /// Row 4: zero hold time.
+    pub zero_hold: u64,
+    /// Row 5: ended by the switch.
+    pub server_hang_up: u64,
+}
+
+/// Keys of addresses with a running count are forgotten beyond this many.
+const ILLEGAL_SOURCES_MAX: usize = 10_000;
+
+impl Rater {
+    /// Rates, records and releases. Runs once per call: a second settlement of one flow number finds nothing to release,
+    /// and store and ledger know its key.
+    pub(crate) fn settle(&mut self, now: Now, usage: &Usage) {
+        let state = self.calls.remove(&usage.flow_no);
+        if let Some(state) = &state {
+            if let Some(mapping) = self.gateways.get_mut(&state.mapping) {
+                mapping.free_line();
+            }
+            self.free_line(state.routing);
+        }
+        let settlement = match cdr::settle(usage, &self.rules.currency) {
+            Ok(settlement) => settlement,
+            Err(error) => {
+                // Out of the range of amounts: the call is recorded, and an operator has to bill it by hand.
+                self.out.push_back(Output::Alarm(format!("call {}: not rated: {error}", usage.flow_no)));
+                let bare = Usage { customer: None, vendor: None, ..usage.clone() };
+                cdr::settle(&bare, &self.rules.currency).unwrap_or_default()
+            }
+        };
+        let mut ledger = Vec::new();
+        if let Some(state) = state {
+            for (n, hold) in state.holds.into_iter().enumerate() {
+                let Some(owned) = self.accounts.get_mut(&hold.account) else {
+                    continue;
+                };
+                owned.calls = owned.calls.saturating_sub(1);
+                // The first payer is the customer; agents above it come with a later issue.
+                let charge = if n == 0 { settlement.customer.as_ref() } else { None };
+                match charge {
+                    Some(charge) => ledger.extend(charge_account(owned, hold.reservation, charge, usage, "customer")),
+                    None => owned.money.release(hold.reservation),
+                }
+            }
+        } else if let (Some(leg), Some(charge)) = (&usage.customer, &settlement.customer) {
+            // A call taken over after a crash: its reservation is gone, its charge is not.
+            ledger.extend(self.charge_by_name(&leg.account, charge, usage, "customer"));
+        }
+        if let (Some(leg), Some(charge)) = (&usage.vendor, &settlement.vendor) {
+            ledger.extend(self.charge_by_name(&leg.account, charge, usage, "vendor"));
+        }
+        self.count(usage);
+        self.settled += 1;
+        let record = self.wants_record(now, usage, &settlement, !ledger.is_empty());
+        if record || !ledger.is_empty() || usage.answered() {
+            let cdr = record.then(|| Box::new(settlement.cdr));
+            self.out.push_back(Output::Record(Record::Settled { flow_no: usage.flow_no, cdr, ledger }));
+        }
+    }
+
+    /// Settles a call that was open when the switch died (billing.md 6.10).
+    pub fn settle_recovered(&mut self, now: Now, usage: &Usage) {
+        self.settle(now, usage);
+    }
+
+    fn charge_by_name(&mut self, account: &str, charge: &Charge, usage: &Usage, leg: &str) -> Option<LedgerRow> {
+        let owned = self.account_names.get(account).and_then(|id| self.accounts.get_mut(id));
+        if let Some(owned) = owned {
+            return charge_account(owned, Reservation::nothing(), charge, usage, leg);
+        }
+        // The account left the configuration; its money has not left us.
+        let total = charge.total().ok().filter(|total| *total != Money::ZERO)?;
+        let balance = self.unclaimed.entry(account.to_owned()).or_default();
+        *balance = balance.checked_sub(total).ok()?;
+        Some(call_row(account, total, *balance, usage, leg))
+    }
+
+    /// The six rules of cdr.md 3, in their order. A charge always leaves a record.
+    fn wants_record(&mut self, now: Now, usage: &Usage, settlement: &Settlement, charged: bool) -> bool {
+        if usage.billing_mode == -1 && usage.customer.is_none() && usage.caller_gateway.is_empty() {
+            let wanted = self.rules.record_illegal && self.illegal_allowed(now, &usage.caller_ip);
+            self.suppressed.illegal += u64::from(!wanted);
+            return wanted;
+        }
+        if !charged && tandem_call::lists::pattern_of(&self.rules.no_cdr_numbers, &usage.callee_billed).is_some() {
+            self.suppressed.no_cdr += 1;
+            return false;
+        }
+        if settlement.cdr.hold_s > 0 || charged {
+            return true;
+        }
+        if !self.rules.record_zero_hold {
+            self.suppressed.zero_hold += 1;
+            return false;
+        }
+        if usage.end_direction == 2 && !self.rules.record_server_hang_up {
+            self.suppressed.server_hang_up += 1;
+            return false;
+        }
+        true
+    }
+
+    /// At most so many records of illegal calls per source address and second.
+    fn illegal_allowed(&mut self, now: Now, source: &str) -> bool {
+        let address = source.parse::<std::net::SocketAddr>().map_or_else(|_| source.to_owned(), |a| a.ip().to_string());
+        let second = now.wall_ms.div_euclid(1_000);
+        if self.illegal.len() >= ILLEGAL_SOURCES_MAX {
+            self.illegal.retain(|_, (at, _)| *at == second);
+        }
+        let entry = self.illegal.entry(address).or_insert((second, 0));
+        if entry.0 != second {
+            *entry = (second, 0);
+        }
+        entry.1 += 1;
+        entry.1 <= self.rules.illegal_per_s
+    }
+
+    fn count(&mut self, usage: &Usage) {
+        let held = u64::try_from(usage.hold_ms).unwrap_or(0);
+        let mut ended = |id: Option<&GatewayId>, attempts: u64, answered: bool| {
+            if let Some(gateway) = id.and_then(|id| self.gateways.get_mut(id)) {
+                gateway.attempts += attempts;
+                gateway.answered += u64::from(answered);
+                gateway.answered_ms += if answered { held } else { 0 };
+            }
+        };
+        ended(self.mapping_names.get(&usage.caller_gateway), 1, usage.answered());
+        for attempt in &usage.attempts {
+            ended(self.routing_names.get(&attempt.gateway), 1, false);
+        }
+        if usage.answered() {
+            ended(self.routing_names.get(&usage.callee_gateway), 0, true);
+        }
+    }
+}
+
+fn charge_account(
+    owned: &mut crate::Owned,
+    reservation: Reservation,
+    charge: &Charge,
+    usage: &Usage,
+    leg: &str,
+) -> Option<LedgerRow> {
+    // An overflow leaves balance and reservation as they were; the amount is in the CDR and the row below is missing,
+    // which the reconciliation of ledger and CDRs reports.
+    let settled = owned.money.settle(reservation, charge).ok()?;
+    if settled.charged == Money::ZERO {
+        return None;
+    }
+    Some(call_row(&owned.name, settled.charged, owned.money.balance, usage, leg))
+}
+
+fn call_row(account: &str, charged: Money, balance_after: Money, usage: &Usage, leg: &str) -> LedgerRow {
+    LedgerRow {
+        key: format!("call:{}:{leg}", usage.flow_no),
+        account: account.to_owned(),
+        kind: LedgerKind::Call,
+        amount: charged.checked_neg().unwrap_or_default(),
+        balance_after,
+        at_ms: usage.end_ms,
+        flow_no: Some(usage.flow_no),
+        user: String::new(),
+        memo: String::new(),
+    }
+}

@@ -1,0 +1,497 @@
+//! Start order, top to bottom: kernel, configuration, journal, database, site, money, sockets, control. Whatever is
+//! missing is named with its cure before the first call is taken.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow};
+use tandem_call::calls::{CallsConfig, MediaAddress, MediaConfig};
+use tandem_call::snapshot::Snapshot;
+use tandem_media::AnchorRules;
+use tandem_rater::{AccountConfig, GatewayConfig, Rater, Rules};
+use tandem_rating::import::{self, ImportMode, ImportOptions};
+use tandem_rating::rate::Deck;
+use tandem_rating::record::Record;
+use tandem_ring::{UdpOptions, bind_exclusive_check};
+use tandem_sip::Listener;
+use tandem_store::{Journal, JournalOptions, StoreOptions};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{self, ControlState, StoredDeck};
+use crate::params::Params;
+use crate::rating_thread::RatingThread;
+use crate::shard::{Shard, ShardConfig};
+use crate::site::{Built, Ids, Listeners, Site};
+use crate::topology::{MoneyCounters, RatingDoor, ShardDoor, Shared};
+use crate::{disk, entropy, limits, log};
+
+/// A running switch.
+pub struct Running {
+    shared: Arc<Shared>,
+    shards: Vec<JoinHandle<()>>,
+    rating: JoinHandle<()>,
+    sync: JoinHandle<()>,
+    store: JoinHandle<()>,
+    control: control::Handle,
+}
+
+impl Running {
+    /// Ends every call with its record, writes everything, stops.
+    pub fn stop(self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for door in &self.shared.shards {
+            door.waker.wake();
+        }
+        self.control.stop();
+        for thread in self.shards.into_iter().chain([self.rating, self.sync, self.store]) {
+            // A panic aborts the process, so a join cannot fail; nothing is left to do about it here anyway.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts the switch.
+///
+/// # Errors
+/// One sentence with the cause and the cure.
+pub fn start(config: &Config) -> Result<Running> {
+    tandem_ring::probe().context("this kernel cannot run tandemd")?;
+    let clock = Clock::start();
+    raise_descriptors();
+
+    // Refused before anything is written: a second daemon on these ports or this data.
+    for listen in &config.listen {
+        bind_exclusive_check(listen.address).with_context(|| format!("cannot listen for SIP on {}", listen.address))?;
+    }
+    bind_exclusive_check(SocketAddr::new(config.media.address, 0))
+        .with_context(|| format!("cannot use the media address {}", config.media.address))?;
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
+
+    let (mut journal, report) = Journal::open(&config.data_dir.join("journal"), JournalOptions::default())?;
+    for line in report.lines() {
+        log::info(&line);
+    }
+    let recovered = tandem_store::recover(&mut journal, &StoreOptions::new(&config.currency), clock.now().wall_ms)?;
+    for line in &recovered.lines {
+        log::info(line);
+    }
+
+    let listeners = Listeners(config.listen.iter().map(|l| l.address).collect());
+    let mut ids = Ids::default();
+    let mut decks: HashMap<String, StoredDeck> = HashMap::new();
+    for deck in &recovered.decks {
+        decks.insert(deck.group.clone(), StoredDeck::from_csv(&deck.group, deck.version, deck.at_ms, &deck.csv)?);
+    }
+    let (site, version, mut first) = match &recovered.site {
+        Some(stored) => (
+            Site::parse(&stored.text).map_err(|e| anyhow!("the stored site configuration: {e}"))?,
+            stored.version,
+            Vec::new(),
+        ),
+        None => bootstrap(config, &mut decks, clock.now().wall_ms)?,
+    };
+    let built = site
+        .build(version, &config.node, &mut ids, &compiled(&decks), &listeners)
+        .map_err(|errors| anyhow!("the site configuration does not hold together:\n  {}", errors.join("\n  ")))?;
+    let snapshot = Arc::new(built.snapshot.clone());
+
+    // Money first: open calls of a crash are settled before new ones are taken.
+    let mut rater = Rater::new(recovered.balances);
+    let now = clock.now();
+    rater.configure(now, &accounts(&built), &gateways(&snapshot), rules(&built.params, config));
+    for (usage, held_ms) in recovered.open_calls {
+        rater.settle_recovered(now, &tandem_store::settle_recovered(usage, held_ms));
+    }
+    for record in first.drain(..) {
+        journal.append(&record)?;
+    }
+    while let Some(output) = rater.poll_output() {
+        match output {
+            tandem_rater::Output::Record(record) => {
+                journal.append(&record)?;
+            }
+            tandem_rater::Output::Alarm(text) => log::error(&text),
+            tandem_rater::Output::Answer { .. } => {}
+        }
+    }
+    journal.flush().context("the journal cannot be written")?;
+    let sync = journal.sync_handle();
+    sync.sync().context("the journal cannot be synced")?;
+
+    // One key for all shards: whose hash sends a stranger's Call-ID to its home.
+    let key: [u8; 16] = entropy::bytes()?;
+    let (low, high) = key.split_at(8);
+    let half = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let shard_key = (half(low), half(high));
+    let ports = built.params.rtp_ports();
+    let shards = config.threads.shards;
+    let parts = split(ports.0..=ports.1, shards);
+    let mut starting = Vec::new();
+    let mut doors = Vec::new();
+    for (n, part) in parts.iter().enumerate() {
+        let shard = start_shard(config, &built, &snapshot, n, part.clone(), recovered.flow_floor, shard_key, clock)?;
+        doors.push(Arc::new(ShardDoor::new(shard.waker.clone())));
+        starting.push(shard);
+    }
+    let shared = Arc::new(Shared {
+        shards: doors,
+        rating: Arc::new(RatingDoor::new(shards)),
+        stopping: AtomicBool::new(false),
+        shards_running: AtomicUsize::new(shards),
+        journal_broken: AtomicBool::new(false),
+        money: MoneyCounters::default(),
+    });
+
+    let positions = journal.positions();
+    let (sync_door, sync_thread, store_thread) = disk::start(
+        sync,
+        &config.data_dir.join("journal"),
+        positions.clone(),
+        recovered.projector,
+        recovered.reader,
+        shared.clone(),
+    )?;
+    let rating = RatingThread { rater, journal, shared: shared.clone(), clock, sync: sync_door };
+    let rating = std::thread::Builder::new()
+        .name("rating".to_owned())
+        .spawn(move || rating.run())
+        .context("cannot start the rating thread")?;
+
+    let mut threads = Vec::new();
+    for shard in starting {
+        // A shard that is gone has sent its error, or panicked and taken the process with it.
+        let _ = shard.go.send(shared.clone());
+        shard.ready.recv().context("a shard ended while it started")??;
+        threads.push(shard.thread);
+    }
+    let control = control::start(
+        ControlState {
+            config: config.clone(),
+            site,
+            version,
+            ids,
+            decks,
+            params: built.params,
+            listeners,
+            snapshot,
+            positions,
+            shared: shared.clone(),
+            clock,
+            started_ms: now.wall_ms,
+            ports: u32::from(ports.1 - ports.0) + 1,
+        },
+        &config.control_socket,
+    )?;
+    Ok(Running { shared, shards: threads, rating, sync: sync_thread, store: store_thread, control })
+}
+
+struct Starting {
+    waker: tandem_ring::Waker,
+    go: mpsc::Sender<Arc<Shared>>,
+    ready: mpsc::Receiver<Result<()>>,
+    thread: JoinHandle<()>,
+}
+
+/// The ring belongs to the thread that made it: the thread makes it, tells its waker, and waits for the rest.
+#[allow(clippy::too_many_arguments)]
+fn start_shard(
+    config: &Config,
+    built: &Built,
+    snapshot: &Arc<Snapshot>,
+    n: usize,
+    ports: RangeInclusive<u16>,
+    flow_floor: u64,
+    shard_key: (u64, u64),
+    clock: Clock,
+) -> Result<Starting> {
+    let (waker_in, waker) = mpsc::channel();
+    let (go, started) = mpsc::channel::<Arc<Shared>>();
+    let (ready_in, ready) = mpsc::channel();
+    let shard = shard_config(config, built, snapshot, n, ports.clone(), flow_floor, shard_key)?;
+    let thread = std::thread::Builder::new()
+        .name(format!("shard-{n}"))
+        .spawn(move || {
+            if let Some(core) = shard.core {
+                pin(core);
+            }
+            let ring = match Shard::ring(ports.count()) {
+                Ok(ring) => ring,
+                Err(error) => {
+                    let _ = waker_in.send(Err(error));
+                    return;
+                }
+            };
+            let _ = waker_in.send(Ok(ring.waker()));
+            let Ok(shared) = started.recv() else {
+                return;
+            };
+            let mut shard = match Shard::new(shard, clock, ring, shared.clone()) {
+                Ok(shard) => shard,
+                Err(error) => {
+                    let _ = ready_in.send(Err(error));
+                    return;
+                }
+            };
+            let _ = ready_in.send(Ok(()));
+            if let Err(error) = shard.run() {
+                log::error(&format!("shard {n} ended: {error:#}"));
+                // Without its shard the switch would take no calls and say nothing: the service manager starts it anew.
+                std::process::exit(1);
+            }
+            shared.shards_running.fetch_sub(1, Ordering::SeqCst);
+            shared.rating.wake();
+        })
+        .context("cannot start a shard thread")?;
+    let waker = waker.recv().context("a shard thread ended while it started")??;
+    Ok(Starting { waker, go, ready, thread })
+}
+
+fn shard_config(
+    config: &Config,
+    built: &Built,
+    snapshot: &Arc<Snapshot>,
+    n: usize,
+    ports: RangeInclusive<u16>,
+    flow_floor: u64,
+    shard_key: (u64, u64),
+) -> Result<ShardConfig> {
+    let (tos_signal, tos_rtp) = built.params.qos();
+    let seed: [u8; 32] = entropy::bytes()?;
+    let listeners: Vec<UdpOptions> = config
+        .listen
+        .iter()
+        .map(|listen| UdpOptions {
+            reuse_port: config.threads.shards > 1,
+            tos: tos_signal,
+            // A burst of calls must fit while the shard handles another: 4 MiB are some 2,000 INVITEs.
+            recv_buffer: 4 << 20,
+            send_buffer: 4 << 20,
+            ..UdpOptions::new(listen.address)
+        })
+        .collect();
+    let sip = tandem_sip::Config {
+        shard: n as u8,
+        shards: config.threads.shards as u8,
+        shard_key,
+        resend: built.params.resend(),
+        reply_unauthorized: snapshot.settings.reply_unauthorized,
+        known: known_sources(snapshot),
+        user_agent: "tandem".to_owned(),
+        ..tandem_sip::Config::new(
+            config
+                .listen
+                .iter()
+                .map(|l| Listener { local: l.address, advertised: l.advertise.unwrap_or(l.address) })
+                .collect(),
+            seed,
+        )
+    };
+    let rules = AnchorRules {
+        allow_loopback: config.media.allow_loopback,
+        own_media_ips: std::iter::once(config.media.address)
+            .chain(config.media.address_other)
+            .chain(config.media.advertise)
+            .collect(),
+        prohibited: built.prohibited.clone(),
+        tos: tos_rtp,
+        policer_pps_min: 200,
+        ..AnchorRules::default()
+    };
+    let addresses: Vec<IpAddr> = std::iter::once(config.media.address).chain(config.media.address_other).collect();
+    let of_family = |v4: bool| {
+        addresses.iter().find(|ip| ip.is_ipv4() == v4).map(|ip| MediaAddress {
+            slot: u8::from(!v4),
+            ip: *ip,
+            // One address is advertised; the other family has no NAT in front of it.
+            advertised: config.media.advertise.filter(|a| a.is_ipv4() == v4).unwrap_or(*ip),
+        })
+    };
+    let calls = CallsConfig {
+        shard: n as u8,
+        seed: seed_of(&seed),
+        listeners: config.listen.iter().map(|l| l.advertise.unwrap_or(l.address)).collect(),
+        media: MediaConfig {
+            v4: of_family(true),
+            v6: of_family(false),
+            ports: ports.clone(),
+            ports_excluded: Vec::new(),
+            rules: Arc::new(rules),
+        },
+        flow_floor,
+        calls_max: config.limits.calls,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(ShardConfig {
+        id: n as u8,
+        shards: config.threads.shards as u8,
+        listeners,
+        sip,
+        calls,
+        snapshot: snapshot.clone(),
+        media_addresses: addresses,
+        media: UdpOptions { tos: tos_rtp, ..UdpOptions::new(SocketAddr::new(config.media.address, 0)) },
+        ports,
+        core: (config.threads.pin && cores > 1).then_some((n + 1) % cores),
+    })
+}
+
+fn seed_of(seed: &[u8; 32]) -> [u8; 32] {
+    // The call room draws numbers of its own; a different stream than that of tags and branches.
+    let mut other = *seed;
+    other.iter_mut().for_each(|b| *b ^= 0x5a);
+    other
+}
+
+/// User-space media needs a socket per port: as many descriptors as the system lets us have.
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        log::warning(&format!("cannot raise the limit of open files: {error}"));
+    }
+}
+
+fn pin(core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        log::warning(&format!("cannot pin a shard to core {core}: {error}"));
+    }
+}
+
+/// Equal parts of the port range, each starting on an even port.
+fn split(range: RangeInclusive<u16>, parts: usize) -> Vec<RangeInclusive<u16>> {
+    let (first, count) = (usize::from(*range.start()), range.count());
+    let each = (count / parts) & !1;
+    (0..parts)
+        .map(|n| {
+            let low = first + n * each;
+            let high = if n + 1 == parts { first + count - 1 } else { low + each - 1 };
+            low as u16..=high as u16
+        })
+        .collect()
+}
+
+/// Site and decks of an empty store, and the records that make them durable.
+fn bootstrap(config: &Config, decks: &mut HashMap<String, StoredDeck>, at_ms: i64) -> Result<(Site, u64, Vec<Record>)> {
+    let mut records = Vec::new();
+    let user = "bootstrap".to_owned();
+    for (group, path) in &config.bootstrap.rates {
+        let csv =
+            std::fs::read(path).with_context(|| format!("cannot read bootstrap.rates.{group} {}", path.display()))?;
+        let parsed = tandem_rating::deck_csv::parse(&csv).map_err(|errors| {
+            let first =
+                errors.first().map(|e| format!("line {}, column {}: {:?}: {}", e.line, e.column, e.value, e.rule));
+            anyhow!("{}: {} ({} errors)", path.display(), first.unwrap_or_default(), errors.len())
+        })?;
+        let rows = import::apply_import(&[], &parsed.rows, &ImportOptions::new(ImportMode::Merge, at_ms))
+            .with_context(|| format!("in {}", path.display()))?;
+        let deck = StoredDeck::from_rows(group, 1, at_ms, rows)?;
+        records.push(Record::Deck {
+            version: 1,
+            at_ms,
+            user: user.clone(),
+            group: group.clone(),
+            csv: deck.stored_text(),
+        });
+        decks.insert(group.clone(), deck);
+    }
+    let site = match &config.bootstrap.site {
+        None => Site::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read bootstrap.site {}", path.display()))?;
+            Site::parse(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?
+        }
+    };
+    records.push(Record::Site { version: 1, at_ms, user, text: site.to_text() });
+    Ok((site, 1, records))
+}
+
+/// Compiled decks by group.
+pub fn compiled(decks: &HashMap<String, StoredDeck>) -> HashMap<String, Arc<Deck>> {
+    decks.iter().map(|(group, deck)| (group.clone(), deck.deck.clone())).collect()
+}
+
+/// Accounts for the rating thread.
+pub fn accounts(built: &Built) -> Vec<AccountConfig> {
+    built
+        .snapshot
+        .accounts
+        .iter()
+        .zip(&built.money)
+        .map(|(account, (opening, limit))| AccountConfig {
+            id: account.id,
+            name: account.name.clone(),
+            kind: account.kind,
+            limit: *limit,
+            opening: *opening,
+        })
+        .collect()
+}
+
+/// Gateways for the rating thread.
+pub fn gateways(snapshot: &Snapshot) -> Vec<GatewayConfig> {
+    let mapping = snapshot.mapping.iter().map(|g| GatewayConfig {
+        id: g.id,
+        name: g.name.clone(),
+        routing: false,
+        capacity: g.capacity,
+        cps: g.cps,
+    });
+    let routing = snapshot.routing.iter().map(|g| GatewayConfig {
+        id: g.id,
+        name: g.name.clone(),
+        routing: true,
+        capacity: g.capacity,
+        cps: g.cps,
+    });
+    mapping.chain(routing).collect()
+}
+
+/// Rules for the rating thread.
+pub fn rules(params: &Params, config: &Config) -> Rules {
+    let (record_illegal, record_zero_hold, record_server_hang_up) = params.record_rules();
+    Rules {
+        record_illegal,
+        record_zero_hold,
+        record_server_hang_up,
+        no_cdr_numbers: params.settings().no_cdr_numbers,
+        check_clearing: params.check_clearing(),
+        currency: config.currency.clone(),
+        illegal_per_s: limits::ILLEGAL_RECORDS_PER_S,
+    }
+}
+
+/// Addresses whose OPTIONS are answered: every gateway's.
+pub fn known_sources(snapshot: &Snapshot) -> Vec<IpAddr> {
+    let mapping = snapshot.mapping.iter().flat_map(|g| g.sources.iter().map(|s| s.ip));
+    let routing = snapshot.routing.iter().flat_map(|g| g.remotes.iter().map(SocketAddr::ip));
+    mapping.chain(routing).collect::<HashSet<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_parts_cover_the_range_without_overlap() {
+        for parts in 1..=7 {
+            let list = split(10_000..=39_999, parts);
+            assert_eq!(list.len(), parts);
+            assert_eq!((*list[0].start(), *list[parts - 1].end()), (10_000, 39_999));
+            for pair in list.windows(2) {
+                assert_eq!(*pair[0].end() + 1, *pair[1].start());
+                assert_eq!(*pair[1].start() % 2, 0);
+            }
+        }
+    }
+}

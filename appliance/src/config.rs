@@ -1,0 +1,209 @@
+//! `tandemd.toml`: only what the machine needs - addresses, paths, cores, limits. Everything a business changes lives in
+//! the site configuration.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::limits;
+use crate::site;
+
+/// The machine's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Node name: CDR field `softswitch`, and part of our loop header.
+    #[serde(default = "default_node")]
+    pub node: String,
+    /// ISO 4217 code of every amount (rates.md 11). Fixed once there are records.
+    #[serde(default = "default_currency")]
+    pub currency: String,
+    /// Journal, database and CDR files; created when missing.
+    pub data_dir: PathBuf,
+    /// Where `tandem` reaches us.
+    #[serde(default = "default_socket")]
+    pub control_socket: PathBuf,
+    /// SIP listeners, at least one.
+    pub listen: Vec<Listen>,
+    /// Media.
+    pub media: Media,
+    /// Threads.
+    #[serde(default)]
+    pub threads: Threads,
+    /// Limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What an empty store starts with.
+    #[serde(default)]
+    pub bootstrap: Bootstrap,
+}
+
+/// One SIP listener.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port to bind; UDP.
+    pub address: SocketAddr,
+    /// Address written into Via and Contact, when the host sits behind 1:1 NAT.
+    pub advertise: Option<SocketAddr>,
+}
+
+/// Media addresses.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    /// Local address of relayed media.
+    pub address: IpAddr,
+    /// Address of the other family, for calls whose legs need it.
+    pub address_other: Option<IpAddr>,
+    /// Address written into SDP, when the host sits behind 1:1 NAT.
+    pub advertise: Option<IpAddr>,
+    /// Whether media may go to loopback addresses: for tests and demos on one machine only.
+    #[serde(default)]
+    pub allow_loopback: bool,
+}
+
+/// Threads and cores.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Threads {
+    /// Shards; 1 on a machine of two cores.
+    pub shards: usize,
+    /// Whether to pin shard n to core n+1 (the last ones wrap), leaving core 0 to rating and control.
+    pub pin: bool,
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        Threads { shards: 1, pin: true }
+    }
+}
+
+/// Limits an operator may lower or raise.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Calls in progress per shard.
+    pub calls: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { calls: limits::CALLS_MAX_DEFAULT }
+    }
+}
+
+/// First contents of an empty store; ignored once the store has a site.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bootstrap {
+    /// Site file.
+    pub site: Option<PathBuf>,
+    /// Rate group -> CSV deck.
+    pub rates: BTreeMap<String, PathBuf>,
+}
+
+fn default_node() -> String {
+    "tandem".to_owned()
+}
+
+fn default_currency() -> String {
+    "USD".to_owned()
+}
+
+fn default_socket() -> PathBuf {
+    PathBuf::from("/run/tandem/control.sock")
+}
+
+impl Config {
+    /// Reads and checks the file. Relative paths inside are relative to it.
+    ///
+    /// # Errors
+    /// One sentence naming file, key, value and what is allowed.
+    pub fn read(path: &Path) -> Result<Config> {
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("cannot read the configuration {}; give its path with --config", path.display())
+        })?;
+        let mut config = Config::parse(&text).with_context(|| format!("in {}", path.display()))?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        for file in [&mut config.data_dir, &mut config.control_socket].into_iter().chain(config.bootstrap.site.as_mut())
+        {
+            *file = base.join(&*file);
+        }
+        for file in config.bootstrap.rates.values_mut() {
+            *file = base.join(&*file);
+        }
+        Ok(config)
+    }
+
+    /// Parses and checks the text.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn parse(text: &str) -> Result<Config> {
+        let config: Config = toml::from_str(text).map_err(|e| anyhow::anyhow!(site::friendly(&e, text)))?;
+        if config.listen.is_empty() {
+            bail!("listen is empty; name at least one address such as [[listen]] address = \"192.0.2.1:5060\"");
+        }
+        for (n, listen) in config.listen.iter().enumerate() {
+            if config.listen[..n].iter().any(|other| other.address == listen.address) {
+                bail!("listen.address {} stands twice", listen.address);
+            }
+            if listen.address.port() == 0 {
+                bail!("listen.address {} has port 0; name the port callers are told", listen.address);
+            }
+        }
+        if !(1..=limits::SHARDS_MAX).contains(&config.threads.shards) {
+            bail!("threads.shards = {} is not allowed; it takes 1 to {}", config.threads.shards, limits::SHARDS_MAX);
+        }
+        if !(1..=limits::CALLS_MAX).contains(&config.limits.calls) {
+            bail!("limits.calls = {} is not allowed; it takes 1 to {}", config.limits.calls, limits::CALLS_MAX);
+        }
+        if config.node.is_empty()
+            || config.node.len() > 32
+            || !config.node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
+            bail!("node = {:?} is not allowed; it takes 1 to 32 letters, digits and -", config.node);
+        }
+        if config.currency.len() != 3 || !config.currency.bytes().all(|b| b.is_ascii_uppercase()) {
+            bail!("currency = {:?} is not allowed; it takes an ISO 4217 code such as USD", config.currency);
+        }
+        if let Some(other) = config.media.address_other
+            && other.is_ipv4() == config.media.address.is_ipv4()
+        {
+            bail!("media.address_other {other} is of the same family as media.address {}", config.media.address);
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "data_dir = \"d\"\n[[listen]]\naddress = \"127.0.0.12:5060\"\n[media]\naddress = \"127.0.0.13\"\n";
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let config = Config::parse(GOOD).unwrap();
+        assert_eq!(config.threads.shards, 1);
+        assert_eq!(config.limits.calls, limits::CALLS_MAX_DEFAULT);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_nearest_valid_one() {
+        let error = format!("{:#}", Config::parse(&format!("data_dirr = \"x\"\n{GOOD}")).unwrap_err());
+        assert!(error.contains("data_dirr") && error.contains("data_dir"), "{error}");
+        assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn bad_values_are_named_with_their_range() {
+        let error = format!("{:#}", Config::parse(&format!("{GOOD}[threads]\nshards = 99\n")).unwrap_err());
+        assert!(error.contains("threads.shards = 99") && error.contains("1 to 16"), "{error}");
+    }
+}

@@ -1,0 +1,370 @@
+//! The control thread: a Unix socket on tokio-uring, one frame in, the owners asked, one frame out.
+//!
+//! It owns the configuration (site, parameters, decks) and nothing of calls or money: those are asked from their owners,
+//! each with a deadline, and an answer that misses some says who.
+
+mod ask;
+mod calls;
+mod cdrs;
+mod change;
+mod explain;
+mod money;
+mod rates;
+mod sampler;
+mod status;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tandem_call::snapshot::Snapshot;
+use tandem_control::error::{ErrorCode, ErrorObject};
+use tandem_control::frame::{self, Splitter};
+use tandem_control::request::Call;
+use tandem_control::rpc::{Request, Response};
+use tandem_rating::rate::{Deck, Rate};
+use tandem_store::Positions;
+use tokio::sync::{Mutex, Notify};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::params::Params;
+use crate::site::{Ids, Listeners, Site};
+use crate::topology::Shared;
+use crate::{limits, log};
+
+/// A rate group as the control thread keeps it.
+#[derive(Clone, Debug)]
+pub struct StoredDeck {
+    /// Rises with every import.
+    pub version: u64,
+    /// UTC ms of the last import.
+    pub changed_ms: i64,
+    /// Compiled, with its rows.
+    pub deck: Arc<Deck>,
+}
+
+impl StoredDeck {
+    /// Compiles rows.
+    ///
+    /// # Errors
+    /// Rows that overlap, named.
+    pub fn from_rows(group: &str, version: u64, changed_ms: i64, rows: Vec<Rate>) -> Result<StoredDeck> {
+        Ok(StoredDeck { version, changed_ms, deck: Arc::new(Deck::build(group, rows)?) })
+    }
+
+    /// Compiles what the store kept.
+    ///
+    /// # Errors
+    /// As [`StoredDeck::from_rows`], or text that is no deck.
+    pub fn from_csv(group: &str, version: u64, changed_ms: i64, text: &str) -> Result<StoredDeck> {
+        let (ids, csv) = match text.strip_prefix(IDS_MARK).and_then(|rest| rest.split_once('\n')) {
+            Some((ids, csv)) => (ids, csv),
+            None => ("", text),
+        };
+        let parsed = tandem_rating::deck_csv::parse(csv.as_bytes())
+            .map_err(|errors| anyhow::anyhow!("stored rate group {group}: {} rows cannot be read", errors.len()))?;
+        let mut rows = parsed.rows;
+        for (row, id) in rows.iter_mut().zip(ids_of(ids)) {
+            row.rate_id = id;
+        }
+        StoredDeck::from_rows(group, version, changed_ms, rows)
+    }
+
+    /// The rows as CSV, behind a line with their numbers: CDRs name the row that priced them, so a row keeps its number
+    /// for ever. Runs of numbers are written as `first-last`.
+    pub fn stored_text(&self) -> String {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for row in self.deck.rows() {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == row.rate_id => *last = row.rate_id,
+                _ => runs.push((row.rate_id, row.rate_id)),
+            }
+        }
+        let ids: Vec<String> = runs.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        format!("{IDS_MARK}{}\n{}", ids.join(","), tandem_rating::deck_csv::export(self.deck.rows()))
+    }
+}
+
+/// Begins the line of row numbers in front of a stored deck.
+const IDS_MARK: &str = "#rate_ids,";
+
+/// The numbers of a line of runs.
+fn ids_of(text: &str) -> impl Iterator<Item = u64> + '_ {
+    text.split(',').filter_map(|run| run.split_once('-')).flat_map(|(first, last)| {
+        let bounds = first.parse::<u64>().ok().zip(last.parse::<u64>().ok());
+        bounds.into_iter().flat_map(|(first, last)| first..=last)
+    })
+}
+
+/// What the control thread owns.
+pub struct ControlState {
+    /// The machine's configuration.
+    pub config: Config,
+    /// The site as it is in force.
+    pub site: Site,
+    /// Its version.
+    pub version: u64,
+    /// Names to numbers.
+    pub ids: Ids,
+    /// Rate groups.
+    pub decks: HashMap<String, StoredDeck>,
+    /// System parameters in force.
+    pub params: Params,
+    /// Listeners.
+    pub listeners: Listeners,
+    /// What calls read.
+    pub snapshot: Arc<Snapshot>,
+    /// Where journal and database stand.
+    pub positions: Arc<Positions>,
+    /// The owners' doors.
+    pub shared: Arc<Shared>,
+    /// Clocks.
+    pub clock: Clock,
+    /// Start, UTC ms.
+    pub started_ms: i64,
+    /// Media ports in all.
+    pub ports: u32,
+}
+
+/// A request's access to everything; single-threaded.
+#[derive(Clone)]
+pub(crate) struct Control {
+    state: Rc<RefCell<ControlState>>,
+    /// One change at a time.
+    changing: Rc<Mutex<()>>,
+    sampler: Rc<RefCell<sampler::Sampler>>,
+}
+
+type Reply = Result<Value, ErrorObject>;
+
+/// Ends the control thread.
+pub struct Handle {
+    stop: Arc<Notify>,
+    thread: JoinHandle<()>,
+    socket: PathBuf,
+}
+
+impl Handle {
+    /// Closes the socket and ends the thread.
+    pub fn stop(self) {
+        self.stop.notify_one();
+        let _ = self.thread.join();
+        let _ = std::fs::remove_file(self.socket);
+    }
+}
+
+/// Opens the socket and starts the thread.
+///
+/// # Errors
+/// The socket cannot be made, or another daemon answers on it.
+pub fn start(state: ControlState, path: &Path) -> Result<Handle> {
+    let listener = bind(path)?;
+    let stop = Arc::new(Notify::new());
+    let stopped = stop.clone();
+    let thread = std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || {
+            tokio_uring::start(async move {
+                let control = Control {
+                    state: Rc::new(RefCell::new(state)),
+                    changing: Rc::new(Mutex::new(())),
+                    sampler: Rc::new(RefCell::new(sampler::Sampler::default())),
+                };
+                tokio_uring::spawn(sampler::run(control.clone()));
+                tokio::select! {
+                    () = accept(listener, control) => {}
+                    () = stopped.notified() => {}
+                }
+            });
+        })
+        .context("cannot start the control thread")?;
+    Ok(Handle { stop, thread, socket: path.to_owned() })
+}
+
+fn bind(path: &Path) -> Result<UnixListener> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("cannot make the directory {} of control_socket", dir.display()))?;
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => {
+            bail!("control_socket {}: another tandemd answers there; stop it or choose another path", path.display())
+        }
+        // Left over by a daemon that was killed.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+                .with_context(|| format!("cannot replace the old control_socket {}", path.display()))?;
+        }
+        Err(_) => {}
+    }
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot make control_socket {}", path.display()))?;
+    // Whoever may open the socket may move money: owner and group only.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+        .with_context(|| format!("cannot set the mode of control_socket {}", path.display()))?;
+    listener.set_nonblocking(true).context("cannot make control_socket non-blocking")?;
+    Ok(listener)
+}
+
+async fn accept(listener: UnixListener, control: Control) {
+    let listener = match tokio::net::UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            log::error(&format!("the control socket cannot be watched: {error}"));
+            return;
+        }
+    };
+    let open = Rc::new(AtomicUsize::new(0));
+    loop {
+        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
+            Ok(stream) => {
+                if open.load(Ordering::Relaxed) >= limits::CONTROL_CONNECTIONS_MAX {
+                    // Closed at once: the client says that the switch hung up.
+                    continue;
+                }
+                open.fetch_add(1, Ordering::Relaxed);
+                let (control, open) = (control.clone(), open.clone());
+                tokio_uring::spawn(async move {
+                    if let Err(error) = serve(stream, control).await {
+                        log::warning(&format!("control connection: {error}"));
+                    }
+                    open.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            Err(error) => {
+                log::warning(&format!("control socket: {error}"));
+                // Out of descriptors, most likely: give the others time to close.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// The login name behind a connection, for the audit trail: `uid N` of the kernel's word for the peer.
+fn user(stream: &UnixStream) -> io::Result<String> {
+    let peer = rustix::net::sockopt::socket_peercred(stream)?;
+    let (mine, uid) = (rustix::process::geteuid(), peer.uid);
+    // The mode of the socket lets the group in; the kernel's word is checked all the same.
+    if !uid.is_root() && uid != mine && rustix::process::getegid() != peer.gid {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("user {} may not control the switch", uid.as_raw()),
+        ));
+    }
+    Ok(format!("uid {}", uid.as_raw()))
+}
+
+async fn serve(stream: UnixStream, control: Control) -> io::Result<()> {
+    let user = user(&stream)?;
+    // tokio-uring submits reads and writes itself and wants a blocking descriptor.
+    stream.set_nonblocking(false)?;
+    let stream = tokio_uring::net::UnixStream::from_std(stream);
+    let mut splitter = Splitter::new(frame::FRAME_MAX);
+    let mut buffer = vec![0u8; 64 * 1024];
+    loop {
+        let (read, back) = stream.read(buffer).await;
+        buffer = back;
+        let read = read?;
+        if read == 0 {
+            return Ok(());
+        }
+        splitter.push(&buffer[..read]);
+        loop {
+            let response = match splitter.next_frame() {
+                Ok(Some(frame)) => respond(&control, &user, &frame).await,
+                Ok(None) => break,
+                Err(error) => {
+                    // What follows cannot be found again: say why and hang up.
+                    let refused = ErrorObject::new(ErrorCode::InvalidRequest, error.to_string());
+                    let bytes = frame::encode(&Response { id: None, outcome: Err(refused) }).unwrap_or_default();
+                    let _ = stream.write_all(bytes).await;
+                    return Ok(());
+                }
+            };
+            let bytes = frame::encode(&response).unwrap_or_else(|error| {
+                let too_large = ErrorObject::new(ErrorCode::Internal, format!("the answer cannot be sent: {error}"));
+                frame::encode(&Response { id: response.id.clone(), outcome: Err(too_large) }).unwrap_or_default()
+            });
+            stream.write_all(bytes).await.0?;
+        }
+    }
+}
+
+async fn respond(control: &Control, user: &str, frame: &[u8]) -> Response {
+    match Request::decode(frame) {
+        Ok(request) => {
+            let outcome = control.handle(user, request.call).await;
+            Response { id: Some(request.id), outcome }
+        }
+        Err(refused) => refused.response(),
+    }
+}
+
+fn reply<T: serde::Serialize>(value: &T) -> Reply {
+    serde_json::to_value(value).map_err(|error| internal(format!("the answer cannot be written: {error}")))
+}
+
+fn internal(message: impl Into<String>) -> ErrorObject {
+    ErrorObject::new(ErrorCode::Internal, message)
+}
+
+impl Control {
+    async fn handle(&self, user: &str, call: Call) -> Reply {
+        match call {
+            Call::Status(_) => self.status().await,
+            Call::CallsList(q) => self.calls_list(q).await,
+            Call::CallsShow(q) => self.calls_show(q.call).await,
+            Call::CallsKill(q) => self.calls_kill(q.call).await,
+            Call::CdrList(q) => self.cdr_list(q).await,
+            Call::CdrShow(q) => self.cdr_show(q.call).await,
+            Call::CdrTotals(q) => self.cdr_totals(q.filter).await,
+            Call::GatewayList(q) => self.gateway_list(q.kind).await,
+            Call::AccountList(_) => self.account_list().await,
+            Call::AccountShow(q) => self.account_show(&q.name).await,
+            Call::AccountPay(q) => self.account_pay(user, q).await,
+            Call::LedgerList(q) => self.ledger_list(q).await,
+            Call::RatesImport(q) => self.rates_import(user, q).await,
+            Call::RatesExport(q) => self.rates_export(&q.group, q.offset),
+            Call::RatesList(_) => self.rates_list(),
+            Call::SiteApply(q) => self.site_apply(user, q).await,
+            Call::SiteExport(_) => self.site_export(),
+            Call::ParamList(q) => self.param_list(q.prefix.as_deref()),
+            Call::ParamGet(q) => self.param_get(&q.name),
+            Call::ParamSet(q) => self.param_set(user, &q.name, &q.value).await,
+            Call::Explain(q) => self.explain(q).await,
+            Call::Trace(q) => self.trace(q.call).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_deck_keeps_the_numbers_of_its_rows() {
+        let row = |rate_id, area: &str| Rate {
+            rate_id,
+            area_code: area.to_owned(),
+            level: 5,
+            first_s: 60,
+            next_s: 60,
+            ..Rate::default()
+        };
+        let deck = StoredDeck::from_rows("g", 3, 0, vec![row(7, "1"), row(8, "2"), row(20, "3")]).unwrap();
+        let back = StoredDeck::from_csv("g", 3, 0, &deck.stored_text()).unwrap();
+        let ids =
+            |deck: &StoredDeck| deck.deck.rows().iter().map(|r| (r.area_code.clone(), r.rate_id)).collect::<Vec<_>>();
+        assert_eq!(ids(&deck), ids(&back));
+    }
+}

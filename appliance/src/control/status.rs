@@ -1,0 +1,115 @@
+//! `status`: how the switch is, in one answer.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use hdrhistogram::Histogram;
+use tandem_control::reply;
+
+use super::{Control, Reply, reply};
+use crate::orders::ShardOrder;
+
+/// Percentiles that latency counters are given at.
+const PERCENTILES: &[(&str, f64)] = &[("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p999", 99.9), ("max", 100.0)];
+
+impl Control {
+    pub(super) async fn status(&self) -> Reply {
+        let shards = self.ask_shards(ShardOrder::Counts).await?;
+        let state = self.state.borrow();
+        let money = &state.shared.money;
+        let mut status = reply::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: state.config.node.clone(),
+            state: if state.shared.journal_broken.load(Ordering::Relaxed) { "draining" } else { "running" }.to_owned(),
+            started_ms: state.started_ms,
+            now_ms: state.clock.now().wall_ms,
+            shards: shards.len() as u32,
+            media: "user space".to_owned(),
+            media_ports: state.ports,
+            site_version: state.version,
+            listen: state.listeners.0.iter().map(ToString::to_string).collect(),
+            cdr_queue: state.positions.written().saturating_sub(state.positions.applied()),
+            ..Default::default()
+        };
+        let mut counters: BTreeMap<String, u64> = BTreeMap::new();
+        let (mut answered_ms, mut used) = (0, 0u64);
+        let (mut pdd, mut routing, mut answer) = (None, None, None);
+        for shard in &shards {
+            status.calls_setup += (shard.calls.authorizing + shard.calls.trying) as u64;
+            status.calls_ringing += shard.calls.ringing as u64;
+            status.calls_talking += (shard.calls.connected + shard.calls.answering) as u64;
+            status.attempts += shard.accepted;
+            status.answered += shard.answered;
+            status.failed += shard.failed;
+            answered_ms += shard.answered_ms;
+            used += shard.calls.ports_leased as u64;
+            for (name, n) in &shard.named {
+                *counters.entry(name.clone()).or_default() += n;
+            }
+            let ring = shard.ring;
+            for (name, n) in [
+                ("ring_received", ring.received),
+                ("ring_sent", ring.sent),
+                ("ring_starved", ring.starved),
+                ("sip_transactions", shard.sip.transactions as u64),
+                ("sip_legs", shard.sip.legs as u64),
+                ("call_questions", shard.calls.questions as u64),
+            ] {
+                *counters.entry(name.to_owned()).or_default() += n;
+            }
+            merge(&mut pdd, &shard.pdd_us);
+            merge(&mut routing, &shard.routing_us);
+            merge(&mut answer, &shard.answer_us);
+        }
+        status.media_ports_free = state.ports.saturating_sub(used as u32);
+        status.media_calls = used / 2;
+        let ended = status.answered + status.failed;
+        status.asr_pct = (ended > 0).then(|| (status.answered * 100 / ended) as u32);
+        status.acd_s = u64::checked_div(answered_ms, status.answered * 1_000).map(|s| s as u32);
+        for (name, histogram) in [("pdd_us", &pdd), ("routing_us", &routing), ("answer_us", &answer)] {
+            let Some(histogram) = histogram else {
+                continue;
+            };
+            counters.insert(format!("{name}_count"), histogram.len());
+            for (label, percentile) in PERCENTILES {
+                counters.insert(format!("{name}_{label}"), histogram.value_at_percentile(*percentile));
+            }
+        }
+        status.pdd_ms = pdd.filter(|h| !h.is_empty()).map(|h| (h.mean() / 1_000.0).round() as u32);
+        for (name, n) in [
+            ("cdr_settled", &money.settled),
+            ("cdr_suppressed", &money.suppressed),
+            ("journal_errors", &money.journal_errors),
+            ("store_errors", &money.store_errors),
+            ("alarms", &money.alarms),
+        ] {
+            counters.insert(name.to_owned(), n.load(Ordering::Relaxed));
+        }
+        counters.insert("journal_written".to_owned(), state.positions.written());
+        counters.insert("journal_synced".to_owned(), state.positions.synced());
+        let sampler = self.sampler.borrow();
+        (status.cps, status.cps_10s_x100, status.cps_max) = sampler.cps();
+        status.media_packets_per_s = sampler.packets_per_s();
+        if state.shared.journal_broken.load(Ordering::Relaxed) {
+            status.warnings.push("the journal cannot be written: new calls are refused".to_owned());
+        }
+        if used * 10 > u64::from(state.ports) * 9 {
+            status.warnings.push(format!("{used} of {} media ports are in use", state.ports));
+        }
+        if counters.get("store_errors").is_some_and(|n| *n > 0) {
+            status.warnings.push("the database could not be written at times; records stay in the journal".to_owned());
+        }
+        status.counters = counters;
+        reply(&status)
+    }
+}
+
+fn merge(into: &mut Option<Histogram<u64>>, from: &Histogram<u64>) {
+    match into {
+        None => *into = Some(from.clone()),
+        // Made with the same bounds.
+        Some(sum) => {
+            let _ = sum.add(from);
+        }
+    }
+}

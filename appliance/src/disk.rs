@@ -1,0 +1,137 @@
+//! The two threads that wait for the disk so that nobody else has to: one syncs the journal, one carries it into SQLite.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tandem_store::{Checkpointer, Positions, Projector, Reader, SyncHandle};
+
+use crate::limits;
+use crate::log;
+use crate::topology::Shared;
+
+/// How the rating thread wakes the sync thread.
+#[derive(Clone)]
+pub struct SyncDoor {
+    due: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
+    thread: Thread,
+}
+
+impl SyncDoor {
+    /// Something was written.
+    pub fn wake(&self) {
+        if !self.due.swap(true, Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+    }
+
+    /// Nothing more will be written.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+/// Starts the sync and the store thread.
+///
+/// # Errors
+/// When a thread cannot be made, or the database cannot be opened a second time.
+pub fn start(
+    sync: SyncHandle,
+    dir: &Path,
+    positions: Arc<Positions>,
+    mut projector: Projector,
+    mut reader: Reader,
+    shared: Arc<Shared>,
+) -> Result<(SyncDoor, JoinHandle<()>, JoinHandle<()>)> {
+    let (due, closed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let synced_all = Arc::new(AtomicBool::new(false));
+    let store = {
+        let checkpointer = Checkpointer::open(dir)?;
+        let (synced_all, shared) = (synced_all.clone(), shared.clone());
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || project(&mut projector, &mut reader, &checkpointer, &positions, &synced_all, &shared))
+            .context("cannot start the store thread")?
+    };
+    let store_thread = store.thread().clone();
+    let handle = {
+        let (due, closed) = (due.clone(), closed.clone());
+        std::thread::Builder::new()
+            .name("sync".to_owned())
+            .spawn(move || {
+                loop {
+                    if !due.swap(false, Ordering::SeqCst) {
+                        if closed.load(Ordering::SeqCst) {
+                            break;
+                        }
+                        std::thread::park();
+                        continue;
+                    }
+                    let started = Instant::now();
+                    if let Err(error) = sync.sync() {
+                        shared.money.journal_errors.fetch_add(1, Ordering::Relaxed);
+                        log::error(&format!("the journal could not be synced to disk: {error}"));
+                    }
+                    store_thread.unpark();
+                    // Commit in groups: one sync per GROUP_COMMIT_MS / 2 at most, so none waits longer than the limit.
+                    let spare = Duration::from_millis(limits::GROUP_COMMIT_MS / 2).saturating_sub(started.elapsed());
+                    if !closed.load(Ordering::SeqCst) {
+                        std::thread::park_timeout(spare);
+                    }
+                }
+                synced_all.store(true, Ordering::SeqCst);
+                store_thread.unpark();
+            })
+            .context("cannot start the sync thread")?
+    };
+    let door = SyncDoor { due, closed, thread: handle.thread().clone() };
+    Ok((door, handle, store))
+}
+
+fn project(
+    projector: &mut Projector,
+    reader: &mut Reader,
+    checkpointer: &Checkpointer,
+    positions: &Positions,
+    synced_all: &AtomicBool,
+    shared: &Shared,
+) {
+    let mut last_checkpoint = Instant::now();
+    let mut failing = false;
+    loop {
+        let ending = synced_all.load(Ordering::SeqCst);
+        match projector.run_once(reader, limits::PROJECT_BATCH) {
+            Ok(applied) if applied.records > 0 => {
+                failing = false;
+                positions.advance_applied(projector.applied_seq());
+                if last_checkpoint.elapsed() > Duration::from_secs(10) {
+                    last_checkpoint = Instant::now();
+                    if let Err(error) = checkpointer.run() {
+                        log::warning(&format!("the database could not be checkpointed: {error}"));
+                    }
+                }
+                continue;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                shared.money.store_errors.fetch_add(1, Ordering::Relaxed);
+                if !std::mem::replace(&mut failing, true) {
+                    log::error(&format!("the database cannot be written, records stay in the journal: {error}"));
+                }
+                if ending {
+                    return;
+                }
+            }
+        }
+        if ending {
+            let _ = checkpointer.run();
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(500));
+    }
+}

@@ -1,0 +1,71 @@
+//! Every bound of the daemon, named, with its unit and what happens on either side of it.
+//!
+//! Rooms keep the bounds of their own tables (transactions, dialogs, ports) in their own crates; here are those that tie
+//! threads together.
+
+/// Most shards: the flow number carries four bits of shard (spec: below 2^53, so that JSON readers keep it exact).
+pub const SHARDS_MAX: usize = 16;
+
+/// Calls in progress per shard. 15,000 is what 30,000 media ports carry (media.md 2); beyond it a new call gets 503.
+pub const CALLS_MAX_DEFAULT: usize = 15_000;
+/// The largest value a configuration may ask for.
+pub const CALLS_MAX: usize = 60_000;
+
+/// Questions a call may have under way at once: one of its own and its last word, `Settle`. A heartbeat and a pause are
+/// not a call's.
+pub const QUESTIONS_PER_CALL: usize = 2;
+/// Places for heartbeats, pauses and calls that were refused before admission and are already forgotten by the shard.
+pub const QUESTIONS_SPARE: usize = 4_096;
+/// Shard to rating thread, places. Sized so that whatever a full house of calls may ask fits: the place for a call's
+/// end is there before the call starts.
+pub const QUESTIONS_MAX: usize = CALLS_MAX * QUESTIONS_PER_CALL + QUESTIONS_SPARE;
+/// Rating thread to shard, places: one answer for every question.
+pub const ANSWERS_MAX: usize = QUESTIONS_MAX;
+const _: () = assert!(QUESTIONS_MAX > CALLS_MAX * QUESTIONS_PER_CALL);
+const _: () = assert!(ANSWERS_MAX >= QUESTIONS_MAX);
+
+/// Calls that ended and whose settlement has not been confirmed; above this new calls get 503 until the rating thread
+/// has caught up. Keeps `QUESTIONS_MAX` true when the disk stalls.
+pub const UNSETTLED_MAX: usize = QUESTIONS_SPARE / 2;
+const _: () = assert!(UNSETTLED_MAX < QUESTIONS_SPARE);
+
+/// Datagrams handed over from one shard to another, places; a datagram that finds none is dropped and counted, and SIP
+/// sends it again.
+pub const STRAYS_MAX: usize = 4_096;
+
+/// Questions of the control thread waiting at a shard; more than a person or a script can have open.
+pub const CONTROL_MAX: usize = 64;
+
+/// Alive calls told to the journal at most this often, ms. A crash loses at most this much of a call (billing.md 6.10
+/// allows 10 s).
+pub const HEARTBEAT_MS: u64 = 5_000;
+const _: () = assert!(HEARTBEAT_MS <= 10_000);
+/// Calls in one heartbeat record; keeps the record under 2 MiB.
+pub const HEARTBEAT_CALLS_MAX: usize = 20_000;
+
+/// Between two looks at flow counters and timers that are not urgent, ms.
+pub const HOUSEKEEPING_MS: u64 = 1_000;
+
+/// Longest wait from a journal write to its fdatasync, ms: what a power cut may take. A call answered later than this
+/// before the cut has a hold time below the smallest billing threshold (50 ms), so nothing that is billed is lost.
+pub const GROUP_COMMIT_MS: u64 = 50;
+
+/// Journal records projected into SQLite in one transaction.
+pub const PROJECT_BATCH: usize = 2_000;
+
+/// Finished calls whose trace is kept per shard, and messages and decisions kept per call. 20,000 x 40 events x 64 bytes
+/// is about 50 MiB in the worst case; a normal call has 25 events.
+pub const TRACES_MAX: usize = 20_000;
+/// See [`TRACES_MAX`].
+pub const TRACE_EVENTS_MAX: usize = 200;
+
+/// A control question that its owners have not answered by then is answered without them, naming who is missing, ms.
+pub const CONTROL_DEADLINE_MS: u64 = 5_000;
+/// Control connections at once.
+pub const CONTROL_CONNECTIONS_MAX: usize = 32;
+
+/// How long a stopping daemon waits for its calls' last records, ms.
+pub const SHUTDOWN_MS: u64 = 5_000;
+
+/// Records of illegal calls per source address and second (cdr.md 3 row 1); the rest is counted.
+pub const ILLEGAL_RECORDS_PER_S: u32 = 100;

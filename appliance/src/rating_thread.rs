@@ -1,0 +1,196 @@
+//! The rating thread: takes questions, lets the rater decide, writes what it records, and only then answers.
+//!
+//! One turn takes a batch from every shard, writes the journal once, and wakes each shard once. An answer that depends on
+//! a record leaves after the record's `write(2)`, so a killed process loses nothing that anybody was told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tandem_call::question::{Answer, Question};
+use tandem_rater::{Output, Rater};
+use tandem_store::Journal;
+
+use crate::clock::Clock;
+use crate::limits;
+use crate::log;
+use crate::orders::RatingOrder;
+use crate::topology::Shared;
+
+/// Questions taken from one shard per turn: bounds the time to the write, and so the wait of the first asker.
+const BATCH: usize = 512;
+
+/// What the thread owns.
+pub struct RatingThread {
+    /// Decides.
+    pub rater: Rater,
+    /// Is written.
+    pub journal: Journal,
+    /// Queues.
+    pub shared: Arc<Shared>,
+    /// Clocks.
+    pub clock: Clock,
+    /// Told after each write.
+    pub sync: crate::disk::SyncDoor,
+}
+
+/// Replies of the control thread that wait for a write.
+type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+impl RatingThread {
+    /// Runs until the shards are gone and everything is written.
+    pub fn run(mut self) {
+        let _ = self.shared.rating.thread.set(std::thread::current());
+        let mut answers: Vec<(u8, Answer)> = Vec::new();
+        let mut done: Vec<Done> = Vec::new();
+        loop {
+            let mut worked = false;
+            for shard in 0..self.shared.rating.questions.len() {
+                for _ in 0..BATCH {
+                    let Some(question) = self.shared.rating.questions[shard].pop() else {
+                        break;
+                    };
+                    worked = true;
+                    self.question(question, &mut answers);
+                }
+            }
+            while let Some(order) = self.shared.rating.orders.pop() {
+                worked = true;
+                self.order(order, &mut done);
+            }
+            self.drain(&mut answers);
+            self.write(&mut answers, &mut done);
+            if worked {
+                continue;
+            }
+            if self.shared.shards_running.load(Ordering::SeqCst) == 0 && self.idle() {
+                break;
+            }
+            self.shared.rating.asleep.store(true, Ordering::SeqCst);
+            if self.idle() {
+                // The timeout is only a net under the wake-ups: a journal that could not be written is tried again.
+                std::thread::park_timeout(Duration::from_millis(limits::GROUP_COMMIT_MS * 2));
+            }
+            self.shared.rating.asleep.store(false, Ordering::SeqCst);
+        }
+        self.sync.close();
+    }
+
+    fn idle(&self) -> bool {
+        self.shared.rating.questions.iter().all(|q| q.is_empty()) && self.shared.rating.orders.is_empty()
+    }
+
+    fn question(&mut self, question: Question, answers: &mut Vec<(u8, Answer)>) {
+        self.rater.handle(self.clock.now(), question);
+        self.drain(answers);
+    }
+
+    fn drain(&mut self, answers: &mut Vec<(u8, Answer)>) {
+        while let Some(output) = self.rater.poll_output() {
+            match output {
+                Output::Record(record) => {
+                    if let Err(error) = self.journal.append(&record) {
+                        // A record that cannot even be encoded is our bug; its call must not vanish silently.
+                        self.shared.money.journal_errors.fetch_add(1, Ordering::Relaxed);
+                        log::error(&format!("a record could not be journalled: {error}: {record:?}"));
+                    }
+                }
+                Output::Answer { shard, answer } => answers.push((shard, answer)),
+                Output::Alarm(text) => {
+                    self.shared.money.alarms.fetch_add(1, Ordering::Relaxed);
+                    log::error(&text);
+                }
+            }
+        }
+    }
+
+    /// Writes what was appended; answers and replies leave only when that worked.
+    fn write(&mut self, answers: &mut Vec<(u8, Answer)>, done: &mut Vec<Done>) {
+        if self.journal.buffered_bytes() > 0 {
+            if let Err(error) = self.journal.flush() {
+                self.shared.money.journal_errors.fetch_add(1, Ordering::Relaxed);
+                if !self.shared.journal_broken.swap(true, Ordering::SeqCst) {
+                    log::error(&format!("the journal cannot be written, new calls are refused: {error}"));
+                }
+                for reply in done.drain(..) {
+                    reply(Err(format!("the journal cannot be written: {error}")));
+                }
+                // Whatever waits for its record goes on waiting; what only talks about lines and money may leave.
+                self.send(answers, |answer| !matches!(answer, Answer::Journaled { .. } | Answer::Settled { .. }));
+                return;
+            }
+            if self.shared.journal_broken.swap(false, Ordering::SeqCst) {
+                log::warning("the journal can be written again");
+            }
+            self.sync.wake();
+        }
+        self.shared.money.settled.store(self.rater.settled(), Ordering::Relaxed);
+        self.send(answers, |_| true);
+        for reply in done.drain(..) {
+            reply(Ok(()));
+        }
+    }
+
+    fn send(&self, answers: &mut Vec<(u8, Answer)>, may: impl Fn(&Answer) -> bool) {
+        let mut wake = 0u16;
+        let mut kept = Vec::new();
+        for (shard, answer) in answers.drain(..) {
+            if !may(&answer) {
+                kept.push((shard, answer));
+                continue;
+            }
+            // Invariant: one answer a question, and the queue is as deep as that of questions.
+            let full = self.shared.shards[usize::from(shard)].answers.push(answer).is_err();
+            assert!(!full, "the queue of answers to shard {shard} is full");
+            wake |= 1 << shard;
+        }
+        *answers = kept;
+        for (n, door) in self.shared.shards.iter().enumerate() {
+            if wake & (1 << n) != 0 {
+                door.waker.wake();
+            }
+        }
+    }
+
+    fn order(&mut self, order: RatingOrder, done: &mut Vec<Done>) {
+        let now = self.clock.now();
+        // A reply nobody waits for any more is no error: the asker gave up at its deadline.
+        match order {
+            RatingOrder::Configure { accounts, gateways, rules, records, done: reply } => {
+                let mut failed = None;
+                for record in &records {
+                    if let Err(error) = self.journal.append(record) {
+                        failed = Some(error.to_string());
+                    }
+                }
+                if let Some(error) = failed {
+                    let _ = reply.send(Err(error));
+                    return;
+                }
+                self.rater.configure(now, &accounts, &gateways, rules);
+                done.push(Box::new(move |result| {
+                    let _ = reply.send(result);
+                }));
+            }
+            RatingOrder::Accounts(reply) => {
+                let _ = reply.send(self.rater.accounts());
+            }
+            RatingOrder::Gateways(reply) => {
+                let _ = reply.send(self.rater.gateways(now));
+            }
+            RatingOrder::Reservations(account, reply) => {
+                let _ = reply.send(self.rater.reservations(&account));
+            }
+            RatingOrder::Pay { account, amount, key, user, memo, done: reply } => {
+                match self.rater.pay(now.wall_ms, &account, amount, key, &user, &memo) {
+                    Ok(row) => done.push(Box::new(move |result| {
+                        let _ = reply.send(result.map(|()| row).map_err(tandem_rater::PayError::NotWritten));
+                    })),
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                    }
+                }
+            }
+        }
+    }
+}

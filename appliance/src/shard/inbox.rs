@@ -1,0 +1,83 @@
+//! The only ways into a shard from other threads: answers of the rating thread, strays, orders of the control thread.
+
+use tandem_call::calls::CallView;
+use tandem_call::output::media_usage;
+use tandem_leg::Now;
+use tandem_media::LegMedia;
+use tandem_media::rtcp::Quality;
+
+use super::Shard;
+use crate::orders::ShardOrder;
+
+/// Strays and orders taken per turn, so that a flood of them cannot hold up the ring.
+const BATCH: usize = 256;
+
+impl Shard {
+    pub(super) fn inbox(&mut self, now: Now) {
+        let door = self.door.clone();
+        // All answers: each frees a place in the queue, and calls wait for them.
+        while let Some(answer) = door.answers.pop() {
+            self.answer(now, answer);
+        }
+        for _ in 0..BATCH {
+            let Some(stray) = door.strays.pop() else {
+                break;
+            };
+            self.sip(now, stray.listener, stray.source, &stray.bytes);
+        }
+        while let Some(order) = door.orders.pop() {
+            self.order(now, order);
+        }
+        if !door.strays.is_empty() {
+            door.waker.wake();
+        }
+    }
+
+    /// A view with what the fast path has counted so far.
+    fn with_media(&self, now: Now, mut view: CallView) -> CallView {
+        if let Some((caller, callee)) = view.media_ports {
+            for (port, usage) in [(caller, &mut view.caller_media_usage), (callee, &mut view.callee_media_usage)] {
+                if let Some(counters) = self.relay.counters(port) {
+                    *usage = media_usage(&LegMedia::merge([counters], &Quality::default()), now);
+                }
+            }
+        }
+        view
+    }
+
+    fn order(&mut self, now: Now, order: ShardOrder) {
+        // A reply nobody waits for any more is no error: the asker gave up at its deadline.
+        match order {
+            ShardOrder::Publish { snapshot, prohibited, resend, done } => {
+                let mut sip = self.endpoint.config().clone();
+                sip.resend = resend;
+                sip.reply_unauthorized = snapshot.settings.reply_unauthorized;
+                sip.known = crate::boot::known_sources(&snapshot);
+                self.endpoint.set_config(sip);
+                self.calls.set_prohibited(prohibited);
+                self.calls.set_snapshot(snapshot);
+                let _ = done.send(());
+            }
+            ShardOrder::Calls(reply) => {
+                let views: Vec<_> = self.calls.list().collect();
+                let _ = reply.send(views.into_iter().map(|view| self.with_media(now, view)).collect());
+            }
+            ShardOrder::Call(flow_no, reply) => {
+                let view = self.calls.show(flow_no);
+                let _ = reply.send(view.map(|view| self.with_media(now, view)));
+            }
+            ShardOrder::Kill(flow_no, reply) => {
+                let view = self.calls.show(flow_no);
+                let killed = self.calls.kill(now, flow_no);
+                self.drain(now);
+                let _ = reply.send(view.filter(|_| killed));
+            }
+            ShardOrder::Trace(flow_no, reply) => {
+                let _ = reply.send(self.traces.of_flow(flow_no).cloned());
+            }
+            ShardOrder::Counts(reply) => {
+                let _ = reply.send(Box::new(self.counts()));
+            }
+        }
+    }
+}

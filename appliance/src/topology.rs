@@ -1,0 +1,133 @@
+//! THE table of threads and queues: who runs, what connects them, how deep, and what happens when a queue is full.
+//!
+//! | thread | core | does | sleeps in |
+//! |---|---|---|---|
+//! | `shard-N` | N+1 (wraps) | one io_uring: SIP, calls, media relay | `io_uring_enter`, until the next timer |
+//! | `rating` | any but the shards' | balances, lines, CDRs; appends and writes the journal | `park`, woken by whoever asks |
+//! | `sync` | any | fdatasync of the journal, at most 50 ms behind | `park`, woken by `rating` |
+//! | `store` | any | journal -> SQLite | `park`, woken by `sync` |
+//! | `control` | any | Unix socket, configuration | tokio-uring |
+//! | `main` | any | waits for signals | `sigwait` |
+//!
+//! | queue | from -> to | depth | when full |
+//! |---|---|---|---|
+//! | questions | shard -> rating | `QUESTIONS_MAX` | cannot be: places are reserved at admission (`limits.rs`); new calls get 503 |
+//! | answers | rating -> shard | `ANSWERS_MAX` | cannot be: one answer a question |
+//! | strays | shard -> shard | `STRAYS_MAX` | datagram dropped and counted; SIP sends it again |
+//! | orders | control -> shard | `CONTROL_MAX` | the control request is refused as busy |
+//! | orders | control -> rating | `CONTROL_MAX` | the control request is refused as busy |
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::Thread;
+
+use crossbeam::queue::ArrayQueue;
+use tandem_call::question::{Answer, Question};
+use tandem_leg::ListenerId;
+use tandem_ring::Waker;
+
+use crate::limits;
+use crate::orders::{RatingOrder, ShardOrder};
+
+/// A datagram that came to the wrong shard, handed over once.
+#[derive(Debug)]
+pub struct Stray {
+    /// Listener it came to.
+    pub listener: ListenerId,
+    /// Its sender.
+    pub source: SocketAddr,
+    /// Its bytes.
+    pub bytes: Box<[u8]>,
+}
+
+/// The ways into one shard.
+#[derive(Debug)]
+pub struct ShardDoor {
+    /// From the rating thread.
+    pub answers: ArrayQueue<Answer>,
+    /// From other shards.
+    pub strays: ArrayQueue<Stray>,
+    /// From the control thread.
+    pub orders: ArrayQueue<ShardOrder>,
+    /// Gets the shard out of its wait.
+    pub waker: Waker,
+}
+
+impl ShardDoor {
+    /// Empty queues of the depths above.
+    pub fn new(waker: Waker) -> ShardDoor {
+        ShardDoor {
+            answers: ArrayQueue::new(limits::ANSWERS_MAX),
+            strays: ArrayQueue::new(limits::STRAYS_MAX),
+            orders: ArrayQueue::new(limits::CONTROL_MAX),
+            waker,
+        }
+    }
+}
+
+/// The ways into the rating thread.
+#[derive(Debug)]
+pub struct RatingDoor {
+    /// One queue per shard.
+    pub questions: Vec<ArrayQueue<Question>>,
+    /// From the control thread.
+    pub orders: ArrayQueue<RatingOrder>,
+    /// Set while the thread may sleep, so that askers know whether to wake it.
+    pub asleep: AtomicBool,
+    /// The thread, once it runs.
+    pub thread: std::sync::OnceLock<Thread>,
+}
+
+impl RatingDoor {
+    /// Empty queues for `shards` shards.
+    pub fn new(shards: usize) -> RatingDoor {
+        RatingDoor {
+            questions: (0..shards).map(|_| ArrayQueue::new(limits::QUESTIONS_MAX)).collect(),
+            orders: ArrayQueue::new(limits::CONTROL_MAX),
+            asleep: AtomicBool::new(false),
+            thread: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// Gets the thread out of its sleep, if it sleeps. `park` remembers a wake that came too early, so none is lost.
+    pub fn wake(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+}
+
+/// What all threads see.
+#[derive(Debug)]
+pub struct Shared {
+    /// The shards' doors, by number.
+    pub shards: Vec<Arc<ShardDoor>>,
+    /// The rating thread's door.
+    pub rating: Arc<RatingDoor>,
+    /// Everything is to end.
+    pub stopping: AtomicBool,
+    /// Shards that still run; the rating thread ends after the last.
+    pub shards_running: AtomicUsize,
+    /// The journal cannot be written: no new calls.
+    pub journal_broken: AtomicBool,
+    /// Counters of the rating, sync and store threads.
+    pub money: MoneyCounters,
+}
+
+/// Counters the money threads publish.
+#[derive(Debug, Default)]
+pub struct MoneyCounters {
+    /// Calls settled.
+    pub settled: AtomicU64,
+    /// Records held back by the rules of cdr.md 3.
+    pub suppressed: AtomicU64,
+    /// Journal write calls that failed.
+    pub journal_errors: AtomicU64,
+    /// Database transactions that failed.
+    pub store_errors: AtomicU64,
+    /// Alarms raised by the rating thread.
+    pub alarms: AtomicU64,
+}
