@@ -1,0 +1,98 @@
+//! What must hold whatever happened: recomputed from the journal alone, apart from the code that charges.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tandem_call::snapshot::AccountKind;
+use tandem_rater::Rater;
+use tandem_rating::money::Money;
+use tandem_rating::record::{LedgerKind, LedgerRow, Record};
+
+/// Money is conserved: the balance of an account is the sum of its ledger rows, each key is booked once, and no prepaid
+/// account is below its limit.
+pub(crate) fn money<'a>(rater: &Rater, ledger: impl Iterator<Item = &'a LedgerRow>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut sums: BTreeMap<&str, Money> = BTreeMap::new();
+    let mut keys = BTreeSet::new();
+    for row in ledger {
+        if !keys.insert(row.key.as_str()) {
+            problems.push(format!("ledger key {} is booked twice", row.key));
+        }
+        let sum = sums.entry(&row.account).or_default();
+        match sum.checked_add(row.amount) {
+            Ok(next) => *sum = next,
+            Err(error) => problems.push(format!("ledger of {}: {error}", row.account)),
+        }
+        if row.balance_after != *sum {
+            problems.push(format!("{}: balance after {} is {}, its rows say {sum}", row.account, row.key, row.balance_after));
+        }
+    }
+    for account in rater.accounts() {
+        let sum = sums.get(account.name.as_str()).copied().unwrap_or_default();
+        if sum != account.balance {
+            problems.push(format!("{}: balance {} but ledger rows sum to {sum}", account.name, account.balance));
+        }
+        let floor = account.limit.checked_neg().unwrap_or_default();
+        if account.kind == AccountKind::General && account.balance < floor {
+            problems.push(format!("{}: balance {} is below the limit {floor}", account.name, account.balance));
+        }
+    }
+    problems
+}
+
+/// The journal tells each call once: one settlement, one start, start before settlement, charges equal to the CDR. `over`:
+/// every call is, so that none may be left open.
+pub(crate) fn records(records: &[Record], over: bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut started = BTreeSet::new();
+    let mut settled = BTreeSet::new();
+    for record in records {
+        match record {
+            Record::Start { usage } => {
+                if !started.insert(usage.flow_no) {
+                    problems.push(format!("call {} has two start records", usage.flow_no));
+                }
+                if settled.contains(&usage.flow_no) {
+                    problems.push(format!("call {} starts after it was settled", usage.flow_no));
+                }
+            }
+            Record::Settled { flow_no, cdr, ledger } => {
+                if !settled.insert(*flow_no) {
+                    problems.push(format!("call {flow_no} is settled twice"));
+                }
+                let charged: Vec<&LedgerRow> = ledger.iter().filter(|row| row.kind == LedgerKind::Call).collect();
+                let Some(cdr) = cdr else {
+                    if !charged.is_empty() {
+                        problems.push(format!("call {flow_no} is charged without a record"));
+                    }
+                    continue;
+                };
+                for (account, fee, tax) in
+                    [(&cdr.account, cdr.fee, cdr.tax), (&cdr.vendor_account, cdr.vendor_fee, cdr.vendor_tax)]
+                {
+                    let due = fee.checked_add(tax).unwrap_or_default();
+                    let row = charged.iter().find(|row| row.account == *account);
+                    let paid = row.map_or(Money::ZERO, |row| row.amount.checked_neg().unwrap_or_default());
+                    if due != paid {
+                        problems.push(format!("call {flow_no}: CDR says {account} owes {due}, ledger says {paid}"));
+                    }
+                }
+                if cdr.connect_ms.is_some() && !started.contains(flow_no) {
+                    problems.push(format!("call {flow_no} was answered without a start record"));
+                }
+                if cdr.hold_s > 0 && cdr.connect_ms.is_none() {
+                    problems.push(format!("call {flow_no} was held without an answer"));
+                }
+            }
+            Record::Heartbeat { alive, .. } => {
+                for (flow_no, _) in alive.iter().filter(|(flow_no, _)| settled.contains(flow_no)) {
+                    problems.push(format!("call {flow_no} has a heartbeat after it was settled"));
+                }
+            }
+            Record::Ledger(_) | Record::Site { .. } | Record::Param { .. } | Record::Deck { .. } => {}
+        }
+    }
+    if over {
+        problems.extend(started.difference(&settled).map(|flow_no| format!("call {flow_no} is not settled")));
+    }
+    problems
+}

@@ -1,0 +1,488 @@
+//! The switch on a bench: real SIP, calls, rater and relay, joined as the shard joins them, on a virtual clock.
+//!
+//! Datagrams go in by method call and come out of [`Switch::poll_sent`]; the network between is the caller's. Nothing
+//! here judges: [`crate::story`] and property tests do.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use tandem_call::calls::Calls;
+use tandem_call::output::{Finish, Output as CallOutput};
+use tandem_call::question::{Answer, Question};
+use tandem_call::trace::TraceEvent;
+use tandem_ebpf_abi::{FlowCounters, RemoveReason};
+use tandem_leg::{LegId, ListenerId, Now, Time};
+use tandem_media::{RelayVerdict, Side, UserRelay};
+use tandem_rater::{Output as RaterOutput, PayError, Rater};
+use tandem_rating::cdr::Cdr;
+use tandem_rating::money::Money;
+use tandem_rating::record::{LedgerRow, Record};
+use tandem_sip::{Endpoint, Outcome, Output as SipOutput};
+
+use crate::site::{MEDIA_V4, MEDIA_V6, SIP_V4, SIP_V6, Site, parse};
+
+/// Wall clock at the origin of virtual time: 2026-11-22 00:00 UTC.
+pub const WALL_START_MS: i64 = 1_795_305_600_000;
+/// Between two heartbeats of connected calls, as the daemon has it (its limits are not importable).
+const HEARTBEAT_MS: u64 = 5_000;
+/// Turns in one instant before a timer is said not to move on.
+const TURNS_MAX: u32 = 100_000;
+
+/// A datagram that left the switch.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// When.
+    pub at: Time,
+    /// Our address.
+    pub from: SocketAddr,
+    /// Where to.
+    pub to: SocketAddr,
+    /// The datagram.
+    pub bytes: Vec<u8>,
+    /// From a media port, not from a SIP listener.
+    pub media: bool,
+}
+
+/// A decision of a call.
+#[derive(Clone, Debug)]
+pub struct TraceLine {
+    /// When.
+    pub at: Time,
+    /// Which call.
+    pub flow_no: u64,
+    /// What and why.
+    pub event: TraceEvent,
+}
+
+/// See the module text.
+pub struct Switch {
+    now: Now,
+    endpoint: Endpoint,
+    calls: Calls,
+    rater: Rater,
+    relay: UserRelay,
+    listeners: [SocketAddr; 2],
+    /// Ports with a socket.
+    open: BTreeSet<u16>,
+    kept: Vec<(u16, FlowCounters)>,
+    answers: VecDeque<(Time, Answer)>,
+    rater_delay_us: u64,
+    sent: VecDeque<Sent>,
+    records: Vec<Record>,
+    alarms: Vec<String>,
+    trace: Vec<TraceLine>,
+    outcomes: Vec<Outcome>,
+    next_heartbeat: Time,
+    unsettled: usize,
+    turns: (Time, u32),
+    news_of_forgotten: Option<LegId>,
+    forgotten: BTreeSet<LegId>,
+}
+
+impl Switch {
+    /// A switch without calls.
+    ///
+    /// # Errors
+    /// What is wrong with the site.
+    pub fn new(site: &Site) -> Result<Switch, String> {
+        let built = site.build()?;
+        let now = Now { mono: Time::ZERO, wall_ms: WALL_START_MS };
+        let mut rater = Rater::new([]);
+        rater.configure(now, &built.accounts, &built.gateways, site.rules.clone());
+        let mut switch = Switch {
+            now,
+            endpoint: Endpoint::new(built.sip),
+            relay: UserRelay::new(built.calls.media.ports.clone()),
+            calls: Calls::new(built.calls, built.snapshot),
+            rater,
+            listeners: [parse(SIP_V4), parse(SIP_V6)],
+            open: BTreeSet::new(),
+            kept: Vec::new(),
+            answers: VecDeque::new(),
+            rater_delay_us: site.rater_delay_us,
+            sent: VecDeque::new(),
+            records: Vec::new(),
+            alarms: Vec::new(),
+            trace: Vec::new(),
+            outcomes: Vec::new(),
+            next_heartbeat: Time::from_millis(HEARTBEAT_MS),
+            unsettled: 0,
+            turns: (Time::ZERO, 0),
+            news_of_forgotten: None,
+            forgotten: BTreeSet::new(),
+        };
+        switch.calls.handle_timeout(now);
+        switch.drain();
+        switch.drain_rater();
+        Ok(switch)
+    }
+
+    /// Virtual time.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Steps the wall clock, as NTP or an operator would; the monotonic clock does not move.
+    pub fn step_wall_clock(&mut self, by_ms: i64) {
+        self.now.wall_ms += by_ms;
+    }
+
+    /// A datagram arrives on the SIP listener of `source`'s address family.
+    pub fn signalling(&mut self, source: SocketAddr, bytes: &[u8]) -> Outcome {
+        let listener = ListenerId(u16::from(source.is_ipv6()));
+        let received = self.endpoint.handle_datagram(self.now.mono, listener, source, bytes);
+        self.outcomes.push(received.outcome);
+        self.drain();
+        received.outcome
+    }
+
+    /// A datagram arrives on a media port. False when there is no socket on that port.
+    pub fn media(&mut self, port: u16, source: SocketAddr, payload: &[u8]) -> bool {
+        if !self.open.contains(&port) {
+            return false;
+        }
+        let mut payload = payload.to_vec();
+        match self.relay.handle(self.now.mono.micros(), port, source, &mut payload) {
+            RelayVerdict::Send { from_port, to, copy, .. } => {
+                if let Some(reason) = copy {
+                    self.calls.handle_media_copy(self.now, port, reason, &payload);
+                }
+                self.send_media(from_port, to, payload);
+            }
+            RelayVerdict::Punt(reason) => {
+                let send = self.calls.handle_media(self.now, port, source, reason, &mut payload);
+                self.drain();
+                if let Some(send) = send {
+                    self.send_media(send.from_port, send.to, payload);
+                }
+            }
+            RelayVerdict::Drop(_) => {}
+        }
+        self.drain();
+        true
+    }
+
+    /// The network says that `to` cannot be reached.
+    pub fn unreachable(&mut self, to: SocketAddr) {
+        self.endpoint.handle_unreachable(self.now.mono, ListenerId(u16::from(to.is_ipv6())), to);
+        self.drain();
+    }
+
+    /// A payment comes in.
+    ///
+    /// # Errors
+    /// See [`PayError`].
+    pub fn pay(&mut self, account: &str, amount: Money, key: &str) -> Result<LedgerRow, PayError> {
+        let row = self.rater.pay(self.now.wall_ms, account, amount, key.to_owned(), "ladder", "");
+        self.drain_rater();
+        row
+    }
+
+    /// Ends every call by an operator's order; how many there were.
+    pub fn kill_all(&mut self) -> usize {
+        let flows: Vec<u64> = self.calls.list().map(|view| view.flow_no).collect();
+        for flow_no in &flows {
+            self.calls.kill(self.now, *flow_no);
+            self.drain();
+        }
+        flows.len()
+    }
+
+    /// The switch is about to stop: every call ends.
+    pub fn shutdown(&mut self) {
+        self.calls.set_draining(true);
+        self.calls.shutdown(self.now);
+        self.drain();
+    }
+
+    /// Whether new calls are refused.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.calls.set_draining(draining);
+    }
+
+    /// When something is due.
+    pub fn next_due(&self) -> Option<Time> {
+        let heartbeat = (self.calls.counts().connected > 0).then_some(self.next_heartbeat);
+        let answer = self.answers.front().map(|(at, _)| *at);
+        [self.endpoint.poll_timeout(), self.calls.poll_timeout(), answer, heartbeat].into_iter().flatten().min()
+    }
+
+    /// Goes to the next instant at which something is due, at most to `until`, and serves it. False when `until` is
+    /// reached and nothing more is due by then.
+    ///
+    /// # Panics
+    /// When a timer is due for ever: that is a bug of the switch.
+    pub fn step(&mut self, until: Time) -> bool {
+        let Some(due) = self.next_due().filter(|due| *due <= until) else {
+            self.move_to(until);
+            return false;
+        };
+        self.move_to(due);
+        let now = self.now;
+        self.turns = if self.turns.0 == now.mono { (now.mono, self.turns.1 + 1) } else { (now.mono, 0) };
+        assert!(self.turns.1 < TURNS_MAX, "a timer is due for ever at {} us", now.mono.micros());
+        while let Some((_, answer)) = self.answers.pop_front_if(|(at, _)| *at <= now.mono) {
+            self.answer(answer);
+        }
+        if self.endpoint.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.endpoint.handle_timeout(now.mono);
+            self.drain();
+        }
+        if self.calls.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.calls.handle_timeout(now);
+            self.drain();
+        }
+        if now.mono >= self.next_heartbeat {
+            self.next_heartbeat = now.mono.plus_millis(HEARTBEAT_MS);
+            let mut alive = Vec::new();
+            self.calls.heartbeat(now, &mut alive);
+            if !alive.is_empty() {
+                self.ask(Question::Heartbeat { at_ms: now.wall_ms, alive });
+                self.settle_down();
+            }
+        }
+        true
+    }
+
+    fn move_to(&mut self, at: Time) {
+        if at > self.now.mono {
+            // Whole milliseconds of the wall clock follow the monotonic one without drift.
+            let moved_ms = (at.micros() / 1_000) as i64 - (self.now.mono.micros() / 1_000) as i64;
+            self.now = Now { mono: at, wall_ms: self.now.wall_ms + moved_ms };
+        }
+    }
+
+    /// The next datagram that left.
+    pub fn poll_sent(&mut self) -> Option<Sent> {
+        self.sent.pop_front()
+    }
+
+    /// Journal records so far.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// CDRs so far, in the order of settlement.
+    pub fn cdrs(&self) -> impl Iterator<Item = &Cdr> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Settled { cdr, .. } => cdr.as_deref(),
+            _ => None,
+        })
+    }
+
+    /// Ledger rows so far.
+    pub fn ledger(&self) -> impl Iterator<Item = &LedgerRow> {
+        self.records.iter().flat_map(|record| match record {
+            Record::Settled { ledger, .. } => ledger.as_slice(),
+            Record::Ledger(row) => std::slice::from_ref(row),
+            _ => &[],
+        })
+    }
+
+    /// Decisions so far.
+    pub fn trace(&self) -> &[TraceLine] {
+        &self.trace
+    }
+
+    /// What operators were told.
+    pub fn alarms(&self) -> &[String] {
+        &self.alarms
+    }
+
+    /// What became of each datagram that came in.
+    pub fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
+    }
+
+    /// The owner of money and lines.
+    pub fn rater(&self) -> &Rater {
+        &self.rater
+    }
+
+    /// How many of everything calls have.
+    pub fn call_counts(&self) -> tandem_call::calls::Counts {
+        self.calls.counts()
+    }
+
+    /// How much SIP has.
+    pub fn sip_counts(&self) -> tandem_sip::Counts {
+        self.endpoint.counts()
+    }
+
+    /// Flows in the relay table.
+    pub fn flows(&self) -> usize {
+        self.relay.len()
+    }
+
+    /// What is still there although every call is over, one sentence each. Ports that linger count.
+    pub fn leftovers(&self) -> Vec<String> {
+        let (calls, sip) = (self.calls.counts(), self.endpoint.counts());
+        let mut all: Vec<(usize, String)> = [
+            (calls.calls, "calls"),
+            (calls.legs, "legs of calls"),
+            (calls.timers, "call timers"),
+            (calls.ports_leased, "leased media ports"),
+            (calls.questions, "questions without an answer"),
+            (self.open.len().abs_diff(calls.ports_ready + calls.ports_leased), "media sockets too many or too few"),
+            (sip.transactions, "SIP transactions"),
+            (sip.dialogs, "dialogs"),
+            (sip.legs, "SIP legs"),
+            (sip.timers, "SIP timers"),
+            (self.relay.len(), "media flows"),
+            (self.kept.len(), "counters of removed flows that no CDR got"),
+            (self.answers.len(), "answers under way"),
+            (self.unsettled, "calls not settled"),
+            (self.rater.calls_held(), "calls held by the rater"),
+        ]
+        .map(|(n, what)| (n, what.to_owned()))
+        .to_vec();
+        for account in self.rater.accounts() {
+            all.push((account.calls as usize, format!("calls on account {}", account.name)));
+            let reserved = account.reserved != Money::ZERO;
+            all.push((usize::from(reserved), format!("reservation of {} on account {}", account.reserved, account.name)));
+        }
+        for gateway in self.rater.gateways(self.now) {
+            all.push((gateway.in_use as usize, format!("lines in use of gateway {}", gateway.name)));
+        }
+        all.into_iter().filter(|(n, _)| *n != 0).map(|(n, what)| format!("{n} {what}")).collect()
+    }
+
+    /// Checks what must hold at any time, one sentence for each that does not.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.alarms.iter().map(|text| format!("alarm: {text}")).collect();
+        if let Some(leg) = self.news_of_forgotten {
+            problems.push(format!("SIP told news of leg {leg:?} after it was forgotten"));
+        }
+        problems.extend(crate::audit::money(&self.rater, self.ledger()));
+        problems.extend(crate::audit::records(&self.records, self.calls.counts().calls == 0 && self.unsettled == 0));
+        problems
+    }
+
+    // --- the glue of the shard ------------------------------------------------------------------------------------
+
+    fn send_media(&mut self, from_port: u16, to: SocketAddr, bytes: Vec<u8>) {
+        let ip = if to.is_ipv4() { parse(MEDIA_V4) } else { parse(MEDIA_V6) };
+        let from = SocketAddr::new(ip, from_port);
+        // A port without a socket cannot send.
+        if self.open.contains(&from_port) {
+            self.sent.push_back(Sent { at: self.now.mono, from, to, bytes, media: true });
+        }
+    }
+
+    fn drain(&mut self) {
+        loop {
+            if let Some(output) = self.endpoint.poll_output() {
+                self.sip_output(output);
+            } else if let Some(output) = self.calls.poll_output() {
+                self.call_output(output);
+            } else if !self.settle_down() {
+                return;
+            }
+        }
+    }
+
+    /// Answers of a rating thread that takes no time come back after everything else of the instant, never nested.
+    fn settle_down(&mut self) -> bool {
+        if self.rater_delay_us != 0 {
+            return false;
+        }
+        match self.answers.pop_front() {
+            Some((_, answer)) => {
+                self.hand_over(answer);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn sip_output(&mut self, output: SipOutput) {
+        match output {
+            SipOutput::Send { listener, to, bytes, .. } => {
+                let from = self.listeners[usize::from(listener.0)];
+                self.sent.push_back(Sent { at: self.now.mono, from, to, bytes: bytes.clone(), media: false });
+                self.endpoint.recycle(bytes);
+            }
+            SipOutput::Event { leg, event } => {
+                if self.forgotten.contains(&leg) {
+                    self.news_of_forgotten = Some(leg);
+                }
+                self.calls.handle_leg_event(self.now, leg, event);
+            }
+            SipOutput::Forgotten { leg } => {
+                self.forgotten.insert(leg);
+            }
+        }
+    }
+
+    fn call_output(&mut self, output: CallOutput) {
+        match output {
+            CallOutput::Leg { leg, event, .. } => {
+                if let Err(error) = self.endpoint.handle_leg_event(self.now.mono, leg, event) {
+                    self.calls.handle_order_error(self.now, leg, error == tandem_sip::OrderError::Full);
+                }
+            }
+            CallOutput::Ask(question) => self.ask(question),
+            CallOutput::Flow(command) => {
+                if let Some((port, reason, counters)) = self.relay.apply(&command) {
+                    // What another vendor's media counted is not the answering one's (see `Finish::add_counters`).
+                    if reason != RemoveReason::AttemptEnded {
+                        self.kept.push((port, counters));
+                    }
+                }
+            }
+            CallOutput::OpenPort(port) => {
+                let fresh = self.open.insert(port);
+                self.calls.port_opened(self.now, port, fresh);
+            }
+            CallOutput::ClosePort(port) => {
+                self.open.remove(&port);
+            }
+            CallOutput::Finish(finish) => self.finish(*finish),
+            CallOutput::Trace { flow_no, at, event, .. } => {
+                self.trace.push(TraceLine { at: at.mono, flow_no, event });
+            }
+        }
+    }
+
+    fn finish(&mut self, mut finish: Finish) {
+        if let Some((caller, callee)) = finish.ports {
+            for (port, side) in [(caller, Side::Caller), (callee, Side::Callee)] {
+                while let Some(at) = self.kept.iter().position(|(p, _)| *p == port) {
+                    let (_, counters) = self.kept.swap_remove(at);
+                    finish.add_counters(side, &counters);
+                }
+            }
+        }
+        self.unsettled += 1;
+        self.ask(Question::Settle { call: finish.call, usage: finish.usage });
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.rater.handle(self.now, question);
+        self.drain_rater();
+    }
+
+    fn drain_rater(&mut self) {
+        let at = self.now.mono.plus_micros(self.rater_delay_us);
+        while let Some(output) = self.rater.poll_output() {
+            match output {
+                RaterOutput::Record(record) => self.records.push(record),
+                RaterOutput::Answer { answer, .. } => self.answers.push_back((at, answer)),
+                RaterOutput::Alarm(text) => self.alarms.push(text),
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.hand_over(answer);
+        self.drain();
+    }
+
+    fn hand_over(&mut self, answer: Answer) {
+        if matches!(answer, Answer::Settled { .. }) {
+            self.unsettled = self.unsettled.saturating_sub(1);
+        } else {
+            self.calls.handle_answer(self.now, answer);
+        }
+    }
+}
