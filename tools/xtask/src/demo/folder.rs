@@ -1,0 +1,135 @@
+//! The folder of one demo: configuration, decks, scenarios, logs, and the data of the switch.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::deck::{self, Side};
+use super::{Arguments, tandem_socket};
+use crate::build;
+
+/// Concurrent calls that the customer and the switch allow.
+const CALLS: u32 = 20_000;
+/// Two ports a call.
+const PORTS: &str = "10000,59999";
+
+/// The folder. Stays when something fails, so that its logs can be read.
+pub(super) struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Makes it and writes everything that the switch and SIPp read.
+    ///
+    /// # Errors
+    /// The file that cannot be written, or a data folder that holds something else.
+    pub(super) fn make(arguments: &Arguments) -> Result<Folder> {
+        let top = Path::new(tandem_socket()).parent().unwrap_or(Path::new("/tmp"));
+        private_folder(top)?;
+        if let Some(parent) = arguments.socket.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        let path = top.join(std::process::id().to_string());
+        if path.exists() {
+            // Left by a demo that failed and had our process id.
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        private_folder(&path)?;
+        let folder = Folder { path };
+        folder.write("tandemd.toml", &folder.machine(arguments)?)?;
+        folder.write("site.toml", &site(arguments))?;
+        folder.write("customer.csv", &deck::csv(Side::Customer))?;
+        folder.write("vendor.csv", &deck::csv(Side::Vendor))?;
+        let from = build::root().join("tools/sipp");
+        for name in ["customer_talks.xml", "vendor_talks.xml", "numbers.csv", "tone.alaw"] {
+            fs::copy(from.join(name), folder.file(name)).with_context(|| format!("cannot copy tools/sipp/{name}"))?;
+        }
+        Ok(folder)
+    }
+
+    /// A file in it.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The folder itself.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it after a good end.
+    pub(super) fn remove(&self) {
+        // What is left of it does no harm.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.file(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// What the machine needs.
+    fn machine(&self, arguments: &Arguments) -> Result<String> {
+        let data = match &arguments.data {
+            None => self.file("data"),
+            Some(data) => {
+                if !arguments.serve && fs::read_dir(data).is_ok_and(|mut files| files.next().is_some()) {
+                    bail!("--data {} is not empty: its calls would be counted among those of the demo", data.display());
+                }
+                absolute(data)?
+            }
+        };
+        Ok(format!(
+            "node = \"demo\"\ndata_dir = {data}\ncontrol_socket = {socket}\n\n\
+             [[listen]]\naddress = \"{sip}\"\n\n\
+             [media]\naddress = \"{media}\"\n# Everything of the demo is on loopback; a switch in service leaves this out.\n\
+             allow_loopback = true\n\n\
+             [limits]\ncalls = {CALLS}\n\n\
+             [bootstrap]\nsite = \"site.toml\"\n\n\
+             [bootstrap.rates]\nretail = \"customer.csv\"\nwholesale = \"vendor.csv\"\n",
+            data = quoted(&data),
+            socket = quoted(&absolute(&arguments.socket)?),
+            sip = arguments.sip,
+            media = arguments.media,
+        ))
+    }
+}
+
+/// Who may call, who is paid, and where calls go.
+fn site(arguments: &Arguments) -> String {
+    format!(
+        "[params]\n# Four decimals, so that a call of seconds does not cost a whole cent.\n\
+         SERVER_BILLING_FEE_PRECISTION = \"4\"\nSERVER_BILLING_FEE_UNIT = \"0.0001\"\nSS_RTP_PORT_RANGE = \"{PORTS}\"\n\n\
+         [account.acme]\nkind = \"customer\"\ndisplay_name = \"Acme Telecom\"\nrate_group = \"retail\"\n\
+         opening = \"1000000.00\"\n\n\
+         [account.carrier]\nkind = \"vendor\"\ndisplay_name = \"Carrier One\"\nrate_group = \"wholesale\"\n\n\
+         [mapping_gateway.acme]\naccount = \"acme\"\nsources = [\"{customer}\"]\ncapacity = {CALLS}\n\
+         # All of it is one network, where media would go direct.\nmedia = \"on\"\n\n\
+         [routing_gateway.carrier]\naccount = \"carrier\"\nremotes = [\"{vendor}\"]\nprefixes = [\"1212\"]\n\
+         capacity = {CALLS}\n",
+        customer = arguments.customer,
+        vendor = arguments.vendor,
+    )
+}
+
+fn private_folder(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make {}", path.display()))?;
+    // A folder that was there already belongs to us, or this fails: others must not put a socket of theirs into it.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("{} belongs to another user; remove it", path.display()))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+}
+
+/// A path as a TOML string.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
+}
