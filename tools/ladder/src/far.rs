@@ -1,7 +1,7 @@
 //! A far party: a customer's or vendor's SIP device, written so that a story, a property test or a simulator can make it
 //! say anything at any time. It keeps dialogs and numbers; it retransmits and answers nothing on its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -42,7 +42,7 @@ struct Asked {
     uri: String,
     /// Final status.
     status: Option<u16>,
-    /// Our From tag, and the To tag of the final response.
+    /// To tag of the final response.
     to_tag: String,
 }
 
@@ -81,7 +81,8 @@ pub struct Dialog {
     /// Session descriptions of the switch, in order.
     pub told: Vec<String>,
     rtp_seq: u16,
-    cseq_heard: u32,
+    /// Last CSeq of the switch by our tag: every fork is a dialog of its own.
+    cseq_heard: BTreeMap<String, u32>,
 }
 
 /// A far party.
@@ -93,6 +94,8 @@ pub struct Far {
     pub address: SocketAddr,
     /// Its dialogs, oldest first.
     pub dialogs: Vec<Dialog>,
+    /// The network may reorder: what depends on the order of arrival is not judged.
+    pub reordering: bool,
     minted: u32,
 }
 
@@ -110,7 +113,7 @@ pub struct Datagram {
 impl Far {
     /// A party without dialogs.
     pub fn new(name: &str, address: SocketAddr) -> Far {
-        Far { name: name.to_owned(), address, dialogs: Vec::new(), minted: 0 }
+        Far { name: name.to_owned(), address, dialogs: Vec::new(), reordering: false, minted: 0 }
     }
 
     fn host(&self) -> String {
@@ -144,37 +147,19 @@ impl Far {
                 }
                 let tag = self.mint("tag");
                 let target = heard.contact().unwrap_or("").to_owned();
-                self.dialogs.push(Dialog {
-                    label: None,
-                    call_id: heard.call_id.clone(),
-                    from_switch: true,
-                    local: heard.header("To").map(without_tag).unwrap_or_default(),
-                    remote: heard.header("From").map(without_tag).unwrap_or_default(),
-                    local_tag: tag,
-                    remote_tag: heard.from_tag.clone(),
-                    target,
-                    cseq: 0,
-                    asked: Vec::new(),
-                    requests: Vec::new(),
-                    sent: Vec::new(),
-                    heard: Vec::new(),
-                    inbox: VecDeque::new(),
-                    over: false,
-                    answered: false,
-                    version: 0,
-                    last_sdp: None,
-                    media: None,
-                    told: Vec::new(),
-                    rtp_seq: 0,
-                    cseq_heard: 0,
-                });
+                let mut dialog = Dialog::new(heard.call_id.clone(), true, tag);
+                dialog.local = heard.header("To").map(without_tag).unwrap_or_default();
+                dialog.remote = heard.header("From").map(without_tag).unwrap_or_default();
+                dialog.remote_tag.clone_from(&heard.from_tag);
+                dialog.target = target;
+                self.dialogs.push(dialog);
                 self.dialogs.len() - 1
             }
         };
         let ours = self.switch();
         let result = heard.obeys(ours, secrets);
-        let name = heard.name();
-        let result = result.and_then(|()| self.dialogs[at].hear(heard));
+        let (name, reordering) = (heard.name(), self.reordering);
+        let result = result.and_then(|()| self.dialogs[at].hear(heard, reordering));
         result.map(|()| at).map_err(|problem| format!("{name} to {}: {problem}", self.name))
     }
 
@@ -186,30 +171,11 @@ impl Far {
         let from = say.from.clone().unwrap_or_else(|| "4930100".to_owned());
         let to = say.to.clone().unwrap_or_else(|| "8613900000000".to_owned());
         let target = format!("sip:{to}@{switch}");
-        self.dialogs.push(Dialog {
-            label: None,
-            call_id,
-            from_switch: false,
-            local: format!("\"{from}\" <sip:{from}@{}>", self.host()),
-            remote: format!("<{target}>"),
-            local_tag: tag,
-            remote_tag: String::new(),
-            target,
-            cseq: 0,
-            asked: Vec::new(),
-            requests: Vec::new(),
-            sent: Vec::new(),
-            heard: Vec::new(),
-            inbox: VecDeque::new(),
-            over: false,
-            answered: false,
-            version: 0,
-            last_sdp: None,
-            media: None,
-            told: Vec::new(),
-            rtp_seq: 0,
-            cseq_heard: 0,
-        });
+        let mut dialog = Dialog::new(call_id, false, tag);
+        dialog.local = format!("\"{from}\" <sip:{from}@{}>", self.host());
+        dialog.remote = format!("<{target}>");
+        dialog.target = target;
+        self.dialogs.push(dialog);
         let at = self.dialogs.len() - 1;
         let datagram = self.request(at, method, say);
         (at, datagram)
@@ -248,24 +214,9 @@ impl Far {
         }
         let _ = write!(text, "User-Agent: far-{name}/1\r\n");
         dialog.finish(&mut text, &name, &host, say);
-        if !matches!(method, "ACK" | "CANCEL") {
-            dialog.asked.push(Asked {
-                method: method.to_owned(),
-                cseq,
-                branch: branch.clone(),
-                uri,
-                status: None,
-                to_tag: String::new(),
-            });
-        } else if method == "CANCEL" {
-            dialog.asked.push(Asked {
-                method: method.to_owned(),
-                cseq,
-                branch: branch.clone(),
-                uri,
-                status: None,
-                to_tag: String::new(),
-            });
+        if method != "ACK" {
+            let method = method.to_owned();
+            dialog.asked.push(Asked { method, cseq, branch, uri, status: None, to_tag: String::new() });
         }
         if method == "BYE" {
             dialog.over = true;
@@ -358,8 +309,35 @@ impl Far {
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO";
 
 impl Dialog {
+    fn new(call_id: String, from_switch: bool, local_tag: String) -> Dialog {
+        Dialog {
+            label: None,
+            call_id,
+            from_switch,
+            local: String::new(),
+            remote: String::new(),
+            local_tag,
+            remote_tag: String::new(),
+            target: String::new(),
+            cseq: 0,
+            asked: Vec::new(),
+            requests: Vec::new(),
+            sent: Vec::new(),
+            heard: Vec::new(),
+            inbox: VecDeque::new(),
+            over: false,
+            answered: false,
+            version: 0,
+            last_sdp: None,
+            media: None,
+            told: Vec::new(),
+            rtp_seq: 0,
+            cseq_heard: BTreeMap::new(),
+        }
+    }
+
     /// Checks a message against what this dialog knows, and keeps it.
-    fn hear(&mut self, heard: Heard) -> Result<(), String> {
+    fn hear(&mut self, heard: Heard, reordering: bool) -> Result<(), String> {
         match &heard.kind {
             Kind::Request(method) => {
                 if self.from_switch && self.heard.is_empty() {
@@ -369,10 +347,11 @@ impl Dialog {
                 }
                 let repeated = self.is_repeated(&heard);
                 if !repeated && !matches!(method.as_str(), "ACK" | "CANCEL") {
-                    if heard.cseq <= self.cseq_heard {
-                        return Err(format!("CSeq {} is not above {}", heard.cseq, self.cseq_heard));
+                    let last = self.cseq_heard.entry(heard.to_tag.clone()).or_default();
+                    if heard.cseq <= *last && !reordering {
+                        return Err(format!("CSeq {} is not above {last}", heard.cseq));
                     }
-                    self.cseq_heard = heard.cseq;
+                    *last = heard.cseq.max(*last);
                 }
                 if !repeated && method != "ACK" {
                     self.requests.push((heard.clone(), None));
@@ -395,7 +374,9 @@ impl Dialog {
                     return Err(format!("CSeq {} or From tag are not those of the request", heard.cseq));
                 }
                 if *status >= 200 {
-                    if asked.status.is_some_and(|s| s != *status) {
+                    // A CANCEL that overtook its INVITE is 481, its copy behind the INVITE 200.
+                    let judged = !reordering || heard.method == "INVITE";
+                    if judged && asked.status.is_some_and(|s| s != *status) {
                         return Err(format!("a second final answer, {status} after {:?}", asked.status));
                     }
                     asked.status = Some(*status);

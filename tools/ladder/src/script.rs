@@ -26,6 +26,8 @@ pub(crate) enum Statement {
     Advance(u64),
     /// `at 10s ...`: go to that instant of the story, which something must have made.
     At(u64, Vec<Step>),
+    /// `between 2.1s 4s ...`: the next thing comes in that time from now, a multiple of 10 ms after now.
+    Between(u64, u64, Vec<Step>),
     Steps(Vec<Step>),
     /// `from now`: the origin of `at`.
     FromNow,
@@ -142,6 +144,11 @@ pub(crate) fn statement(line: &str) -> Result<Statement, String> {
             let at = duration(word(1)).ok_or_else(|| format!("{:?} is no time like 1.5s", word(1)))?;
             let rest = line.splitn(3, char::is_whitespace).nth(2).unwrap_or("");
             Statement::At(at, steps(rest)?)
+        }
+        "between" => {
+            let time = |n| duration(word(n)).ok_or_else(|| format!("{:?} is no time like 1.5s", word(n)));
+            let rest = line.splitn(4, char::is_whitespace).nth(3).unwrap_or("");
+            Statement::Between(time(1)?, time(2)?, steps(rest)?)
         }
         "from" if word(1) == "now" => Statement::FromNow,
         "rtp" => {

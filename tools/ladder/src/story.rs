@@ -136,6 +136,22 @@ impl Story {
                 self.advance(to)?;
                 self.steps(steps)
             }
+            Statement::Between(first, last, steps) => {
+                let start = self.switch.now().mono;
+                self.advance(start.plus_micros(*first))?;
+                while self.waiting().is_empty() && self.problem.is_none() {
+                    let more = self.switch.step(start.plus_micros(*last));
+                    self.deliver();
+                    if !more {
+                        break;
+                    }
+                }
+                let took = self.switch.now().mono.since(start);
+                if took % 10_000 != 0 {
+                    return Err(format!("{} s is no multiple of 10 ms", seconds(Time(took))));
+                }
+                self.steps(steps)
+            }
             Statement::FromNow => {
                 self.origin = self.switch.now().mono;
                 Ok(())
@@ -581,7 +597,12 @@ impl Story {
             }
         };
         passed(b, a)?;
-        if both { passed(a, b) } else { Ok(()) }
+        if both {
+            passed(a, b)?;
+        }
+        self.packets[a].clear();
+        self.packets[b].clear();
+        Ok(())
     }
 
     // --- checks -----------------------------------------------------------------------------------------------------
