@@ -53,10 +53,9 @@ pub const GROUP_COMMIT_MS: u64 = 50;
 /// Journal records projected into SQLite in one transaction.
 pub const PROJECT_BATCH: usize = 2_000;
 
-/// Finished calls whose trace is kept per shard, and messages and decisions kept per call. 20,000 x 40 events x 64 bytes
-/// is about 50 MiB in the worst case; a normal call has 25 events.
-pub const TRACES_MAX: usize = 20_000;
-/// See [`TRACES_MAX`].
+/// Finished calls whose trace is kept per shard. A normal call has some 25 events in about 10 KiB: 50 MiB in all.
+pub const TRACES_MAX: usize = 5_000;
+/// Messages and decisions kept of one call; a call that is changed again and again must not fill the memory.
 pub const TRACE_EVENTS_MAX: usize = 200;
 
 /// A control question that its owners have not answered by then is answered without them, naming who is missing, ms.

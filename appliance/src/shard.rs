@@ -76,8 +76,10 @@ pub struct ShardCounts {
     pub relayed: u64,
     /// INVITEs that opened a call.
     pub accepted: u64,
-    /// Calls ended after an answer.
+    /// Calls that were answered.
     pub answered: u64,
+    /// Of these, ended.
+    pub answered_ended: u64,
     /// Calls ended without one.
     pub failed: u64,
     /// Held milliseconds of the answered ones.
@@ -128,6 +130,7 @@ struct Counters {
     media_punted: u64,
     accepted: u64,
     answered: u64,
+    answered_ended: u64,
     failed: u64,
     answered_ms: u64,
 }
@@ -444,6 +447,9 @@ impl Shard {
                         let _ = self.latency.routing_us.record(now.mono.since(marks.invite).max(1));
                     }
                 }
+                if leg == a_leg && matches!(event, LegEvent::Connect(_)) {
+                    self.counters.answered += 1;
+                }
                 if let Err(error) = self.endpoint.handle_leg_event(now.mono, leg, event) {
                     self.calls.handle_order_error(now, leg, error == tandem_sip::OrderError::Full);
                 }
@@ -474,7 +480,7 @@ impl Shard {
             }
         }
         if finish.usage.answered() {
-            self.counters.answered += 1;
+            self.counters.answered_ended += 1;
             self.counters.answered_ms += u64::try_from(finish.usage.hold_ms).unwrap_or(0);
         } else {
             self.counters.failed += 1;
@@ -549,6 +555,7 @@ impl Shard {
             relayed: c.media_relayed,
             accepted: c.accepted,
             answered: c.answered,
+            answered_ended: c.answered_ended,
             failed: c.failed,
             answered_ms: c.answered_ms,
         }

@@ -32,7 +32,7 @@ impl Control {
             ..Default::default()
         };
         let mut counters: BTreeMap<String, u64> = BTreeMap::new();
-        let (mut answered_ms, mut used) = (0, 0u64);
+        let (mut answered_ms, mut answered_ended, mut used) = (0, 0, 0u64);
         let (mut pdd, mut routing, mut answer) = (None, None, None);
         for shard in &shards {
             status.calls_setup += (shard.calls.authorizing + shard.calls.trying) as u64;
@@ -41,6 +41,7 @@ impl Control {
             status.attempts += shard.accepted;
             status.answered += shard.answered;
             status.failed += shard.failed;
+            answered_ended += shard.answered_ended;
             answered_ms += shard.answered_ms;
             used += shard.calls.ports_leased as u64;
             for (name, n) in &shard.named {
@@ -63,9 +64,9 @@ impl Control {
         }
         status.media_ports_free = state.ports.saturating_sub(used as u32);
         status.media_calls = used / 2;
-        let ended = status.answered + status.failed;
-        status.asr_pct = (ended > 0).then(|| (status.answered * 100 / ended) as u32);
-        status.acd_s = u64::checked_div(answered_ms, status.answered * 1_000).map(|s| s as u32);
+        let ended = answered_ended + status.failed;
+        status.asr_pct = (ended > 0).then(|| (answered_ended * 100 / ended) as u32);
+        status.acd_s = u64::checked_div(answered_ms, answered_ended * 1_000).map(|s| s as u32);
         for (name, histogram) in [("pdd_us", &pdd), ("routing_us", &routing), ("answer_us", &answer)] {
             let Some(histogram) = histogram else {
                 continue;
