@@ -231,10 +231,13 @@ fn lines_are_taken_where_they_are_free() {
     w.expect_fail(a, 503);
     assert_eq!(w.end().end_reason, 503);
 
-    w.rating.full = [11, 12, 13].into();
-    let a = w.call();
-    w.expect_fail(a, 503);
-    assert_eq!(w.end().end_reason, ServerReason::NoAvailableRouter.code());
+    for silent in [false, true] {
+        w.rating.full = [11, 12, 13].into();
+        w.rating.silent = silent;
+        let a = w.call();
+        w.expect_fail(a, 503);
+        assert_eq!(w.end().end_reason, ServerReason::NoAvailableRouter.code());
+    }
 }
 
 #[test]

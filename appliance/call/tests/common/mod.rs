@@ -200,6 +200,8 @@ pub(crate) struct Rating {
     pub(crate) lines: BTreeMap<u64, u32>,
     /// Calls whose reservation is held.
     pub(crate) reserved: BTreeSet<u64>,
+    /// Names nobody it passes over.
+    pub(crate) silent: bool,
     /// Answers wait for [`World::release_answers`].
     pub(crate) slow: bool,
     /// Renewals that got no answer.
@@ -267,7 +269,7 @@ impl Rating {
                 return (Some(i), skipped);
             }
         }
-        (None, skipped)
+        (None, if self.silent { Vec::new() } else { skipped })
     }
 }
 
