@@ -28,7 +28,7 @@ use crate::params::Params;
 use crate::rating_thread::RatingThread;
 use crate::shard::{Shard, ShardConfig};
 use crate::site::{Built, Ids, Listeners, Site};
-use crate::topology::{MoneyCounters, RatingDoor, ShardDoor, Shared};
+use crate::topology::{MoneyCounters, Projection, RatingDoor, ShardDoor, Shared};
 use crate::{disk, entropy, limits, log};
 
 /// A running switch.
@@ -146,6 +146,7 @@ pub fn start(config: &Config) -> Result<Running> {
         stopping: AtomicBool::new(false),
         shards_running: AtomicUsize::new(shards),
         journal_broken: AtomicBool::new(false),
+        projection: Projection::default(),
         money: MoneyCounters::default(),
     });
 

@@ -77,9 +77,8 @@ pub fn start(
                         shared.money.journal_errors.fetch_add(1, Ordering::Relaxed);
                         log::error(&format!("the journal could not be synced to disk: {error}"));
                     }
-                    store_thread.unpark();
-                    // Commit in groups: one sync per GROUP_COMMIT_MS / 2 at most, so none waits longer than the limit.
-                    let spare = Duration::from_millis(limits::GROUP_COMMIT_MS / 2).saturating_sub(started.elapsed());
+                    // Commit in groups: the next sync waits until the oldest record that it can hold is nearly due.
+                    let spare = Duration::from_millis(limits::GROUP_COMMIT_MS - 10).saturating_sub(started.elapsed());
                     if !closed.load(Ordering::SeqCst) {
                         std::thread::park_timeout(spare);
                     }
@@ -101,12 +100,14 @@ fn project(
     synced_all: &AtomicBool,
     shared: &Shared,
 ) {
+    let _ = shared.projection.thread.set(std::thread::current());
     let mut last_checkpoint = Instant::now();
     let mut failing = false;
     loop {
+        let started = Instant::now();
         let ending = synced_all.load(Ordering::SeqCst);
         match projector.run_once(reader, limits::PROJECT_BATCH) {
-            Ok(applied) if applied.records > 0 => {
+            Ok(applied) => {
                 failing = false;
                 positions.advance_applied(projector.applied_seq());
                 if last_checkpoint.elapsed() > Duration::from_secs(10) {
@@ -115,16 +116,15 @@ fn project(
                         log::warning(&format!("the database could not be checkpointed: {error}"));
                     }
                 }
-                continue;
+                // A full batch, or the last of them: there is more, or must be no more.
+                if applied.records >= limits::PROJECT_BATCH || (ending && applied.records > 0) {
+                    continue;
+                }
             }
-            Ok(_) => {}
             Err(error) => {
                 shared.money.store_errors.fetch_add(1, Ordering::Relaxed);
                 if !std::mem::replace(&mut failing, true) {
                     log::error(&format!("the database cannot be written, records stay in the journal: {error}"));
-                }
-                if ending {
-                    return;
                 }
             }
         }
@@ -132,6 +132,9 @@ fn project(
             let _ = checkpointer.run();
             return;
         }
-        std::thread::park_timeout(Duration::from_millis(500));
+        let pause = Duration::from_millis(limits::PROJECT_EVERY_MS);
+        while started.elapsed() < pause && !shared.projection.take_hurry() && !synced_all.load(Ordering::SeqCst) {
+            std::thread::park_timeout(pause.saturating_sub(started.elapsed()));
+        }
     }
 }

@@ -29,6 +29,9 @@ const _: () = assert!(ANSWERS_MAX >= QUESTIONS_MAX);
 pub const UNSETTLED_MAX: usize = QUESTIONS_SPARE / 2;
 const _: () = assert!(UNSETTLED_MAX < QUESTIONS_SPARE);
 
+/// Retry-After of a call that is refused because the switch is behind, seconds.
+pub const OVERLOAD_RETRY_AFTER_S: u32 = 2;
+
 /// Datagrams handed over from one shard to another, places; a datagram that finds none is dropped and counted, and SIP
 /// sends it again.
 pub const STRAYS_MAX: usize = 4_096;
@@ -49,6 +52,10 @@ pub const HOUSEKEEPING_MS: u64 = 1_000;
 /// Longest wait from a journal write to its fdatasync, ms: what a power cut may take. A call answered later than this
 /// before the cut has a hold time below the smallest billing threshold (50 ms), so nothing that is billed is lost.
 pub const GROUP_COMMIT_MS: u64 = 50;
+
+/// Between two transactions of the projection, ms. Each costs a sync of the database whatever it holds: at 300 calls a
+/// second, one per journal sync took more CPU than the calls. Who asks for CDRs hurries it.
+pub const PROJECT_EVERY_MS: u64 = 400;
 
 /// Journal records projected into SQLite in one transaction.
 pub const PROJECT_BATCH: usize = 2_000;

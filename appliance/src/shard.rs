@@ -17,7 +17,8 @@ use tandem_call::calls::{Calls, CallsConfig};
 use tandem_call::output::{Finish, Output as CallOutput};
 use tandem_call::question::{Answer, Question};
 use tandem_call::snapshot::Snapshot;
-use tandem_leg::{LegEvent, LegId, ListenerId, Now, Time};
+use tandem_ebpf_abi::RemoveReason;
+use tandem_leg::{Fail, LegEvent, LegId, ListenerId, Now, Time};
 use tandem_media::{RelayVerdict, UserRelay};
 use tandem_ring::{Buffer, BufferGroup, Completion, Ring, RingConfig, UdpOptions};
 use tandem_sip::{Endpoint, Outcome, Output as SipOutput, home_shard};
@@ -107,7 +108,6 @@ pub struct Shard {
     asked: bool,
     next_heartbeat: Time,
     next_housekeeping: Time,
-    draining: bool,
     shard_key: (u64, u64),
 }
 
@@ -129,6 +129,7 @@ struct Counters {
     media_relayed: u64,
     media_punted: u64,
     accepted: u64,
+    overloaded: u64,
     answered: u64,
     answered_ended: u64,
     failed: u64,
@@ -197,7 +198,6 @@ impl Shard {
             asked: false,
             next_heartbeat: now.mono.plus_millis(limits::HEARTBEAT_MS),
             next_housekeeping: now.mono.plus_millis(limits::HOUSEKEEPING_MS),
-            draining: false,
             shard_key,
         };
         // The first ports are opened before the first call.
@@ -278,11 +278,6 @@ impl Shard {
         }
         if now.mono >= self.next_housekeeping {
             self.next_housekeeping = now.mono.plus_millis(limits::HOUSEKEEPING_MS);
-            let full = self.unsettled > limits::UNSETTLED_MAX || self.shared.journal_broken.load(Ordering::Relaxed);
-            if full != self.draining {
-                self.draining = full;
-                self.calls.set_draining(full);
-            }
         }
     }
 
@@ -416,6 +411,10 @@ impl Shard {
             }
             SipOutput::Event { leg, event } => {
                 match &event {
+                    LegEvent::Try(_) if self.is_overloaded() => {
+                        self.refuse(now, leg);
+                        return;
+                    }
                     LegEvent::Try(_) => {
                         self.counters.accepted += 1;
                         self.latency.open.insert(leg, Marks { invite: now.mono, ..Marks::default() });
@@ -437,6 +436,20 @@ impl Shard {
         }
     }
 
+    /// Whether the rating thread or the journal is too far behind to take another call: every call, even one that is
+    /// refused by a rule, ends with a record.
+    fn is_overloaded(&self) -> bool {
+        self.unsettled >= limits::UNSETTLED_MAX || self.shared.journal_broken.load(Ordering::Relaxed)
+    }
+
+    /// 503 without a call and without a record; counted.
+    fn refuse(&mut self, now: Now, leg: LegId) {
+        self.counters.overloaded += 1;
+        let fail = Fail { retry_after_s: Some(limits::OVERLOAD_RETRY_AFTER_S), ..Fail::status(503) };
+        // The leg has just come in; an answer to it cannot be out of order.
+        let _ = self.endpoint.handle_leg_event(now.mono, leg, LegEvent::Fail(fail));
+    }
+
     fn call_output(&mut self, now: Now, output: CallOutput) {
         match output {
             CallOutput::Leg { leg, a_leg, event } => {
@@ -456,7 +469,9 @@ impl Shard {
             }
             CallOutput::Ask(question) => self.ask(question),
             CallOutput::Flow(command) => {
-                if let Some((port, _reason, counters)) = self.relay.apply(&command) {
+                // What a vendor sent whose attempt failed is not this call's media.
+                let removed = self.relay.apply(&command);
+                if let Some((port, _, counters)) = removed.filter(|(_, why, _)| *why != RemoveReason::AttemptEnded) {
                     self.media.keep(port, counters);
                 }
             }
@@ -540,6 +555,7 @@ impl Shard {
             ("media_packets_punted".into(), c.media_punted),
             ("media_packets_no_flow".into(), self.relay.no_flow()),
             ("media_flows".into(), self.relay.len() as u64),
+            ("calls_refused_overload".into(), c.overloaded),
             ("calls_unsettled".into(), self.unsettled as u64),
         ];
         named.extend(c.malformed.iter().map(|(name, n)| (format!("sip_malformed_{name}"), *n)));

@@ -5,7 +5,7 @@
 //! | `shard-N` | N+1 (wraps) | one io_uring: SIP, calls, media relay | `io_uring_enter`, until the next timer |
 //! | `rating` | any but the shards' | balances, lines, CDRs; appends and writes the journal | `park`, woken by whoever asks |
 //! | `sync` | any | fdatasync of the journal, at most 50 ms behind | `park`, woken by `rating` |
-//! | `store` | any | journal -> SQLite | `park`, woken by `sync` |
+//! | `store` | any | journal -> SQLite | `park`, at most 400 ms; woken by who asks for CDRs |
 //! | `control` | any | Unix socket, configuration | tokio-uring |
 //! | `main` | any | waits for signals | `sigwait` |
 //!
@@ -113,8 +113,34 @@ pub struct Shared {
     pub shards_running: AtomicUsize,
     /// The journal cannot be written: no new calls.
     pub journal_broken: AtomicBool,
+    /// Gets the projection out of its pause.
+    pub projection: Projection,
     /// Counters of the rating, sync and store threads.
     pub money: MoneyCounters,
+}
+
+/// The store thread's door.
+#[derive(Debug, Default)]
+pub struct Projection {
+    hurried: AtomicBool,
+    /// The thread, once it runs.
+    pub thread: std::sync::OnceLock<Thread>,
+}
+
+impl Projection {
+    /// Somebody waits for the database to hold what the journal has.
+    pub fn hurry(&self) {
+        if !self.hurried.swap(true, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Whether somebody waits; asked once per turn.
+    pub fn take_hurry(&self) -> bool {
+        self.hurried.swap(false, Ordering::SeqCst)
+    }
 }
 
 /// Counters the money threads publish.

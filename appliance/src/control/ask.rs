@@ -76,8 +76,10 @@ impl Control {
             (state.positions.clone(), state.config.data_dir.join("journal"))
         };
         let wanted = positions.written();
+        let shared = self.shared();
         let mut waited = 0;
         while positions.applied() < wanted && waited < CATCH_UP_MS {
+            shared.projection.hurry();
             tokio::time::sleep(Duration::from_millis(5)).await;
             waited += 5;
         }
