@@ -195,7 +195,14 @@ impl Rater {
             }
             Question::Settle { call, usage } => {
                 let flow_no = usage.flow_no;
-                self.settle(now, &usage);
+                if usage.answered() && !self.calls.contains_key(&flow_no) {
+                    // Every answered call was admitted and holds its place until it is settled: this is a second word
+                    // about a call that is paid.
+                    self.out
+                        .push_back(Output::Alarm(format!("call {flow_no}: settled a second time, not charged again")));
+                } else {
+                    self.settle(now, &usage);
+                }
                 self.answer(call, Answer::Settled { flow_no });
             }
         }

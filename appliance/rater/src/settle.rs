@@ -61,8 +61,8 @@ pub struct Suppressed {
 const ILLEGAL_SOURCES_MAX: usize = 10_000;
 
 impl Rater {
-    /// Rates, records and releases. Runs once per call: a second settlement of one flow number finds nothing to release,
-    /// and store and ledger know its key.
+    /// Rates, records and releases. Runs once per call: the caller sees to it that an answered call still holds its place,
+    /// or is one that a crash left open.
     pub(crate) fn settle(&mut self, now: Now, usage: &Usage) {
         let state = self.calls.remove(&usage.flow_no);
         if let Some(state) = &state {
