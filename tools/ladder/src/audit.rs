@@ -23,7 +23,10 @@ pub(crate) fn money<'a>(rater: &Rater, ledger: impl Iterator<Item = &'a LedgerRo
             Err(error) => problems.push(format!("ledger of {}: {error}", row.account)),
         }
         if row.balance_after != *sum {
-            problems.push(format!("{}: balance after {} is {}, its rows say {sum}", row.account, row.key, row.balance_after));
+            problems.push(format!(
+                "{}: balance after {} is {}, its rows say {sum}",
+                row.account, row.key, row.balance_after
+            ));
         }
     }
     for account in rater.accounts() {

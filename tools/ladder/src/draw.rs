@@ -101,7 +101,7 @@ fn arrow(line: &mut [u8], from: usize, to: usize, label: &str, dash: u8) {
 /// Seconds with the digits that are there: milliseconds, or microseconds when needed.
 pub(crate) fn seconds(at: Time) -> String {
     let us = at.micros();
-    if us % 1_000 == 0 {
+    if us.is_multiple_of(1_000) {
         format!("{}.{:03}", us / 1_000_000, us / 1_000 % 1_000)
     } else {
         format!("{}.{:06}", us / 1_000_000, us % 1_000_000)

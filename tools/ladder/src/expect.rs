@@ -93,9 +93,9 @@ fn attribute(cx: &Context<'_>, heard: &Heard, key: &str, value: &str) -> Result<
                 _ => format!("text=\"{value}\""),
             };
             // `cause=1` must not be found in `cause=16`.
-            let found = all.match_indices(&wanted).any(|(at, _)| {
-                !all[at + wanted.len()..].starts_with(|c: char| c.is_ascii_digit())
-            });
+            let found = all
+                .match_indices(&wanted)
+                .any(|(at, _)| !all[at + wanted.len()..].starts_with(|c: char| c.is_ascii_digit()));
             if found { Ok(()) } else { Err(format!("{name}: Reason with {wanted} expected, it is {all:?}")) }
         }
         "retry-after" => equal("Retry-After", header("Retry-After").split([' ', ';', '(']).next().unwrap_or("")),
@@ -119,7 +119,11 @@ fn attribute(cx: &Context<'_>, heard: &Heard, key: &str, value: &str) -> Result<
         "header" => {
             let (wanted, part) = value.split_once(':').unwrap_or((value, ""));
             let found = heard.headers(wanted).any(|v| v.contains(part.trim()));
-            if found { Ok(()) } else { Err(format!("{name}: no header {wanted} with {:?} in\n{}", part.trim(), heard.head())) }
+            if found {
+                Ok(())
+            } else {
+                Err(format!("{name}: no header {wanted} with {:?} in\n{}", part.trim(), heard.head()))
+            }
         }
         "no-header" => match heard.header(value) {
             None => Ok(()),
@@ -132,7 +136,11 @@ fn attribute(cx: &Context<'_>, heard: &Heard, key: &str, value: &str) -> Result<
 fn session(cx: &Context<'_>, heard: &Heard, value: &str) -> Result<(), String> {
     let name = heard.name();
     if value == "none" {
-        return if heard.body().is_empty() { Ok(()) } else { Err(format!("{name}: no body expected\n{}", heard.body())) };
+        return if heard.body().is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{name}: no body expected\n{}", heard.body()))
+        };
     }
     let sdp = heard.sdp().ok_or_else(|| format!("{name}: a session description was expected, there is none"))?;
     let address = media_address(sdp).ok_or_else(|| format!("{name}: no audio address in\n{sdp}"))?;
@@ -154,14 +162,16 @@ fn session(cx: &Context<'_>, heard: &Heard, value: &str) -> Result<(), String> {
                 return wrong("no a=rtcp with the RTP port");
             }
             let foreign = cx.others.iter().filter_map(|other| media_address(other)).find(|other| {
-                sdp.lines().any(|line| (line.starts_with("c=") || line.starts_with("o=")) && line.contains(&other.ip().to_string()))
+                sdp.lines().any(|line| {
+                    (line.starts_with("c=") || line.starts_with("o=")) && line.contains(&other.ip().to_string())
+                })
             });
             match foreign {
                 Some(other) => wrong(&format!("the address {} of the other side is visible", other.ip())),
                 None => Ok(()),
             }
         }
-        "SAME" | "UNCHANGED" => match cx.others.iter().any(|other| *other == sdp) {
+        "SAME" | "UNCHANGED" => match cx.others.contains(&sdp) {
             true => Ok(()),
             false => wrong("the other side's description was to pass untouched"),
         },

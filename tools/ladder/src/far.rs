@@ -266,7 +266,8 @@ impl Far {
                 dialog.over |= status >= 300 && !dialog.answered;
             }
         }
-        let label = if request.method == "INVITE" { status.to_string() } else { format!("{status} {}", request.method) };
+        let label =
+            if request.method == "INVITE" { status.to_string() } else { format!("{status} {}", request.method) };
         dialog.sent.push((label.clone(), text.clone()));
         Ok(Datagram { from: address, text, name: label })
     }
@@ -297,7 +298,9 @@ impl Far {
         packet.extend_from_slice(&n.to_be_bytes());
         packet.extend_from_slice(&(u32::from(n) * 160).to_be_bytes());
         // One source per party.
-        packet.extend_from_slice(&name.bytes().fold(0u32, |s, b| s.wrapping_mul(31).wrapping_add(b.into())).to_be_bytes());
+        packet.extend_from_slice(
+            &name.bytes().fold(0u32, |s, b| s.wrapping_mul(31).wrapping_add(b.into())).to_be_bytes(),
+        );
         let mut sound = format!("{name}/{n};").into_bytes();
         sound.resize(160, 0xd5);
         packet.extend_from_slice(&sound);
@@ -359,10 +362,10 @@ impl Dialog {
                 if method == "BYE" {
                     self.over = true;
                 }
-                if matches!(method.as_str(), "INVITE" | "UPDATE") {
-                    if let Some(contact) = heard.contact() {
-                        self.target = contact.to_owned();
-                    }
+                if matches!(method.as_str(), "INVITE" | "UPDATE")
+                    && let Some(contact) = heard.contact()
+                {
+                    self.target = contact.to_owned();
                 }
             }
             Kind::Response(status) => {
@@ -398,10 +401,10 @@ impl Dialog {
                 }
             }
         }
-        if let Some(sdp) = heard.sdp() {
-            if !self.is_repeated(&heard) {
-                self.told.push(sdp.to_owned());
-            }
+        if let Some(sdp) = heard.sdp()
+            && !self.is_repeated(&heard)
+        {
+            self.told.push(sdp.to_owned());
         }
         self.heard.push(heard.clone());
         self.inbox.push_back(heard);
@@ -459,7 +462,12 @@ impl Dialog {
         let family = |v4| if v4 { "IP4" } else { "IP6" };
         let ip = media.ip();
         let codecs = if say.codecs.is_empty() { "8,101" } else { &say.codecs };
-        let mut rest = format!("s=-\r\nc=IN {} {ip}\r\nt=0 0\r\nm=audio {} RTP/AVP {}\r\n", family(ip.is_ipv4()), media.port(), codecs.replace(',', " "));
+        let mut rest = format!(
+            "s=-\r\nc=IN {} {ip}\r\nt=0 0\r\nm=audio {} RTP/AVP {}\r\n",
+            family(ip.is_ipv4()),
+            media.port(),
+            codecs.replace(',', " ")
+        );
         for codec in codecs.split(',') {
             if let Some(map) = rtpmap(codec) {
                 let _ = write!(rest, "a=rtpmap:{codec} {map}\r\n");
@@ -471,7 +479,8 @@ impl Dialog {
             let _ = write!(rest, "a={direction}\r\n");
         }
         let host = host.trim_matches(['[', ']']);
-        let origin = |version| format!("v=0\r\no={name} 1 {version} IN {} {host}\r\n{rest}", family(!host.contains(':')));
+        let origin =
+            |version| format!("v=0\r\no={name} 1 {version} IN {} {host}\r\n{rest}", family(!host.contains(':')));
         if self.last_sdp.as_deref() != Some(origin(self.version).as_str()) {
             self.version += 1;
         }

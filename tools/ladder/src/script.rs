@@ -32,9 +32,18 @@ pub(crate) enum Statement {
     /// `from now`: the origin of `at`.
     FromNow,
     /// `rtp a <> b 50`
-    Rtp { from: (String, String), to: (String, String), both: bool, packets: u32 },
+    Rtp {
+        from: (String, String),
+        to: (String, String),
+        both: bool,
+        packets: u32,
+    },
     /// `pay customer 10.00 [key]`
-    Pay { account: String, amount: String, key: String },
+    Pay {
+        account: String,
+        amount: String,
+        key: String,
+    },
     Kill,
     Shutdown,
     Draining(bool),
@@ -45,7 +54,10 @@ pub(crate) enum Statement {
     Counts(Vec<Check>),
     Gateway(String, Vec<Check>),
     Account(String, Vec<Check>),
-    Trace { wanted: bool, text: String },
+    Trace {
+        wanted: bool,
+        text: String,
+    },
     Cdr(Vec<Check>),
     Cdrs(usize),
     Ledger(usize),

@@ -171,7 +171,9 @@ impl Site {
                     self.rater_delay_us = crate::script::duration(value).ok_or("rater_delay takes a time like 50ms")?;
                     Ok(())
                 }
-                _ => Err(format!("site: customer, vendor, stranger, param, ports, calls_max or rater_delay, not {key}")),
+                _ => {
+                    Err(format!("site: customer, vendor, stranger, param, ports, calls_max or rater_delay, not {key}"))
+                }
             }),
         }
     }

@@ -147,7 +147,7 @@ impl Story {
                     }
                 }
                 let took = self.switch.now().mono.since(start);
-                if took % 10_000 != 0 {
+                if !took.is_multiple_of(10_000) {
                     return Err(format!("{} s is no multiple of 10 ms", seconds(Time(took))));
                 }
                 self.steps(steps)
@@ -336,7 +336,9 @@ impl Story {
                 None if word == "again" => again = true,
                 None if word == "in-dialog" => no_new = true,
                 None => method = Some(word.as_str()),
-                Some(("sdp", value)) => say.sdp = Some(value.parse().map_err(|_| format!("sdp={value} is no address"))?),
+                Some(("sdp", value)) => {
+                    say.sdp = Some(value.parse().map_err(|_| format!("sdp={value} is no address"))?)
+                }
                 Some(("dir", value)) => say.direction = Some(value.to_owned()),
                 Some(("codecs", value)) => value.clone_into(&mut say.codecs),
                 Some(("body", value)) => {
@@ -377,7 +379,8 @@ impl Story {
             let dialog = known.ok_or("there is no call to answer")?;
             self.parties[at].respond(dialog, status, method, &say)?
         } else {
-            let inside = known.filter(|d| no_new || !self.parties[at].dialogs[*d].over || matches!(name, "ACK" | "BYE"));
+            let inside =
+                known.filter(|d| no_new || !self.parties[at].dialogs[*d].over || matches!(name, "ACK" | "BYE"));
             match inside {
                 Some(dialog) => self.parties[at].request(dialog, name, &say),
                 None if matches!(name, "ACK" | "CANCEL" | "BYE") => return Err("there is no call".to_owned()),
@@ -719,13 +722,13 @@ fn cdr_field(cdr: &Cdr, key: &str) -> Result<String, String> {
 /// A message in a few words for the drawing.
 fn describe(text: &str, name: &str, label: &str) -> String {
     let mut words = name.to_owned();
-    if let Some((_, body)) = text.split_once("\r\n\r\n") {
-        if let Some(address) = media_address(body) {
-            words.push_str(&format!(" {address}"));
-            let direction = crate::heard::direction(body);
-            if direction != "sendrecv" {
-                words.push_str(&format!(" {direction}"));
-            }
+    if let Some((_, body)) = text.split_once("\r\n\r\n")
+        && let Some(address) = media_address(body)
+    {
+        words.push_str(&format!(" {address}"));
+        let direction = crate::heard::direction(body);
+        if direction != "sendrecv" {
+            words.push_str(&format!(" {direction}"));
         }
     }
     if label != "1" {

@@ -339,7 +339,10 @@ impl Switch {
         for account in self.rater.accounts() {
             all.push((account.calls as usize, format!("calls on account {}", account.name)));
             let reserved = account.reserved != Money::ZERO;
-            all.push((usize::from(reserved), format!("reservation of {} on account {}", account.reserved, account.name)));
+            all.push((
+                usize::from(reserved),
+                format!("reservation of {} on account {}", account.reserved, account.name),
+            ));
         }
         for gateway in self.rater.gateways(self.now) {
             all.push((gateway.in_use as usize, format!("lines in use of gateway {}", gateway.name)));

@@ -38,7 +38,11 @@ enum What {
     /// A customer calls.
     Call(usize),
     /// A party says something in a dialog.
-    Say { party: usize, dialog: usize, word: Word },
+    Say {
+        party: usize,
+        dialog: usize,
+        word: Word,
+    },
     Pay,
 }
 
@@ -103,7 +107,9 @@ impl World {
             let limit = ["0", "0.50"][rng.random_range(0..2)];
             let rate = ["0", "0.06", "0.60", "3"][rng.random_range(0..4)];
             let block = blocks[rng.random_range(0..4)];
-            line(format!("customer {name} account=customer balance={balance} limit={limit} rate={rate} blocks={block}"));
+            line(format!(
+                "customer {name} account=customer balance={balance} limit={limit} rate={rate} blocks={block}"
+            ));
         }
         for n in 1..=3 {
             let capacity = rng.random_range(1..10);
@@ -211,7 +217,7 @@ impl World {
                 self.collect();
             }
             turns += 1;
-            if turns % 64 == 0 {
+            if turns.is_multiple_of(64) {
                 self.problems.extend(self.switch.problems());
             }
             if !self.problems.is_empty() {
@@ -294,8 +300,13 @@ impl World {
     fn hear(&mut self, party: usize, bytes: &[u8]) {
         self.heard_seq += 1;
         let (seq, now) = (self.heard_seq, self.now());
-        let secrets: Vec<String> =
-            self.parties.iter().enumerate().filter(|(n, _)| *n != party).map(|(_, p)| p.address.ip().to_string()).collect();
+        let secrets: Vec<String> = self
+            .parties
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| *n != party)
+            .map(|(_, p)| p.address.ip().to_string())
+            .collect();
         let dialog = match self.parties[party].hear(seq, now, bytes, &secrets) {
             Ok(dialog) => dialog,
             Err(problem) => {
