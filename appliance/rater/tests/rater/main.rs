@@ -1,0 +1,7 @@
+//! The owner of money and lines, question by question and under load.
+
+mod admission;
+mod bench;
+mod money;
+mod parallel;
+mod records;
