@@ -3,17 +3,19 @@
 //! [`Story::perform`] takes the lines of a ladder one by one, so that a property test can mix text with its own moves.
 //! The network takes no time: what the switch sends is with the far party in the same instant.
 
+mod checks;
+mod media;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use tandem_leg::Time;
-use tandem_rating::cdr::{CDR_FIELDS, Cdr, CdrValue};
 
 use crate::draw::{self, Row, What, seconds};
 use crate::expect::{self, Context};
 use crate::far::{Datagram, Far, Say};
 use crate::heard::media_address;
-use crate::script::{Check, Statement, Step, statement};
+use crate::script::{Statement, Step, statement};
 use crate::site::Site;
 use crate::switch::Switch;
 
@@ -493,230 +495,9 @@ impl Story {
         secrets
     }
 
-    // --- media ------------------------------------------------------------------------------------------------------
-
-    fn deliver_media(&mut self, from: SocketAddr, to: SocketAddr, payload: Vec<u8>) {
-        let at = self.switch.now().mono;
-        let found = self.parties.iter().enumerate().find_map(|(n, p)| {
-            let dialog = p.dialogs.iter().rev().find(|d| d.media == Some(to))?;
-            Some((n, dialog))
-        });
-        let Some((party, dialog)) = found else {
-            self.problem.get_or_insert(format!("media was sent to {to}, which nobody offered"));
-            return;
-        };
-        let told = dialog.told.iter().rev().find_map(|sdp| media_address(sdp));
-        if told != Some(from) {
-            let name = &self.parties[party].name;
-            self.problem.get_or_insert(format!("media to {name} came from {from}, it was told {told:?}"));
-            return;
-        }
-        self.packets[party].push_back(Packet { from, payload });
-        match self.rows.last_mut() {
-            Some(Row { what: What::MediaOut(p, n), .. }) if *p == party => *n += 1,
-            _ => self.rows.push(Row { at, what: What::MediaOut(party, 1) }),
-        }
-    }
-
-    /// Sends one packet of the party's stream.
-    fn packet(&mut self, party: usize, label: &str, payload_type: u8, from: Option<SocketAddr>) -> Result<(), String> {
-        let at = self.switch.now().mono;
-        let dialog = self.dialog(party, label).ok_or("there is no call")?;
-        let (own, port, packet) = self.parties[party].rtp(dialog, payload_type)?;
-        match self.rows.iter_mut().rev().take(2).find(|r| matches!(r.what, What::MediaIn(p, _) if p == party)) {
-            Some(Row { what: What::MediaIn(_, n), .. }) => *n += 1,
-            _ => self.rows.push(Row { at, what: What::MediaIn(party, 1) }),
-        }
-        self.seq += 1;
-        self.switch.media(port, from.unwrap_or(own), &packet);
-        self.deliver();
-        Ok(())
-    }
-
-    fn say_rtp(&mut self, party: usize, step: &Step) -> Result<u64, String> {
-        let (mut packets, mut payload_type, mut from) = (1u32, 8u8, None);
-        for word in &step.words[1..] {
-            match word.split_once('=') {
-                Some(("n", value)) => packets = value.parse().map_err(|_| format!("n={value}"))?,
-                Some(("pt", value)) => payload_type = value.parse().map_err(|_| format!("pt={value}"))?,
-                Some(("from", value)) => from = Some(value.parse().map_err(|_| format!("from={value}"))?),
-                _ => return Err(format!("{word:?}: RTP takes n=, pt=, from=")),
-            }
-        }
-        for _ in 0..packets {
-            self.packet(party, &step.label, payload_type, from)?;
-        }
-        Ok(self.seq)
-    }
-
-    fn expect_rtp(&mut self, party: usize, step: &Step) -> Result<u64, String> {
-        let heard: Vec<Packet> = self.packets[party].drain(..).collect();
-        let mut wanted = None;
-        for word in &step.words[1..] {
-            match word.split_once('=') {
-                Some(("n", value)) => wanted = Some(value.parse::<usize>().map_err(|_| format!("n={value}"))?),
-                Some(("pt", value)) => {
-                    let wrong = heard.iter().map(|p| p.payload[1] & 0x7f).find(|pt| pt.to_string() != value);
-                    if let Some(wrong) = wrong {
-                        return Err(format!("payload type {value} expected, {wrong} came"));
-                    }
-                }
-                _ => return Err(format!("{word:?}: RTP takes n=, pt=")),
-            }
-        }
-        let fits = wanted.map_or(!heard.is_empty(), |n| n == heard.len());
-        if fits { Ok(self.seq) } else { Err(format!("{} packets came", heard.len())) }
-    }
-
-    /// A stream of packets, one every 20 ms, each of which must come out on the other side as it went in.
-    fn stream(
-        &mut self,
-        from: &(String, String),
-        to: &(String, String),
-        both: bool,
-        packets: u32,
-    ) -> Result<(), String> {
-        let (a, b) = (self.find(&from.0)?, self.find(&to.0)?);
-        self.packets[a].clear();
-        self.packets[b].clear();
-        for _ in 0..packets {
-            let next = self.switch.now().mono.plus_micros(PACKET_US);
-            self.advance(next)?;
-            self.packet(a, &from.1, 8, None)?;
-            if both {
-                self.packet(b, &to.1, 8, None)?;
-            }
-        }
-        let passed = |party: usize, sender: usize| -> Result<(), String> {
-            let heard = &self.packets[party];
-            if heard.len() != packets as usize {
-                let name = &self.parties[party].name;
-                return Err(format!("{packets} packets were sent to {name}, {} came", heard.len()));
-            }
-            let sound = format!("{}/", self.parties[sender].name);
-            match heard.iter().find(|p| !p.payload[12..].starts_with(sound.as_bytes())) {
-                Some(p) => Err(format!("a packet from {} is not what was sent", p.from)),
-                None => Ok(()),
-            }
-        };
-        passed(b, a)?;
-        if both {
-            passed(a, b)?;
-        }
-        self.packets[a].clear();
-        self.packets[b].clear();
-        Ok(())
-    }
-
-    // --- checks -----------------------------------------------------------------------------------------------------
-
     fn note(&mut self, text: String) {
         self.rows.push(Row { at: self.switch.now().mono, what: What::Note(text) });
     }
-
-    fn counts(&self, checks: &[Check]) -> Result<(), String> {
-        let (calls, sip) = (self.switch.call_counts(), self.switch.sip_counts());
-        for check in checks {
-            let actual = match check.key.as_str() {
-                "calls" => calls.calls,
-                "authorizing" => calls.authorizing,
-                "trying" => calls.trying,
-                "ringing" => calls.ringing,
-                "answering" => calls.answering,
-                "connected" => calls.connected,
-                "legs" => calls.legs,
-                "ports_leased" => calls.ports_leased,
-                "transactions" => sip.transactions,
-                "dialogs" => sip.dialogs,
-                "flows" => self.switch.flows(),
-                key => return Err(format!("there is no count {key}")),
-            };
-            if !check.holds(&actual.to_string()) {
-                return Err(format!("{} {} expected, there are {actual}", check.value, check.key));
-            }
-        }
-        Ok(())
-    }
-
-    fn gateway(&self, name: &str, checks: &[Check]) -> Result<(), String> {
-        let views = self.switch.rater().gateways(self.switch.now());
-        let view = views.iter().find(|v| v.name == name).ok_or_else(|| format!("there is no gateway {name}"))?;
-        for check in checks {
-            let actual = match check.key.as_str() {
-                "in_use" => view.in_use.to_string(),
-                "retry_after_ms" => view.retry_after_ms.to_string(),
-                "attempts" => view.attempts.to_string(),
-                "answered" => view.answered.to_string(),
-                "answered_ms" => view.answered_ms.to_string(),
-                key => return Err(format!("a gateway has no {key}")),
-            };
-            if !check.holds(&actual) {
-                return Err(format!("gateway {name}: {}={} expected, it is {actual}", check.key, check.value));
-            }
-        }
-        Ok(())
-    }
-
-    fn account(&self, name: &str, checks: &[Check]) -> Result<(), String> {
-        let views = self.switch.rater().accounts();
-        let view = views.iter().find(|v| v.name == name).ok_or_else(|| format!("there is no account {name}"))?;
-        for check in checks {
-            let actual = match check.key.as_str() {
-                "balance" => view.balance.to_string(),
-                "reserved" => view.reserved.to_string(),
-                "available" => view.available.to_string(),
-                "calls" => view.calls.to_string(),
-                key => return Err(format!("an account has no {key}")),
-            };
-            if !check.holds(&actual) {
-                return Err(format!("account {name}: {}={} expected, it is {actual}", check.key, check.value));
-            }
-        }
-        Ok(())
-    }
-
-    /// The next CDR in order.
-    fn cdr(&mut self, checks: &[Check]) -> Result<(), String> {
-        let index = self.cdrs_seen;
-        let cdr = self.switch.cdrs().nth(index).ok_or_else(|| format!("there is no CDR number {}", index + 1))?;
-        let mut wrong = Vec::new();
-        for check in checks {
-            let actual = cdr_field(cdr, &check.key)?;
-            if !check.holds(&actual) {
-                let word = if check.contains { " with" } else { "" };
-                wrong.push(format!("{}{word} {:?} expected, it is {actual:?}", check.key, check.value));
-            }
-        }
-        self.cdrs_seen += 1;
-        if wrong.is_empty() { Ok(()) } else { Err(format!("CDR {}: {}", index + 1, wrong.join("; "))) }
-    }
-}
-
-/// A field by its name in cdr.md 2; `attempts` counts them, `attempt2.gateway` looks into one.
-fn cdr_field(cdr: &Cdr, key: &str) -> Result<String, String> {
-    if let Some(rest) = key.strip_prefix("attempt").filter(|rest| rest.contains('.')) {
-        let (number, field) = rest.split_once('.').unwrap_or((rest, ""));
-        let index = number.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
-        let attempt = index.and_then(|n| cdr.attempts.get(n));
-        let attempt = attempt.ok_or_else(|| format!("there is no attempt {number}: {:?}", cdr.attempts))?;
-        return Ok(match field {
-            "gateway" => attempt.gateway.clone(),
-            "status" => attempt.status.to_string(),
-            "q850" => attempt.q850.to_string(),
-            "reason" => attempt.reason.clone(),
-            "next" => attempt.next.clone(),
-            "took_ms" => (attempt.end_ms - attempt.start_ms).to_string(),
-            _ => return Err(format!("an attempt has no {field}")),
-        });
-    }
-    let index = CDR_FIELDS.iter().position(|(name, _)| *name == key);
-    Ok(match cdr.value(index.ok_or_else(|| format!("a CDR has no field {key}"))?) {
-        CdrValue::Null => "null".to_owned(),
-        CdrValue::Int(n) => n.to_string(),
-        CdrValue::Text(text) => text.to_owned(),
-        CdrValue::Money(money) => money.to_string(),
-        CdrValue::Attempts(attempts) => attempts.len().to_string(),
-    })
 }
 
 /// A message in a few words for the drawing.

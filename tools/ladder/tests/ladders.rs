@@ -31,7 +31,7 @@ fn every_ladder_goes_as_written() {
             Ok(report) => {
                 println!("ladder {name} ... ok");
                 if wanted.is_some() {
-                    println!("{}", report.drawing);
+                    println!("{}\ndecisions:\n  {}", report.drawing, report.decisions.join("\n  "));
                 }
             }
             Err(failure) => {
