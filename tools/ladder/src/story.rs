@@ -233,6 +233,7 @@ impl Story {
     pub fn finish(&mut self) -> Result<(), String> {
         let mut end = self.switch.now().mono.plus_secs(FADE_S);
         self.quiet()?;
+        self.sound()?;
         loop {
             let more = self.switch.step(end);
             self.deliver();
@@ -248,16 +249,18 @@ impl Story {
         if !left.is_empty() {
             return Err(format!("{FADE_S} s after the last step something is left: {}", left.join(", ")));
         }
-        let problems = self.switch.problems();
-        if !problems.is_empty() {
-            return Err(problems.join("\n"));
-        }
+        self.sound()?;
         let wanted = self.cdrs_wanted.unwrap_or(self.cdrs_seen);
         let there = self.switch.cdrs().count();
         if there != wanted {
             return Err(format!("{wanted} CDRs expected, there are {there}"));
         }
         self.problem.take().map_or(Ok(()), Err)
+    }
+
+    fn sound(&self) -> Result<(), String> {
+        let problems = self.switch.problems();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
     }
 
     // --- time -------------------------------------------------------------------------------------------------------

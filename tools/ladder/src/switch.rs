@@ -353,6 +353,21 @@ impl Switch {
     /// Checks what must hold at any time, one sentence for each that does not.
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.alarms.iter().map(|text| format!("alarm: {text}")).collect();
+        let calls = self.calls.counts();
+        if calls.calls == 0 {
+            // What belongs to calls goes with the last of them, at once; only SIP has something to wait for.
+            for (n, what) in [
+                (calls.legs, "legs"),
+                (calls.timers, "timers"),
+                (calls.ports_leased, "leased ports"),
+                (self.relay.len(), "flows"),
+                (self.kept.len(), "counters of removed flows"),
+            ] {
+                if n != 0 {
+                    problems.push(format!("there is no call, but {n} {what} of calls"));
+                }
+            }
+        }
         if let Some(leg) = self.news_of_forgotten {
             problems.push(format!("SIP told news of leg {leg:?} after it was forgotten"));
         }
