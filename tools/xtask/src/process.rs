@@ -51,6 +51,14 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
+    /// Whether it has a handler for `signal`: before that, and a moment after the start, the signal would end it.
+    pub(crate) fn handles(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        caught & (1 << (signal.as_raw() - 1)) != 0
+    }
+
     /// Sends a signal; one that has ended gets none.
     pub(crate) fn signal(&mut self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);

@@ -85,8 +85,11 @@ fn place_calls(arguments: &Arguments, folder: &Folder, switch: &mut Switch) -> R
         }
         sleep(LOOK);
         // SIPp writes its screens, and with them its packet counts, when asked.
-        customer.signal(Signal::USR2);
-        vendor.signal(Signal::USR2);
+        for sipp in [&mut customer, &mut vendor] {
+            if sipp.handles(Signal::USR2) {
+                sipp.signal(Signal::USR2);
+            }
+        }
     };
     vendor.stop(Signal::USR1, Duration::from_secs(1));
     let count = sipp::customer_count(folder);

@@ -57,7 +57,7 @@ pub(super) fn customer(arguments: &Arguments, folder: &Folder, limit_s: u32) -> 
     command
         .arg(arguments.sip.to_string())
         .args(["-sf", "customer_talks.xml", "-inf", "numbers.csv", "-p", CUSTOMER_PORT, "-mp", MEDIA_PORT, "-rtp_echo"])
-        .args(["-r", &arguments.rate.to_string(), "-m", &arguments.calls.to_string(), "-l", "100000"])
+        .args(["-r", &arguments.rate.to_string(), "-m", &arguments.calls.to_string(), "-l", "10000"])
         .args(["-d", &(arguments.seconds * 1000).to_string(), "-recv_timeout", "20000"])
         .args(["-trace_stat", "-stf", "customer.csv", "-fd", "1", "-trace_rtt", "-rtt_freq", "1"])
         .args(["-timeout", &format!("{limit_s}s"), "-timeout_error"]);

@@ -1,0 +1,57 @@
+//! Loopback addresses that no other test uses.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Addresses 127.P.T.n: P by process, T by test.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Net {
+    process: u8,
+    test: u8,
+}
+
+impl Net {
+    pub(crate) fn new() -> Net {
+        static TESTS: AtomicU8 = AtomicU8::new(1);
+        // 127.0 is left to the demo.
+        Net { process: 64 + (std::process::id() % 128) as u8, test: TESTS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn ip(self, n: u8) -> IpAddr {
+        Ipv4Addr::new(127, self.process, self.test, n).into()
+    }
+
+    /// Where the switch listens.
+    pub(crate) fn sip(self) -> SocketAddr {
+        SocketAddr::new(self.ip(12), 5060)
+    }
+
+    /// Where it relays.
+    pub(crate) fn media(self) -> IpAddr {
+        self.ip(13)
+    }
+
+    /// Whom it knows.
+    pub(crate) fn customer(self) -> IpAddr {
+        self.ip(20)
+    }
+
+    /// Whom it does not know.
+    pub(crate) fn stranger(self) -> IpAddr {
+        self.ip(21)
+    }
+
+    /// Vendor `n`, from 1.
+    pub(crate) fn vendor(self, n: u8) -> SocketAddr {
+        SocketAddr::new(self.ip(30 + n), 5060)
+    }
+}
+
+/// Whether a UDP socket is bound to `address`.
+pub(crate) fn is_bound(address: SocketAddr) -> bool {
+    let IpAddr::V4(ip) = address.ip() else { return false };
+    let wanted = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port());
+    let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    table.lines().any(|line| line.split_whitespace().nth(1) == Some(&wanted))
+}

@@ -1,0 +1,13 @@
+//! The real daemon, the real command line and real SIPp on loopback.
+//!
+//! Every test has addresses and a folder of its own, so they run beside each other. A test waits for what it expects and
+//! fails at a deadline far beyond it; nothing is proven by the passing of time.
+
+mod admission;
+mod answered;
+mod common;
+mod configuration;
+mod hostile;
+mod load;
+mod operation;
+mod unanswered;
