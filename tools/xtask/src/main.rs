@@ -4,6 +4,7 @@
 
 mod build;
 mod demo;
+mod ladder;
 mod process;
 
 use std::process::ExitCode;
@@ -21,11 +22,17 @@ struct Arguments {
 enum Command {
     /// The switch at work between two SIPp, then the rated calls; tools/demo calls this
     Demo(demo::Arguments),
+    /// Play one golden ladder and draw it; without a name, list them
+    Ladder {
+        /// Name of a file of appliance/call/tests/ladders
+        name: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Ladder { name } => ladder::run(name.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
