@@ -377,9 +377,10 @@ impl Dialog {
                     return Err(format!("CSeq {} or From tag are not those of the request", heard.cseq));
                 }
                 if *status >= 200 {
-                    // A CANCEL that overtook its INVITE is 481, its copy behind the INVITE 200.
-                    let judged = !reordering || heard.method == "INVITE";
-                    if judged && asked.status.is_some_and(|s| s != *status) {
+                    // What overtook the message that made its dialog is 481, its copy behind that message is served, and
+                    // the two answers may overtake each other as well.
+                    let overtook = reordering && (asked.status == Some(481) || *status == 481);
+                    if !overtook && asked.status.is_some_and(|s| s != *status) {
                         return Err(format!("a second final answer, {status} after {:?}", asked.status));
                     }
                     asked.status = Some(*status);

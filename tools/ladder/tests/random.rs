@@ -44,6 +44,12 @@ enum What {
         word: Word,
     },
     Pay,
+    /// An operator ends every call.
+    Kill,
+    /// The network says that a party is not there.
+    Unreachable(usize),
+    /// Somebody sets the wall clock.
+    WallClock(i64),
 }
 
 #[derive(Clone, Copy)]
@@ -202,6 +208,17 @@ impl World {
             let at = self.rng.random_range(0..BEGIN_S * 1_000);
             self.later(at, What::Pay);
         }
+        for chance in [0.2, 0.3, 0.3] {
+            if self.rng.random_bool(chance) {
+                let at = self.rng.random_range(0..BEGIN_S * 1_000);
+                let what = match self.rng.random_range(0..3) {
+                    0 => What::Kill,
+                    1 => What::Unreachable(self.rng.random_range(0..self.parties.len())),
+                    _ => What::WallClock(self.rng.random_range(-86_400_000..86_400_000)),
+                };
+                self.later(at, what);
+            }
+        }
         let end = Time::from_secs(END_S);
         let mut turns = 0u64;
         loop {
@@ -285,6 +302,11 @@ impl World {
                 }
             }
             What::Say { party, dialog, word } => self.say(party, dialog, word),
+            What::Kill => {
+                self.switch.kill_all();
+            }
+            What::Unreachable(party) => self.switch.unreachable(self.parties[party].address),
+            What::WallClock(by_ms) => self.switch.step_wall_clock(by_ms),
             What::Pay => {
                 self.order += 1;
                 let key = format!("pay:{}", self.order);
