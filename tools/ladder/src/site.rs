@@ -41,7 +41,7 @@ pub const NODE: &str = "ladder";
 /// One customer: a mapping gateway and the account that pays.
 #[derive(Clone, Debug)]
 pub struct Customer {
-    /// The gateway; numbers, sources and indexes are filled in by [`Site::build`].
+    /// The gateway; numbers, sources and indexes are filled in when the switch is built.
     pub gateway: MappingGateway,
     /// From where it speaks SIP.
     pub address: SocketAddr,
@@ -60,7 +60,7 @@ pub struct Customer {
 /// One vendor: a routing gateway and its clearing account.
 #[derive(Clone, Debug)]
 pub struct Vendor {
-    /// The gateway; numbers and indexes are filled in by [`Site::build`].
+    /// The gateway; numbers and indexes are filled in when the switch is built.
     pub gateway: RoutingGateway,
     /// Where it speaks SIP.
     pub address: SocketAddr,
