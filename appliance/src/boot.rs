@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -42,8 +43,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends every call with its record, writes everything, stops.
-    pub fn stop(self) {
+    /// Ends every call with its record, writes everything, stops. False when something broke.
+    pub fn stop(self) -> bool {
         self.shared.stopping.store(true, Ordering::SeqCst);
         for door in &self.shared.shards {
             door.waker.wake();
@@ -53,6 +54,7 @@ impl Running {
             // A panic aborts the process, so a join cannot fail; nothing is left to do about it here anyway.
             let _ = thread.join();
         }
+        !self.shared.failed.load(Ordering::SeqCst)
     }
 }
 
@@ -60,16 +62,16 @@ impl Running {
 ///
 /// # Errors
 /// One sentence with the cause and the cure.
-pub fn start(config: &Config) -> Result<Running> {
+pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     tandem_ring::probe().context("this kernel cannot run tandemd")?;
     let clock = Clock::start();
     raise_descriptors();
 
     // Refused before anything is written: a second daemon on these ports or this data.
     for listen in &config.listen {
-        bind_exclusive_check(listen.address).with_context(|| format!("cannot listen for SIP on {}", listen.address))?;
+        port_is_free(listen.address).with_context(|| format!("cannot listen for SIP on {}", listen.address))?;
     }
-    bind_exclusive_check(SocketAddr::new(config.media.address, 0))
+    port_is_free(SocketAddr::new(config.media.address, 0))
         .with_context(|| format!("cannot use the media address {}", config.media.address))?;
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
@@ -97,9 +99,24 @@ pub fn start(config: &Config) -> Result<Running> {
         ),
         None => bootstrap(config, &mut decks, clock.now().wall_ms)?,
     };
-    let built = site
-        .build(version, &config.node, &mut ids, &compiled(&decks), &listeners)
-        .map_err(|errors| anyhow!("the site configuration does not hold together:\n  {}", errors.join("\n  ")))?;
+    let (site, version) = match site_file {
+        None => (site, version),
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read --site {}", path.display()))?;
+            let site = Site::parse(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
+            let version = version + 1;
+            let user = "start".to_owned();
+            first.push(Record::Site { version, at_ms: clock.now().wall_ms, user, text: site.to_text() });
+            (site, version)
+        }
+    };
+    let built = site.build(version, &config.node, &mut ids, &compiled(&decks), &listeners).map_err(|errors| {
+        anyhow!(
+            "the site configuration does not hold together; start with another one by --site FILE:\n  {}",
+            errors.join("\n  ")
+        )
+    })?;
     let snapshot = Arc::new(built.snapshot.clone());
 
     // Money first: open calls of a crash are settled before new ones are taken.
@@ -131,6 +148,7 @@ pub fn start(config: &Config) -> Result<Running> {
     let half = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
     let shard_key = (half(low), half(high));
     let ports = built.params.rtp_ports();
+    warn_of_descriptors(usize::from(ports.1 - ports.0) + 1, config);
     let shards = config.threads.shards;
     let parts = split(ports.0..=ports.1, shards);
     let mut starting = Vec::new();
@@ -144,6 +162,7 @@ pub fn start(config: &Config) -> Result<Running> {
         shards: doors,
         rating: Arc::new(RatingDoor::new(shards)),
         stopping: AtomicBool::new(false),
+        failed: AtomicBool::new(false),
         shards_running: AtomicUsize::new(shards),
         journal_broken: AtomicBool::new(false),
         projection: Projection::default(),
@@ -177,6 +196,7 @@ pub fn start(config: &Config) -> Result<Running> {
             config: config.clone(),
             site,
             version,
+            version_next: version + 1,
             ids,
             decks,
             params: built.params,
@@ -191,6 +211,24 @@ pub fn start(config: &Config) -> Result<Running> {
         &config.control_socket,
     )?;
     Ok(Running { shared, shards: threads, rating, sync: sync_thread, store: store_thread, control })
+}
+
+/// Waits for a port that a killed predecessor still holds: the kernel lets the sockets of an io_uring go some time after
+/// its process is gone.
+fn port_is_free(address: SocketAddr) -> Result<()> {
+    let mut left = limits::PORT_WAIT_MS / limits::PORT_RETRY_MS;
+    loop {
+        match bind_exclusive_check(address) {
+            Err(error) if error.is_in_use() && left > 0 => {
+                if left == limits::PORT_WAIT_MS / limits::PORT_RETRY_MS {
+                    log::info(&format!("waiting for the port of {address}"));
+                }
+                left -= 1;
+                std::thread::park_timeout(std::time::Duration::from_millis(limits::PORT_RETRY_MS));
+            }
+            result => return Ok(result?),
+        }
+    }
 }
 
 struct Starting {
@@ -222,7 +260,7 @@ fn start_shard(
             if let Some(core) = shard.core {
                 pin(core);
             }
-            let ring = match Shard::ring(ports.count()) {
+            let ring = match Shard::ring(ports.count() * shard.media_addresses.len()) {
                 Ok(ring) => ring,
                 Err(error) => {
                     let _ = waker_in.send(Err(error));
@@ -284,6 +322,7 @@ fn shard_config(
         resend: built.params.resend(),
         reply_unauthorized: snapshot.settings.reply_unauthorized,
         known: known_sources(snapshot),
+        refuse_unknown: true,
         user_agent: "tandem".to_owned(),
         ..tandem_sip::Config::new(
             config
@@ -357,6 +396,17 @@ fn raise_descriptors() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         log::warning(&format!("cannot raise the limit of open files: {error}"));
+    }
+}
+
+fn warn_of_descriptors(ports: usize, config: &Config) {
+    let wanted = ports * (1 + usize::from(config.media.address_other.is_some())) + 256;
+    let have = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    if have < wanted as u64 {
+        log::warning(&format!(
+            "open files are limited to {have}, all media ports in use need {wanted}: calls beyond get 503 Media Resource \
+             Exhausted; raise LimitNOFILE (ulimit -n {wanted})"
+        ));
     }
 }
 

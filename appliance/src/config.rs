@@ -152,8 +152,22 @@ impl Config {
             if config.listen[..n].iter().any(|other| other.address == listen.address) {
                 bail!("listen.address {} stands twice", listen.address);
             }
+            if listen.address.ip().is_unspecified() && listen.advertise.is_none() {
+                bail!(
+                    "listen.address {} names every address; write the one callers are told, or give listen.advertise",
+                    listen.address
+                );
+            }
+            if listen.advertise.is_some_and(|a| a.is_ipv4() != listen.address.is_ipv4()) {
+                bail!("listen.advertise is of another family than listen.address {}", listen.address);
+            }
             if listen.address.port() == 0 {
                 bail!("listen.address {} has port 0; name the port callers are told", listen.address);
+            }
+        }
+        for address in std::iter::once(config.media.address).chain(config.media.address_other) {
+            if address.is_unspecified() {
+                bail!("media.address {address} names every address; write the one that media is sent to");
             }
         }
         if !(1..=limits::SHARDS_MAX).contains(&config.threads.shards) {

@@ -114,6 +114,8 @@ pub struct ControlState {
     pub site: Site,
     /// Its version.
     pub version: u64,
+    /// Version of the next change.
+    pub version_next: u64,
     /// Names to numbers.
     pub ids: Ids,
     /// Rate groups.

@@ -7,6 +7,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 use tandem_store::{Checkpointer, Positions, Projector, Reader, SyncHandle};
 
 use crate::limits;
@@ -75,12 +76,20 @@ pub fn start(
                     let started = Instant::now();
                     if let Err(error) = sync.sync() {
                         shared.money.journal_errors.fetch_add(1, Ordering::Relaxed);
-                        log::error(&format!("the journal could not be synced to disk: {error}"));
+                        // What the kernel has thrown away cannot be synced again, and the journal takes no more: end
+                        // the calls and let the service manager start a switch that reads what is really there.
+                        log::error(&format!("the journal could not be synced to disk, the switch stops: {error}"));
+                        shared.failed.store(true, Ordering::SeqCst);
+                        if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), Signal::TERM) {
+                            log::error(&format!("cannot stop: {error}"));
+                        }
+                        closed.store(true, Ordering::SeqCst);
                     }
                     // Commit in groups: the next sync waits until the oldest record that it can hold is nearly due.
-                    let spare = Duration::from_millis(limits::GROUP_COMMIT_MS - 10).saturating_sub(started.elapsed());
-                    if !closed.load(Ordering::SeqCst) {
-                        std::thread::park_timeout(spare);
+                    let spare = Duration::from_millis(limits::GROUP_COMMIT_MS - 10);
+                    // A write in between wakes this thread at once; it waits for the rest of its time all the same.
+                    while started.elapsed() < spare && !closed.load(Ordering::SeqCst) {
+                        std::thread::park_timeout(spare.saturating_sub(started.elapsed()));
                     }
                 }
                 synced_all.store(true, Ordering::SeqCst);

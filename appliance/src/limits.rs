@@ -73,5 +73,10 @@ pub const CONTROL_CONNECTIONS_MAX: usize = 32;
 /// How long a stopping daemon waits for its calls' last records, ms.
 pub const SHUTDOWN_MS: u64 = 5_000;
 
+/// How long the start waits for a SIP port that a killed predecessor still holds, ms, and how often it looks.
+pub const PORT_WAIT_MS: u64 = 5_000;
+/// See [`PORT_WAIT_MS`].
+pub const PORT_RETRY_MS: u64 = 50;
+
 /// Records of illegal calls per source address and second (cdr.md 3 row 1); the rest is counted.
 pub const ILLEGAL_RECORDS_PER_S: u32 = 100;

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 #[global_allocator]
@@ -39,6 +39,10 @@ struct Arguments {
     /// Read and check the configuration, then end.
     #[arg(long)]
     check: bool,
+    /// Start with this site file instead of the stored one, as a new version: the way out when the stored one does not fit
+    /// the machine's listeners any more.
+    #[arg(long)]
+    site: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -59,8 +63,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     // Before any thread: a signal that comes during the start must not kill us half-way through a write.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
-    let running = boot::start(&config)?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot watch for signals")?;
+    let running = boot::start(&config, arguments.site.as_deref())?;
     let listen: Vec<String> = config.listen.iter().map(|l| l.address.to_string()).collect();
     log::info(&format!(
         "ready: SIP on {}, media on {}, control at {}",
@@ -69,8 +73,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         config.control_socket.display()
     ));
     // A second signal while stopping has no handler's work to do; the wait for the last records is bounded.
-    let _ = signals.forever().next();
+    // A closed terminal or a log rotation (SIGHUP) is no reason to end calls: configuration is changed with `tandem`.
+    let _ = signals.forever().find(|signal| *signal != SIGHUP);
     log::info("stopping: calls in progress are ended and recorded");
-    running.stop();
+    if !running.stop() {
+        anyhow::bail!("stopped because the journal failed; see above");
+    }
     Ok(())
 }

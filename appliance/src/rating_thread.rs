@@ -64,6 +64,7 @@ impl RatingThread {
                 continue;
             }
             if self.shared.shards_running.load(Ordering::SeqCst) == 0 && self.idle() {
+                self.last_words();
                 break;
             }
             self.shared.rating.asleep.store(true, Ordering::SeqCst);
@@ -74,6 +75,23 @@ impl RatingThread {
             self.shared.rating.asleep.store(false, Ordering::SeqCst);
         }
         self.sync.close();
+    }
+
+    /// A disk that is full when the daemon stops gets a last chance; what it does not take is billed to the last
+    /// heartbeat at the next start.
+    fn last_words(&mut self) {
+        let started = self.clock.now().mono;
+        while self.journal.buffered_bytes() > 0 {
+            let Err(error) = self.journal.flush() else {
+                return;
+            };
+            if self.clock.now().mono.since(started) > limits::SHUTDOWN_MS * 1_000 {
+                let bytes = self.journal.buffered_bytes();
+                log::error(&format!("{bytes} bytes of records could not be written before the end: {error}"));
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(limits::GROUP_COMMIT_MS));
+        }
     }
 
     fn idle(&self) -> bool {
@@ -124,6 +142,9 @@ impl RatingThread {
             }
             self.sync.wake();
         }
+        let suppressed = self.rater.suppressed();
+        let held_back = suppressed.illegal + suppressed.no_cdr + suppressed.zero_hold + suppressed.server_hang_up;
+        self.shared.money.suppressed.store(held_back, Ordering::Relaxed);
         self.shared.money.settled.store(self.rater.settled(), Ordering::Relaxed);
         self.send(answers, |_| true);
         for reply in done.drain(..) {
@@ -157,10 +178,16 @@ impl RatingThread {
         // A reply nobody waits for any more is no error: the asker gave up at its deadline.
         match order {
             RatingOrder::Configure { accounts, gateways, rules, records, done: reply } => {
+                // Not begun while the journal cannot be written: what is refused must not come into force later.
+                if let Err(error) = self.journal.flush() {
+                    let _ = reply.send(Err(format!("the journal cannot be written, nothing was changed: {error}")));
+                    return;
+                }
                 let mut failed = None;
                 for record in &records {
                     if let Err(error) = self.journal.append(record) {
                         failed = Some(error.to_string());
+                        break;
                     }
                 }
                 if let Some(error) = failed {

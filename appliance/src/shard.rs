@@ -210,8 +210,8 @@ impl Shard {
     ///
     /// # Errors
     /// What the kernel lacks, and the cure.
-    pub fn ring(media_ports: usize) -> Result<Ring> {
-        let sockets_max = u32::try_from(media_ports + 64).unwrap_or(u32::MAX).next_multiple_of(64);
+    pub fn ring(media_sockets: usize) -> Result<Ring> {
+        let sockets_max = u32::try_from(media_sockets + 64).unwrap_or(u32::MAX).next_multiple_of(64);
         let config = RingConfig { sockets_max, send_slots: 8_192, ..RingConfig::default() };
         Ring::new(config).context("cannot set up io_uring")
     }
@@ -230,7 +230,9 @@ impl Shard {
                     now.mono.plus_millis(limits::SHUTDOWN_MS)
                 });
                 self.drain(now);
-                if (self.unsettled == 0 && self.calls.counts().calls == 0) || now.mono >= stop {
+                // Every BYE and CANCEL is given the time to be heard: a vendor that is not told goes on billing.
+                let told = self.unsettled == 0 && self.calls.counts().calls == 0 && self.endpoint.unfinished() == 0;
+                if told || now.mono >= stop {
                     // What is queued (the last BYEs) goes out with one more turn.
                     self.ring.wait(Some(Duration::ZERO)).context("io_uring failed")?;
                     return Ok(());

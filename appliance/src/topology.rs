@@ -109,6 +109,8 @@ pub struct Shared {
     pub rating: Arc<RatingDoor>,
     /// Everything is to end.
     pub stopping: AtomicBool,
+    /// Something broke that only a new start mends; the exit code says so.
+    pub failed: AtomicBool,
     /// Shards that still run; the rating thread ends after the last.
     pub shards_running: AtomicUsize,
     /// The journal cannot be written: no new calls.

@@ -165,6 +165,25 @@ impl Account {
         })
     }
 
+    /// Makes a reservation anew for other terms, as if the call were admitted with them now: a deck changed between the
+    /// admission and the answer. What the account can no longer pay shortens the grant (marked `last`), to nothing if need
+    /// be; it never brings the balance below the limit. Errors: a value out of range; the reservation is then empty.
+    pub fn reprice(
+        &mut self,
+        reservation: &mut Reservation,
+        terms: &RateTerms,
+        params: &BillingParams,
+        advance_min: u32,
+    ) -> Result<Grant, BillingError> {
+        self.reserved = self.reserved_without(reservation.amount);
+        *reservation = Reservation { grant: Grant { until_s: 0, last: true }, amount: Money::ZERO, free: false };
+        if terms.is_free() {
+            *reservation = Reservation::nothing();
+            return Ok(reservation.grant);
+        }
+        self.renew(reservation, terms, params, advance_min)
+    }
+
     /// Asks for more time: `advance_min` minutes more than the last grant when the account can pay
     /// them, otherwise the longest time it can pay, marked `last`.
     ///

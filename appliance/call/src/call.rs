@@ -166,7 +166,7 @@ impl Call {
             (CallState::Choosing, Answer::Line { candidate, skipped, .. }) => {
                 self.line_found(cx, now, candidate, &skipped);
             }
-            (CallState::Answering, Answer::Journaled { .. }) => self.connect(cx, now),
+            (CallState::Answering, Answer::Journaled { regranted, .. }) => self.connect(cx, now, regranted),
             (CallState::Connected, Answer::Renewed { until_s, last, .. }) => self.renewed(cx, now, until_s, last),
             (
                 CallState::Authorizing
@@ -250,6 +250,8 @@ impl Call {
                 let reason = if ringing { ServerReason::NoAnswer } else { ServerReason::SetupTimeLimit };
                 self.end_by_server(cx, now, reason);
             }
+            // The journal cannot be written: the vendor is let go, the caller is not connected to a call nobody bills.
+            CallTimer::StartRecord => self.end_by_server(cx, now, ServerReason::SystemOverload),
             CallTimer::Renewal => self.ask_renewal(cx),
             CallTimer::Deadline => self.end_by_server(cx, now, ServerReason::BalanceExhausted),
             CallTimer::MaxDuration => self.end_by_server(cx, now, ServerReason::MaxDuration),

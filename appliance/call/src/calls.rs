@@ -246,7 +246,7 @@ impl Calls {
             Answer::Granted { call, .. }
             | Answer::Refused { call, .. }
             | Answer::Line { call, .. }
-            | Answer::Journaled { call }
+            | Answer::Journaled { call, .. }
             | Answer::Renewed { call, .. } => (Some(*call), true),
             Answer::Settled { .. } => (None, false),
         };

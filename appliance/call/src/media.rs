@@ -466,6 +466,14 @@ impl CallMedia {
         }
     }
 
+    /// Media address of a side as its packets showed it, and as it was offered.
+    pub(crate) fn addresses(&self, side: Side) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        match &self.relay {
+            Some(relay) => (relay.anchor.learned(side), relay.anchor.offered(side)),
+            None => (None, self.address(side)),
+        }
+    }
+
     pub(crate) fn ports(&self) -> Option<(u16, u16)> {
         self.relay.as_ref().map(|r| r.ports)
     }

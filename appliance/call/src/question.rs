@@ -169,6 +169,9 @@ pub enum Answer {
     Journaled {
         /// Who asked.
         call: CallKey,
+        /// The price at the answer differs from that of the admission: held seconds the account can pay now, and whether
+        /// that is all.
+        regranted: Option<(Option<i64>, bool)>,
     },
     /// The reservation now covers this many held seconds.
     Renewed {

@@ -252,11 +252,13 @@ impl Plan {
         open
     }
 
-    /// End reason when there is nothing to try at all (endreasons.md -1, -2, -42).
+    /// End reason when there is nothing to try at all (endreasons.md -1, -42).
+    ///
+    /// A number that no gateway has a prefix of is NoAvailableRouter as well (call-flows.md 17): upstream switches route
+    /// on a 503 and stop at a 404. Not Found (-2) is for local numbers, which come with phones.
     pub fn no_route(&self) -> ServerReason {
-        if self.routes.is_empty() && self.skipped.is_empty() {
-            ServerReason::NotFound
-        } else if self.routes.is_empty() && self.skipped.iter().all(|s| s.reason.is_money_guard()) {
+        if self.routes.is_empty() && !self.skipped.is_empty() && self.skipped.iter().all(|s| s.reason.is_money_guard())
+        {
             ServerReason::ProfitLimit
         } else {
             ServerReason::NoAvailableRouter

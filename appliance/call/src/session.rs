@@ -6,11 +6,14 @@ use tandem_leg::{
     Confirm, Connect, Info, LegEvent, Now, Reason, ServerReason, Update, UpdateFailed, UpdateMethod, Updated,
 };
 use tandem_media::Side;
+use tandem_rating::rate::Lookup;
 
 use crate::call::{Call, CallState};
 use crate::calls::Shared;
 use crate::media::Change;
+use crate::number::without_route_prefix;
 use crate::question::Question;
+use crate::snapshot::AccountId;
 use crate::trace::{CallTimer, TraceEvent};
 
 /// A grant is renewed this long before it runs out, seconds (accounts.md 5).
@@ -19,6 +22,9 @@ const RENEW_BEFORE_S: u64 = 10;
 const GRANT_SHORT_S: u64 = 20;
 /// Renewals are never closer together, milliseconds.
 const RENEW_GAP_MS: u64 = 1_000;
+/// Longest wait of an answered call for its start record, ms. It takes about one; a disk that needs longer would leave the
+/// caller ringing while the vendor bills, and then charge him for seconds he did not have.
+const START_RECORD_MS: u64 = 2_000;
 /// Longest Retry-After of a change that came too early, seconds (RFC 3261 14.2).
 const RETRY_AFTER_MAX_S: u32 = 10;
 
@@ -61,26 +67,73 @@ impl Call {
         self.session.connect = Some(connect);
         self.unguard(cx);
         self.note_media();
+        self.price_at_answer(cx, now);
         let mut usage = self.usage.clone();
         usage.connect_ms = Some(now.wall_ms);
         usage.end_ms = now.wall_ms;
         usage.sip_status_in = 200;
         cx.ask(Question::Answered { call: self.key, usage: Box::new(usage) });
+        self.arm(cx, CallTimer::StartRecord, now.mono.plus_millis(START_RECORD_MS));
     }
 
-    /// The start record is written.
-    pub(crate) fn connect(&mut self, cx: &mut Shared, now: Now) {
-        let (Some(connect), Some(answered)) = (self.session.connect.take(), self.session.answered) else {
+    /// The rows and parameters in force at the answer are those of the call (billing.md 6.a and 7): the admission looked
+    /// them up when the call came in, and a deck may have changed while it rang. Accounts stay those of the set-up; a row
+    /// that is gone leaves the one of the admission.
+    fn price_at_answer(&mut self, cx: &Shared, now: Now) {
+        let current = &cx.snapshot;
+        self.usage.params = (*current.billing).clone();
+        let digits = current.settings.route_prefix_digits;
+        let row = |id: AccountId, number: &str| {
+            let deck = current.accounts.iter().find(|a| a.id == id)?.deck.as_ref()?;
+            match deck.lookup(without_route_prefix(number, digits), now.wall_ms) {
+                Lookup::Found(rate) => Some(rate.terms()),
+                Lookup::Locked(_) | Lookup::NotFound => None,
+            }
+        };
+        let own = &self.snapshot;
+        let payer = own.accounts.get(own.mapping[self.mapping].account).map(|a| a.id);
+        if let Some(terms) = self.usage.customer.as_mut().and_then(|leg| leg.terms.as_mut())
+            && let Some(now) = payer.and_then(|id| row(id, &self.usage.callee_billed))
+        {
+            *terms = now;
+        }
+        let Some(gateway) = self.attempt.as_ref().map(|a| &own.routing[self.plan.routes[a.route].gateway]) else {
             return;
         };
+        let number = if gateway.clearing_use_callout { &self.usage.callee_out } else { &self.usage.callee_billed };
+        let clearing = own.accounts.get(gateway.account).map(|a| a.id);
+        if let Some(terms) = self.usage.vendor.as_mut().and_then(|leg| leg.terms.as_mut())
+            && let Some(now) = clearing.and_then(|id| row(id, number))
+        {
+            *terms = now;
+        }
+    }
+
+    /// The start record is written. `regranted`: the price had changed since the admission, and this is what the account
+    /// can pay now.
+    pub(crate) fn connect(&mut self, cx: &mut Shared, now: Now, regranted: Option<(Option<i64>, bool)>) {
+        let (Some(connect), Some(_)) = (self.session.connect.take(), self.session.answered) else {
+            return;
+        };
+        self.disarm(cx, CallTimer::StartRecord);
         self.state = CallState::Connected;
-        self.usage.connect_ms = Some(answered.wall_ms);
+        // "start = 200 to A" (call-flows.md 1): the caller does not pay for the wait for the journal. The start record
+        // keeps the vendor's instant, at most START_RECORD_MS earlier.
+        self.session.answered = Some(now);
+        self.usage.connect_ms = Some(now.wall_ms);
+        if self.usage.ring_ms.is_none() {
+            self.usage.caller_pdd_ms = Some((now.mono.since(self.started.mono) / 1_000) as i64);
+        }
         self.trace(cx, now, TraceEvent::Journaled);
         self.order(cx, self.a_leg, LegEvent::Connect(connect));
         self.media.established(now);
-        self.arm_grant(cx, now, false);
+        let last = regranted.is_some_and(|(until_s, last)| {
+            self.session.until_s = until_s;
+            last
+        });
+        self.arm_grant(cx, now, last);
         if let Some(seconds) = self.draw_max_duration(cx) {
-            self.arm(cx, CallTimer::MaxDuration, answered.mono.plus_secs(seconds));
+            self.arm(cx, CallTimer::MaxDuration, now.mono.plus_secs(seconds));
         }
     }
 

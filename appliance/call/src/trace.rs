@@ -27,6 +27,8 @@ pub enum CallTimer {
     CallProceeding,
     /// `Expires` of the caller.
     Expires,
+    /// The start record of an answered call is late.
+    StartRecord,
     /// Ask for more money soon.
     Renewal,
     /// The paid time is over.
@@ -46,6 +48,7 @@ impl CallTimer {
             CallTimer::Ringing => "ringing",
             CallTimer::CallProceeding => "call_proceeding",
             CallTimer::Expires => "expires",
+            CallTimer::StartRecord => "start_record",
             CallTimer::Renewal => "renewal",
             CallTimer::Deadline => "deadline",
             CallTimer::MaxDuration => "max_duration",

@@ -56,10 +56,10 @@ pub struct CallView {
     pub media_step: String,
     /// Local media ports, caller's side first.
     pub media_ports: Option<(u16, u16)>,
-    /// Media address of the caller.
-    pub caller_media: Option<SocketAddr>,
-    /// Media address of the vendor.
-    pub callee_media: Option<SocketAddr>,
+    /// Media address of the caller: learned from its packets, and offered.
+    pub caller_media: (Option<SocketAddr>, Option<SocketAddr>),
+    /// Media address of the vendor: learned, and offered.
+    pub callee_media: (Option<SocketAddr>, Option<SocketAddr>),
     /// When it came in.
     pub started: Now,
     /// When the vendor answered; the held time counts from here.
@@ -112,8 +112,8 @@ impl Call {
             relayed: self.media.is_relayed(),
             media_step: usage.media_step.clone(),
             media_ports: self.media.ports(),
-            caller_media: self.media.address(Side::Caller),
-            callee_media: self.media.address(Side::Callee),
+            caller_media: self.media.addresses(Side::Caller),
+            callee_media: self.media.addresses(Side::Callee),
             started: self.started,
             answered: self.session.answered.filter(|_| usage.connect_ms.is_some()),
             until_s: self.session.until_s,

@@ -62,7 +62,7 @@ fn every_refusal() {
     assert_eq!(refused(|_| {}, |i| i.sdp = Some(sdp("198.51.100.10", 0))), (488, -30, trunk()));
     assert_eq!(refused(|_| {}, |i| i.sdp = Some(sdp("127.0.0.1", 4000))), (488, -32, trunk()));
     assert_eq!(refused(|_| {}, |i| i.sdp = Some(sdp(common::T, 4000))), (488, -32, trunk()), "our own media address");
-    assert_eq!(refused(|_| {}, |i| i.dialled = "44123".into()), (404, -2, trunk()));
+    assert_eq!(refused(|_| {}, |i| i.dialled = "44123".into()), (503, -1, trunk()));
     assert_eq!(refused(|s| s.routing.iter_mut().for_each(|g| g.locked = true), as_it_is), (503, -1, trunk()));
     let other_code = |s: &mut Snapshot| {
         s.settings.no_route_code = 480;

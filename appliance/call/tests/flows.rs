@@ -712,7 +712,7 @@ fn a_reinvite_without_offer_is_relayed_without_offer() {
         (leg, LegEvent::Confirm(confirm)) if leg == a => assert!(media_of(&confirm.sdp).starts_with("203.0.113.1:")),
         other => panic!("{other:?}"),
     }
-    assert_eq!(w.calls.list().next().unwrap().caller_media, Some(addr("198.51.100.10:4444")));
+    assert_eq!(w.calls.list().next().unwrap().caller_media.1, Some(addr("198.51.100.10:4444")));
     w.hangs_up(a, DisconnectCause::Bye);
     w.expect_end(b);
     w.end();

@@ -173,7 +173,7 @@ fn rate_and_profit_guards_take_the_strictest() {
             gateway.prefixes = vec!["44".into()];
         }
     });
-    assert_eq!(plan.no_route(), ServerReason::NotFound);
+    assert_eq!(plan.no_route(), ServerReason::NoAvailableRouter, "no prefix at all");
 }
 
 #[test]

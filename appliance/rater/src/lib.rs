@@ -19,6 +19,7 @@ use tandem_rating::account::{Account, Refused, Reservation};
 use tandem_rating::fee::{BillingParams, RateTerms};
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
+use tandem_rating::usage::Usage;
 
 pub use gateway::{GatewayConfig, GatewayView};
 pub use payment::PayError;
@@ -116,6 +117,7 @@ pub struct Rater {
     rules: Rules,
     suppressed: Suppressed,
     illegal: HashMap<String, (i64, u32)>,
+    illegal_all: (i64, u32),
     keys: HashSet<String>,
     out: VecDeque<Output>,
     settled: u64,
@@ -181,8 +183,9 @@ impl Rater {
                 self.answer(call, Answer::Line { call, candidate, skipped });
             }
             Question::Answered { call, usage } => {
+                let regranted = self.reprice(&usage);
                 self.out.push_back(Output::Record(Record::Start { usage }));
-                self.answer(call, Answer::Journaled { call });
+                self.answer(call, Answer::Journaled { call, regranted });
             }
             Question::Renew { call, flow_no } => self.renew(call, flow_no),
             Question::Heartbeat { at_ms, alive } => {
@@ -341,6 +344,26 @@ impl Rater {
                 owned.money.release(hold.reservation);
             }
         }
+    }
+
+    /// The row or the parameters at the answer may differ from those of the admission; then the reservation is made anew,
+    /// with whatever the account can pay now.
+    fn reprice(&mut self, usage: &Usage) -> Option<(Option<i64>, bool)> {
+        let state = self.calls.get_mut(&usage.flow_no)?;
+        let terms = usage.customer.as_ref().and_then(|leg| leg.terms.as_ref())?;
+        // The first payer is the customer; agents above it come with a later issue.
+        let hold = state.holds.first_mut()?;
+        if hold.terms.as_ref() == Some(terms) && *state.params == usage.params {
+            return None;
+        }
+        let owned = self.accounts.get_mut(&hold.account)?;
+        hold.terms = Some(terms.clone());
+        state.params = std::sync::Arc::new(usage.params.clone());
+        if let Err(error) = owned.money.reprice(&mut hold.reservation, terms, &state.params, state.advance_min) {
+            self.out.push_back(Output::Alarm(format!("call {}: not repriced at the answer: {error}", usage.flow_no)));
+        }
+        let last = !hold.reservation.is_unlimited() && hold.reservation.grant().last;
+        Some((granted(&state.holds), last))
     }
 
     fn renew(&mut self, call: CallKey, flow_no: u64) {

@@ -57,6 +57,9 @@ pub struct Suppressed {
     pub server_hang_up: u64,
 }
 
+/// Sources of illegal calls whose records fit into one second, each with its own bound.
+const ILLEGAL_SOURCES_PER_S: u32 = 10;
+
 /// Keys of addresses with a running count are forgotten beyond this many.
 const ILLEGAL_SOURCES_MAX: usize = 10_000;
 
@@ -164,7 +167,13 @@ impl Rater {
             *entry = (second, 0);
         }
         entry.1 += 1;
-        entry.1 <= self.rules.illegal_per_s
+        let of_source = entry.1 <= self.rules.illegal_per_s;
+        // Sources can be forged: all of them together have a bound as well.
+        if self.illegal_all.0 != second {
+            self.illegal_all = (second, 0);
+        }
+        self.illegal_all.1 += u32::from(of_source);
+        of_source && self.illegal_all.1 <= self.rules.illegal_per_s.saturating_mul(ILLEGAL_SOURCES_PER_S)
     }
 
     fn count(&mut self, usage: &Usage) {

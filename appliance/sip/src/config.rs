@@ -163,6 +163,10 @@ pub struct Config {
     pub reply_unauthorized: bool,
     /// Addresses of configured peers (gateways, static phones).
     pub known: Vec<IpAddr>,
+    /// Whether an INVITE from an address that is not in `known` is refused at once with one 403 and nothing kept, told to
+    /// the call room as a leg that is already forgotten. A forged source then costs no state and gets no more back than it
+    /// sent.
+    pub refuse_unknown: bool,
     /// Bounds.
     pub limits: Limits,
 }
@@ -181,6 +185,7 @@ impl Config {
             seed,
             reply_unauthorized: true,
             known: Vec::new(),
+            refuse_unknown: false,
             limits: Limits::default(),
         }
     }

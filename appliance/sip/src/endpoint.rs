@@ -292,6 +292,15 @@ impl Endpoint {
         }
     }
 
+    /// Legs whose far side has not heard the end yet: an orderly stop waits until there are none.
+    pub fn unfinished(&self) -> usize {
+        self.legs.values().filter(|leg| leg.phase != crate::leg::Phase::Ended).count()
+    }
+
+    pub(crate) fn is_known(&self, source: SocketAddr) -> bool {
+        self.known.contains(&source.ip().to_canonical())
+    }
+
     /// What is alive, for metrics and for tests.
     pub fn counts(&self) -> Counts {
         Counts {

@@ -1,5 +1,6 @@
 //! The called side of an INVITE: a-legs (RFC 3261 13.3, 8.2).
 
+use crate::Output;
 use std::net::SocketAddr;
 
 use tandem_leg::{
@@ -29,6 +30,9 @@ impl Endpoint {
         let Some(own) = self.listener_address(listener) else { return (None, Outcome::Stray) };
         if self.is_full() {
             return self.refuse_at_limit(listener, source, request);
+        }
+        if self.config.refuse_unknown && !self.is_known(source) {
+            return self.refuse_stranger(listener, source, request);
         }
         let uri = match Uri::parse(request.request_uri().unwrap_or(b"")) {
             Ok(uri) if uri.scheme != Scheme::Other => uri,
@@ -63,6 +67,23 @@ impl Endpoint {
         self.news(&leg, event);
         self.put_back(leg);
         (Some(id), Outcome::Request)
+    }
+
+    /// 403 without a transaction. The call room still hears of the attempt, for its record of illegal calls.
+    fn refuse_stranger(
+        &mut self,
+        listener: ListenerId,
+        source: SocketAddr,
+        request: &Message<'_>,
+    ) -> (Option<LegId>, Outcome) {
+        if let Ok(uri) = Uri::parse(request.request_uri().unwrap_or(b"")) {
+            let leg = LegId::incoming(self.legs_in);
+            self.legs_in += 1;
+            let event = try_of(request, source, listener, &uri);
+            self.outputs.push_back(Output::Event { leg, event });
+            self.outputs.push_back(Output::Forgotten { leg });
+        }
+        self.refuse(listener, source, request, 403, &Extra::default())
     }
 
     fn dialog_of_invite(

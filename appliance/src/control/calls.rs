@@ -61,10 +61,15 @@ impl Control {
         let talked_s = view.answered.map(|at| (now.mono.since(at.mono) / 1_000_000) as i64);
         let address = |a: Option<std::net::SocketAddr>| a.map(|a| a.to_string()).unwrap_or_default();
         let media = self.state.borrow().config.media.address;
+        let group = |account: &str| {
+            let state = self.state.borrow();
+            state.site.account.get(account).map_or_else(String::new, |a| a.rate_group.clone())
+        };
         let local =
             |port: Option<u16>| port.map(|p| std::net::SocketAddr::new(media, p).to_string()).unwrap_or_default();
-        let side = |port, learned, m: &tandem_rating::usage::MediaUsage| reply::MediaSide {
+        let side = |port, (learned, offered), m: &tandem_rating::usage::MediaUsage| reply::MediaSide {
             local: local(port),
+            offered: address(offered),
             learned: address(learned),
             packets: m.packets,
             bytes: m.bytes,
@@ -73,7 +78,6 @@ impl Control {
             lost: m.lost,
             jitter_us: u64::from(m.jitter_us),
             last_ms: m.last_ms,
-            ..Default::default()
         };
         reply(&reply::CallShow {
             call: row(shard, &view, now),
@@ -83,8 +87,14 @@ impl Control {
             callee_in: view.callee_in.clone(),
             caller_out: view.caller_out.clone(),
             callee_out: view.callee_out.clone(),
-            rate: view.customer_terms.as_ref().map(|t| super::explain::rate_shown(&view.account, "", t)),
-            vendor_rate: view.vendor_terms.as_ref().map(|t| super::explain::rate_shown(&view.vendor_account, "", t)),
+            rate: view
+                .customer_terms
+                .as_ref()
+                .map(|t| super::explain::rate_shown(&view.account, &group(&view.account), t)),
+            vendor_rate: view
+                .vendor_terms
+                .as_ref()
+                .map(|t| super::explain::rate_shown(&view.vendor_account, &group(&view.vendor_account), t)),
             reserved: reserved.unwrap_or_else(|| "0".to_owned()),
             remaining_s: view.until_s.map(|until| until - talked_s.unwrap_or(0)),
             media_step: view.media_step.clone(),

@@ -29,12 +29,20 @@ impl Control {
         let (built, ids, version, config) = {
             let state = self.state.borrow();
             let mut ids = state.ids.clone();
-            let version = state.version + 1;
+            let version = state.version_next;
             let built = site
                 .build(version, &state.config.node, &mut ids, &boot::compiled(&decks), &state.listeners)
                 .map_err(|errors| invalid(errors.join("\n")))?;
             (built, ids, version, state.config.clone())
         };
+        // A version is used once, whatever becomes of it: a record of a change that failed half-way must not stand in the
+        // way of the next one.
+        {
+            let mut state = self.state.borrow_mut();
+            state.version_next = version + 1;
+            // The rating thread may know the new names even when its answer is lost: their numbers stay theirs.
+            state.ids = ids;
+        }
         let at_ms = self.state.borrow().clock.now().wall_ms;
         records.push(Record::Site { version, at_ms, user: user.to_owned(), text: site.to_text() });
         let (accounts, gateways) = (boot::accounts(&built), boot::gateways(&built.snapshot));
@@ -49,7 +57,6 @@ impl Control {
             let mut state = self.state.borrow_mut();
             state.site = site;
             state.version = version;
-            state.ids = ids;
             state.decks = decks;
             state.params = built.params;
             state.snapshot = snapshot.clone();

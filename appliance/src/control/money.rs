@@ -117,11 +117,19 @@ impl Control {
             }
         };
         // The rating thread knows the keys of its own life; the database knows all.
-        let (account, wanted) = (q.name.clone(), key.clone());
-        let known = self
-            .query(move |queries| queries.ledger_by_key(&account, &wanted).map_err(|e| internal(e.to_string())))
-            .await?;
+        let wanted = key.clone();
+        let known =
+            self.query(move |queries| queries.ledger_by_key(&wanted).map_err(|e| internal(e.to_string()))).await?;
         if let Some(row) = known {
+            if row.account != q.name || row.amount != amount {
+                return Err(ErrorObject::new(
+                    ErrorCode::Conflict,
+                    format!(
+                        "key: a payment of {} to {} is already booked under it; nothing was booked",
+                        row.amount, row.account
+                    ),
+                ));
+            }
             return reply(&reply::AccountPaid { row: ledger_row(&row), booked: false });
         }
         let paid = self

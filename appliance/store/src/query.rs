@@ -368,18 +368,15 @@ impl Queries {
             .map_err(self.failed("count table ledger"))
     }
 
-    /// The ledger row of `account` with this idempotency key.
+    /// The ledger row with this idempotency key, whatever its account.
     ///
     /// # Errors
     /// The database.
-    pub fn ledger_by_key(&self, account: &str, key: &str) -> Result<Option<StoredLedgerRow>, StoreError> {
+    pub fn ledger_by_key(&self, key: &str) -> Result<Option<StoredLedgerRow>, StoreError> {
         let sql = "SELECT id, key, account, kind, amount, balance_after, at_ms, flow_no, user, memo FROM ledger
-                   WHERE key = ?1 AND account = ?2";
-        let found = self
-            .connection
-            .query_row(sql, [key, account], ledger_row)
-            .optional()
-            .map_err(self.failed("read table ledger"))?;
+                   WHERE key = ?1";
+        let found =
+            self.connection.query_row(sql, [key], ledger_row).optional().map_err(self.failed("read table ledger"))?;
         found
             .map(|(stored, amount, balance_after)| {
                 Ok(StoredLedgerRow {

@@ -288,7 +288,8 @@ impl<'c> Writer<'c> {
             Record::Site { version, at_ms, user, text } => self
                 .connection
                 .prepare_cached(
-                    "INSERT INTO site (version, at_ms, user, text) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+                    "INSERT INTO site (version, at_ms, user, text) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (version) DO UPDATE SET at_ms = ?2, user = ?3, text = ?4",
                 )
                 .and_then(|mut statement| statement.execute((*version as i64, at_ms, user, text)))
                 .map(|_| ())
@@ -303,7 +304,7 @@ impl<'c> Writer<'c> {
                 .connection
                 .prepare_cached(
                     "INSERT INTO deck (rate_group, version, at_ms, user, csv) VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT DO NOTHING",
+                     ON CONFLICT (rate_group, version) DO UPDATE SET at_ms = ?3, user = ?4, csv = ?5",
                 )
                 .and_then(|mut statement| statement.execute((group, *version as i64, at_ms, user, csv)))
                 .map(|_| ())

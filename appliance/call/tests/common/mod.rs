@@ -239,7 +239,7 @@ impl Rating {
             Question::Answered { call, usage } => {
                 self.asked.push("answered".into());
                 self.started.push(*usage);
-                self.waiting.push_back(Answer::Journaled { call });
+                self.waiting.push_back(Answer::Journaled { call, regranted: None });
             }
             Question::Renew { call, .. } => {
                 self.asked.push("renew".into());

@@ -122,6 +122,29 @@ fn strangers_are_refused_or_ignored_as_configured() {
 }
 
 #[test]
+fn a_stranger_costs_one_403_and_no_state() {
+    let stranger = "10.9.8.7:5060";
+    let mut careful = config();
+    careful.refuse_unknown = true;
+    let mut bench = Bench::default();
+    bench.e.set_config(careful);
+    bench.feed(stranger, &a_invite("z9hG4bKs", 1, "", SDP_A));
+    // No 100 and no retransmission; the call room records the illegal call.
+    bench.expect("SIP/2.0 403");
+    assert!(matches!(bench.event(), LegEvent::Try(_)));
+    bench.run_for(40_000);
+    bench.quiet();
+    bench.nothing_left();
+    // A peer is served.
+    let mut careful = config();
+    careful.refuse_unknown = true;
+    bench.e.set_config(careful);
+    bench.feed(A, &a_invite("z9hG4bKt", 1, "", SDP_A));
+    bench.expect("SIP/2.0 100");
+    assert_eq!(bench.e.counts().legs, 1);
+}
+
+#[test]
 fn noise_is_named_and_dropped() {
     let mut bench = Bench::default();
     for (bytes, outcome) in [
