@@ -302,9 +302,11 @@ impl Shard {
                     self.drain(now);
                 }
             }
-            Completion::SendFailed { token, to, .. } => {
+            Completion::SendFailed { token, to, errno, .. } => {
                 self.counters.send_failed += 1;
-                if token < TOKEN_MEDIA {
+                // A full queue or a firewall's rate limit costs one datagram, which SIP sends again; no way to the
+                // address costs the attempt.
+                if token < TOKEN_MEDIA && is_unreachable(errno) {
                     self.endpoint.handle_unreachable(now.mono, ListenerId(token as u16), to);
                     self.drain(now);
                 }
@@ -465,7 +467,12 @@ impl Shard {
                 if leg == a_leg && matches!(event, LegEvent::Connect(_)) {
                     self.counters.answered += 1;
                 }
+                let begins = matches!(event, LegEvent::Try(_));
                 if let Err(error) = self.endpoint.handle_leg_event(now.mono, leg, event) {
+                    if begins {
+                        // The SIP room never had this leg and will not forget it.
+                        self.traces.forget(leg);
+                    }
                     self.calls.handle_order_error(now, leg, error == tandem_sip::OrderError::Full);
                 }
             }
@@ -587,6 +594,14 @@ impl Shard {
             self.drain(now);
         }
     }
+}
+
+/// Whether the kernel says that there is no way to an address, as against a datagram that did not get out this time.
+fn is_unreachable(errno: i32) -> bool {
+    use rustix::io::Errno;
+    [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::CONNREFUSED, Errno::NETDOWN, Errno::HOSTDOWN]
+        .iter()
+        .any(|known| known.raw_os_error() == errno)
 }
 
 impl Latency {

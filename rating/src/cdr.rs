@@ -587,21 +587,27 @@ pub struct Settlement {
     pub customer: Option<Charge>,
     /// Vendor's charge; `None` when no vendor answered or it has no rate.
     pub vendor: Option<Charge>,
+    /// What could not be rated, one sentence each; an operator has to bill it by hand.
+    pub problems: Vec<String>,
 }
 
 /// Rates both legs of a finished call and fills the record (spec billing.md 2 and 9, cdr.md 2).
 ///
 /// A call that was never answered costs nothing on either leg. A free leg keeps its hold time and gets no billed
-/// seconds (billing.md 6.13).
-///
-/// # Errors
-/// [`BillingError`] when a fee leaves the range of [`Money`].
-pub fn settle(usage: &Usage, currency: &str) -> Result<Settlement, BillingError> {
+/// seconds (billing.md 6.13). A leg that cannot be rated (an absurd row, an amount out of range) is left without a charge
+/// and named in [`Settlement::problems`]; it never takes the other leg's charge with it.
+pub fn settle(usage: &Usage, currency: &str) -> Settlement {
     let params = &usage.params;
     let hold_ms = if usage.answered() { usage.hold_ms } else { 0 };
-    let customer = charge(usage.customer.as_ref(), hold_ms, params)?;
-    let vendor_params = params.for_vendor();
-    let vendor = charge(usage.vendor.as_ref(), hold_ms, &vendor_params)?;
+    let mut problems = Vec::new();
+    let mut rated = |leg: &str, result: Result<Option<Charge>, BillingError>| {
+        result.unwrap_or_else(|error| {
+            problems.push(format!("the {leg} leg is not rated: {error}"));
+            None
+        })
+    };
+    let customer = rated("customer", charge(usage.customer.as_ref(), hold_ms, params));
+    let vendor = rated("vendor", charge(usage.vendor.as_ref(), hold_ms, &params.for_vendor()));
 
     let mut cdr = record(usage, currency);
     cdr.hold_s = crate::duration::hold_s(hold_ms, params.p_hold_ms);
@@ -640,10 +646,15 @@ pub fn settle(usage: &Usage, currency: &str) -> Result<Settlement, BillingError>
         cdr.vendor_tax = charge.tax;
         cdr.vendor_rate_used = charge.rate_used.normalize().to_string();
     }
-    cdr.margin = cdr.fee.checked_sub(cdr.vendor_fee)?;
-    cdr.income_fee = cdr.margin;
-    cdr.income_tax = cdr.tax.checked_sub(cdr.vendor_tax)?;
-    Ok(Settlement { cdr, customer, vendor })
+    match (cdr.fee.checked_sub(cdr.vendor_fee), cdr.tax.checked_sub(cdr.vendor_tax)) {
+        (Ok(margin), Ok(tax)) => {
+            cdr.margin = margin;
+            cdr.income_fee = margin;
+            cdr.income_tax = tax;
+        }
+        _ => problems.push("the margin is out of the range of amounts".to_owned()),
+    }
+    Settlement { cdr, customer, vendor, problems }
 }
 
 fn charge(leg: Option<&LegTerms>, hold_ms: i64, params: &BillingParams) -> Result<Option<Charge>, BillingError> {
@@ -759,4 +770,57 @@ fn callee_media(cdr: &mut Cdr, media: &MediaUsage) {
     cdr.callee_mos_x100 = i32::from(media.mos_x100);
     cdr.callee_media_first_ms = media.first_ms;
     cdr.callee_media_last_ms = media.last_ms;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rust_decimal::Decimal;
+
+    fn leg(rate: i64, block_s: u32) -> Option<LegTerms> {
+        let terms = RateTerms {
+            rate_id: 1,
+            prefix: "1".to_owned(),
+            rate_per_min: Decimal::new(rate, 2),
+            first_s: block_s,
+            next_s: block_s,
+            sections: Vec::new(),
+            conn_fee: Decimal::ZERO,
+            tax_pct: Decimal::ZERO,
+            level: 5,
+        };
+        Some(LegTerms { account: "a".to_owned(), account_name: String::new(), terms: Some(terms) })
+    }
+
+    #[test]
+    fn a_vendor_row_that_cannot_be_rated_does_not_make_the_call_free() {
+        let usage = Usage {
+            connect_ms: Some(1),
+            hold_ms: 60_000,
+            customer: leg(10, 60),
+            vendor: leg(999_999_999_999, u32::MAX),
+            ..Usage::default()
+        };
+        let settlement = settle(&usage, "USD");
+        assert_eq!(settlement.cdr.fee.to_string(), "0.1");
+        assert_eq!(settlement.cdr.account, "a");
+        assert!(settlement.vendor.is_none());
+        assert!(settlement.problems[0].contains("vendor"), "{:?}", settlement.problems);
+    }
+
+    #[test]
+    fn every_field_has_a_value_and_nothing_is_left_over() {
+        let cdr = Cdr::default();
+        assert_eq!(cdr.value(CDR_FIELDS.len()), CdrValue::Null);
+        for (index, (name, kind)) in CDR_FIELDS.iter().enumerate() {
+            let fits = matches!(
+                (cdr.value(index), kind),
+                (CdrValue::Null | CdrValue::Int(_), CdrKind::Int)
+                    | (CdrValue::Text(_), CdrKind::Text)
+                    | (CdrValue::Money(_), CdrKind::Money)
+                    | (CdrValue::Attempts(_), CdrKind::Json)
+            );
+            assert!(fits, "{name}");
+        }
+    }
 }

@@ -80,7 +80,10 @@ impl Call {
         let chosen = self.plan.routes[route].clone();
         let gateway = &snapshot.routing[chosen.gateway];
         // `plan` leaves out gateways without an address.
-        let Some(&remote) = gateway.remotes.first() else {
+        // Not back to where the call came from, when the gateway has another address.
+        let source = self.invite.remote.ip();
+        let elsewhere = gateway.remotes.iter().find(|r| r.ip() != source);
+        let Some(&remote) = elsewhere.or(gateway.remotes.first()) else {
             return self.end_by_server(cx, now, ServerReason::InternalError);
         };
         self.usage.callee_gateway.clone_from(&gateway.name);

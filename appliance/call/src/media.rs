@@ -11,6 +11,7 @@ use tandem_media::decide::{self, Functions, Inputs, LegInput, Path, nat_address}
 use tandem_media::latch::LatchMode;
 use tandem_media::offer_answer::{pt_map, same_description};
 use tandem_media::rtcp::Quality;
+use tandem_media::rules::is_private;
 use tandem_media::sdp::Host;
 use tandem_media::{Anchor, LegSdp, LocalMedia, MediaEvent, ProhibitedAddress, Sdp, SdpError, Side, SideSetup};
 
@@ -71,6 +72,17 @@ impl LegPlace {
             NatSetting::No => Some(false),
         };
         nat_address(host, self.remote, forced)
+    }
+
+    /// Whether media may come from anywhere: only a private address says that its packets will. A carrier's media address
+    /// differs from its signalling address as a rule, and a stranger must not win the race for its call (media.md 4 reads
+    /// `nat(leg)` more widely; what is behind NAT with a public address in SDP needs `nat = "yes"`).
+    fn latches_to_any(&self, host: Option<IpAddr>) -> bool {
+        match self.nat {
+            NatSetting::Yes => true,
+            NatSetting::No => false,
+            NatSetting::Auto => host.is_some_and(is_private),
+        }
     }
 }
 
@@ -195,7 +207,7 @@ impl CallMedia {
                     LatchSetting::Strict => LatchMode::Strict,
                     LatchSetting::Always => LatchMode::Always,
                 }),
-                nat: place.nat_ip(host).is_some(),
+                nat: place.latches_to_any(host),
                 signalling_ip: Some(place.remote),
                 hairpin: false,
             };
@@ -268,7 +280,7 @@ impl CallMedia {
                 let stream = offer.relayable_audio().and_then(|(i, _)| Some((i, remote.media().get(i)?)));
                 if let Some((at, stream)) = stream.filter(|(_, m)| m.relayable()) {
                     relay.anchor.set_remote(now_us, Side::Callee, stream)?;
-                    let nat = place.nat_ip(stream.address().map(|a| a.ip())).is_some();
+                    let nat = place.latches_to_any(stream.address().map(|a| a.ip()));
                     relay.anchor.set_nat(now_us, Side::Callee, nat);
                     let fixed = told.as_ref().and_then(|t| t.media().get(at)).filter(|t| {
                         stream.main_codec().is_none_or(|main| t.codecs.iter().any(|c| c.same_encoding(main)))
@@ -290,7 +302,7 @@ impl CallMedia {
             (Some(relay), None) => {
                 let (_, stream) = remote.relayable_audio().ok_or(MediaProblem::NoAudio)?;
                 relay.anchor.set_remote(now_us, Side::Callee, stream)?;
-                let nat = place.nat_ip(stream.address().map(|a| a.ip())).is_some();
+                let nat = place.latches_to_any(stream.address().map(|a| a.ip()));
                 relay.anchor.set_nat(now_us, Side::Callee, nat);
                 relay.sdp[Side::Caller as usize].offer(&remote, &relay.local[Side::Caller as usize]).body
             }

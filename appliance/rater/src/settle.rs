@@ -74,15 +74,10 @@ impl Rater {
             }
             self.free_line(state.routing);
         }
-        let settlement = match cdr::settle(usage, &self.rules.currency) {
-            Ok(settlement) => settlement,
-            Err(error) => {
-                // Out of the range of amounts: the call is recorded, and an operator has to bill it by hand.
-                self.out.push_back(Output::Alarm(format!("call {}: not rated: {error}", usage.flow_no)));
-                let bare = Usage { customer: None, vendor: None, ..usage.clone() };
-                cdr::settle(&bare, &self.rules.currency).unwrap_or_default()
-            }
-        };
+        let settlement = cdr::settle(usage, &self.rules.currency);
+        for problem in &settlement.problems {
+            self.out.push_back(Output::Alarm(format!("call {}: {problem}", usage.flow_no)));
+        }
         let mut ledger = Vec::new();
         if let Some(state) = state {
             for (n, hold) in state.holds.into_iter().enumerate() {

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 
+use tandem_call::snapshot::Snapshot;
 use tandem_control::error::{ErrorCode, ErrorObject};
 use tandem_control::reply;
 use tandem_control::request::SiteApply;
+use tandem_media::IpNet;
 use tandem_rating::record::Record;
+use tandem_sip::ResendSchedule;
 
 use super::{Control, Reply, StoredDeck, internal, reply};
 use crate::boot;
 use crate::orders::{RatingOrder, ShardOrder};
 use crate::params::{self, Param, TABLE};
 use crate::site::{Site, diff};
+use crate::{limits, log};
 
 fn invalid(message: String) -> ErrorObject {
     ErrorObject::new(ErrorCode::InvalidParams, message)
@@ -61,14 +65,40 @@ impl Control {
             state.params = built.params;
             state.snapshot = snapshot.clone();
         }
-        self.ask_shards(|done| ShardOrder::Publish {
-            snapshot: snapshot.clone(),
-            prohibited: prohibited.clone(),
-            resend: resend.clone(),
-            done,
-        })
-        .await?;
+        // In force from here on: a shard that is late switches later, it is not asked whether.
+        for shard in 0..self.shared().shards.len() {
+            self.publish(shard, &snapshot, &prohibited, &resend).await;
+        }
         Ok(version)
+    }
+
+    /// Gives a shard the new snapshot, however long its queue of orders is full.
+    async fn publish(
+        &self,
+        shard: usize,
+        snapshot: &std::sync::Arc<Snapshot>,
+        prohibited: &[IpNet],
+        resend: &ResendSchedule,
+    ) {
+        let shared = self.shared();
+        let door = &shared.shards[shard];
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let mut order = ShardOrder::Publish {
+            snapshot: snapshot.clone(),
+            prohibited: prohibited.to_vec(),
+            resend: resend.clone(),
+            done: sender,
+        };
+        while let Err(back) = door.orders.push(order) {
+            order = back;
+            door.waker.wake();
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        door.waker.wake();
+        let deadline = std::time::Duration::from_millis(limits::CONTROL_DEADLINE_MS);
+        if tokio::time::timeout(deadline, receiver).await.is_err() {
+            log::warning(&format!("shard {shard} has not confirmed version {} yet", snapshot.version));
+        }
     }
 
     pub(super) async fn site_apply(&self, user: &str, q: SiteApply) -> Reply {

@@ -271,7 +271,8 @@ impl Journal {
     /// refused for long; the record was not taken then.
     pub fn append(&mut self, record: &Record) -> Result<u64, JournalError> {
         let max = self.options.0.buffer_max_bytes;
-        if self.buffer.len() >= max {
+        // A large batch is no fault of the disk: only when it takes nothing there is no more room.
+        if self.buffer.len() >= max && self.flush().is_err() {
             return Err(JournalError::BufferFull { bytes: self.buffer.len(), max });
         }
         let seq = self.next_seq;
