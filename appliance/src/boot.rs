@@ -443,6 +443,9 @@ fn bootstrap(config: &Config, decks: &mut HashMap<String, StoredDeck>, at_ms: i6
                 errors.first().map(|e| format!("line {}, column {}: {:?}: {}", e.line, e.column, e.value, e.rule));
             anyhow!("{}: {} ({} errors)", path.display(), first.unwrap_or_default(), errors.len())
         })?;
+        for warning in &parsed.warnings {
+            log::warning(&format!("{}: {warning}", path.display()));
+        }
         let rows = import::apply_import(&[], &parsed.rows, &ImportOptions::new(ImportMode::Merge, at_ms))
             .with_context(|| format!("in {}", path.display()))?;
         let deck = StoredDeck::from_rows(group, 1, at_ms, rows)?;

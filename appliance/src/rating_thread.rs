@@ -65,6 +65,7 @@ impl RatingThread {
             }
             if self.shared.shards_running.load(Ordering::SeqCst) == 0 && self.idle() {
                 self.last_words();
+                self.sync.wake();
                 break;
             }
             self.shared.rating.asleep.store(true, Ordering::SeqCst);

@@ -129,6 +129,7 @@ struct Counters {
     media_relayed: u64,
     media_punted: u64,
     accepted: u64,
+    strangers: u64,
     overloaded: u64,
     answered: u64,
     answered_ended: u64,
@@ -415,6 +416,8 @@ impl Shard {
             }
             SipOutput::Event { leg, event } => {
                 match &event {
+                    // Refused already; only its record is still to be made.
+                    LegEvent::Try(_) if !self.endpoint.has_leg(leg) => self.counters.strangers += 1,
                     LegEvent::Try(_) if self.is_overloaded() => {
                         self.refuse(now, leg);
                         return;
@@ -490,7 +493,12 @@ impl Shard {
             }
             CallOutput::ClosePort(port) => self.media.close(&mut self.ring, port),
             CallOutput::Finish(finish) => self.finish(*finish),
-            CallOutput::Trace { a_leg, flow_no, at, event } => self.traces.decision(at, a_leg, flow_no, event),
+            CallOutput::Trace { a_leg, flow_no, at, event } => {
+                // A flood of strangers must not push the traces of customers out.
+                if self.endpoint.has_leg(a_leg) {
+                    self.traces.decision(at, a_leg, flow_no, event);
+                }
+            }
         }
     }
 
@@ -506,10 +514,12 @@ impl Shard {
         if finish.usage.answered() {
             self.counters.answered_ended += 1;
             self.counters.answered_ms += u64::try_from(finish.usage.hold_ms).unwrap_or(0);
-        } else {
+        } else if self.endpoint.has_leg(finish.a_leg) {
             self.counters.failed += 1;
         }
-        self.traces.finish(finish.a_leg);
+        if self.endpoint.has_leg(finish.a_leg) {
+            self.traces.finish(finish.a_leg);
+        }
         self.latency.open.remove(&finish.a_leg);
         self.unsettled += 1;
         self.ask(Question::Settle { call: finish.call, usage: finish.usage });
@@ -564,6 +574,7 @@ impl Shard {
             ("media_packets_punted".into(), c.media_punted),
             ("media_packets_no_flow".into(), self.relay.no_flow()),
             ("media_flows".into(), self.relay.len() as u64),
+            ("calls_of_strangers".into(), c.strangers),
             ("calls_refused_overload".into(), c.overloaded),
             ("calls_unsettled".into(), self.unsettled as u64),
         ];

@@ -176,7 +176,9 @@ impl Account {
         advance_min: u32,
     ) -> Result<Grant, BillingError> {
         self.reserved = self.reserved_without(reservation.amount);
-        *reservation = Reservation { grant: Grant { until_s: 0, last: true }, amount: Money::ZERO, free: false };
+        // The free time is granted without money, as at the admission: a renewal reaches from its end.
+        let until_s = i64::from(params.free_s);
+        *reservation = Reservation { grant: Grant { until_s, last: true }, amount: Money::ZERO, free: false };
         if terms.is_free() {
             *reservation = Reservation::nothing();
             return Ok(reservation.grant);

@@ -4,7 +4,7 @@ mod common;
 
 use common::{dec, money, params, section, terms};
 use proptest::prelude::*;
-use tandem_rating::{Account, BillingParams, MaxHold, Money, RateTerms, Refused, max_hold_s, rate_leg};
+use tandem_rating::{Account, BillingParams, Grant, MaxHold, Money, RateTerms, Refused, max_hold_s, rate_leg};
 
 fn prepaid(balance: &str) -> Account {
     Account { balance: money(balance), ..Account::default() }
@@ -393,4 +393,21 @@ proptest! {
         prop_assert!(account.balance >= floor);
         prop_assert_eq!(opening.checked_sub(taken).unwrap(), account.balance);
     }
+}
+
+/// A deck changed between the admission and the answer: the new price is reserved, and free time is free.
+#[test]
+fn repricing_reserves_the_new_price_behind_the_free_time() {
+    let params = BillingParams { free_s: 120, ..BillingParams::default() };
+    let (old, new) = (terms("0.10", 60, 60), terms("5.00", 60, 60));
+    let mut account = prepaid("0.10");
+    let mut held = account.admit(&old, &params, 1).unwrap();
+    let grant = account.reprice(&mut held, &new, &params, 1).unwrap();
+    assert_eq!(grant, Grant { until_s: 120, last: true }, "no block at the new price is affordable");
+    assert_eq!(account.reserved, Money::ZERO);
+    let mut rich = prepaid("20");
+    let mut held = rich.admit(&old, &params, 1).unwrap();
+    let grant = rich.reprice(&mut held, &new, &params, 1).unwrap();
+    assert_eq!(grant, Grant { until_s: 180, last: false });
+    assert_eq!(rich.reserved, money("5"));
 }

@@ -22,9 +22,9 @@ const RENEW_BEFORE_S: u64 = 10;
 const GRANT_SHORT_S: u64 = 20;
 /// Renewals are never closer together, milliseconds.
 const RENEW_GAP_MS: u64 = 1_000;
-/// Longest wait of an answered call for its start record, ms. It takes about one; a disk that needs longer would leave the
-/// caller ringing while the vendor bills, and then charge him for seconds he did not have.
-const START_RECORD_MS: u64 = 2_000;
+/// Longest wait of an answered call for its start record, ms. It takes about one, and some hundreds while the journal
+/// changes its file on a slow disk; a disk that needs longer would leave the caller ringing while the vendor bills.
+const START_RECORD_MS: u64 = 5_000;
 /// Longest Retry-After of a change that came too early, seconds (RFC 3261 14.2).
 const RETRY_AFTER_MAX_S: u32 = 10;
 

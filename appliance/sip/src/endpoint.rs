@@ -297,6 +297,11 @@ impl Endpoint {
         self.legs.values().filter(|leg| leg.phase != crate::leg::Phase::Ended).count()
     }
 
+    /// Whether this leg exists here. A stranger's INVITE is told as a leg that never did.
+    pub fn has_leg(&self, leg: LegId) -> bool {
+        self.legs.contains_key(&leg)
+    }
+
     pub(crate) fn is_known(&self, source: SocketAddr) -> bool {
         self.known.contains(&source.ip().to_canonical())
     }

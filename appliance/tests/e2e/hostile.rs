@@ -90,6 +90,11 @@ fn calls_go_on_under_a_flood_of_garbage() {
     // The calls are all there; what of the garbage was an INVITE after all was refused.
     let answered = switch.json(&["cdr", "list", "--all", "--answered"]);
     assert_eq!(answered.as_array().map(Vec::len), Some(100));
-    assert_eq!(switch.json(&["status"])["state"], "running");
+    let status = switch.json(&["status"]);
+    assert_eq!(status["state"], "running");
+    // What was dropped is counted by its reason.
+    let counters = status["counters"].as_object().unwrap();
+    let malformed = counters.iter().filter(|(name, n)| name.starts_with("sip_malformed_") && n.as_u64() > Some(0));
+    assert!(malformed.count() >= 2, "{status:#}");
     Customer::default().run(&switch);
 }

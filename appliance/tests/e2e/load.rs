@@ -56,6 +56,10 @@ fn two_shards_hand_over_what_comes_to_the_wrong_one() {
     assert_nothing_is_left(&switch);
     let status = switch.json(&["status"]);
     assert_eq!(status["shards"], 2);
+    // One SIPp is one flow, so the kernel gives all of it to one shard, and half of the calls live on the other.
+    let counter = |name: &str| status["counters"][name].as_u64().unwrap();
+    assert!((400..=counter("sip_datagrams_received")).contains(&counter("sip_handed_over")), "{status:#}");
+    assert_eq!((counter("sip_handover_lost"), counter("sip_stray")), (0, 0), "{status:#}");
 }
 
 #[test]
