@@ -461,7 +461,8 @@ impl Endpoint {
         let tag = self.stateless_tag(request);
         compose::response(&mut bytes, request, source, status, Some(&tag), &self.config.user_agent, extra);
         let summary = MessageSummary::response(status, request.cseq.method, None);
-        let to = reply_address(request, source);
+        // The same for a stranger; a peer may listen at the port of its Via (RFC 3261 18.2.2).
+        let to = if self.is_known(source) { reply_address(request, source) } else { source };
         self.outputs.push_back(Output::Send { listener, to, bytes, leg: None, summary });
         (None, Outcome::Answered(status))
     }
@@ -498,7 +499,9 @@ impl Endpoint {
         }
         w.end();
         let summary = MessageSummary::response(status, request.method(), None);
-        let to = reply_address(&request, source);
+        // To where it came from: the Via of a broken message is no address to trust, and an answer to a port where nobody
+        // listens comes back as an ICMP error that delays the next datagram of a good call.
+        let to = source;
         self.outputs.push_back(Output::Send { listener, to, bytes: out, leg: None, summary });
     }
 

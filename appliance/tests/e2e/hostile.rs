@@ -54,6 +54,15 @@ fn invite(n: u64) -> String {
     )
 }
 
+/// Ends the floods, also when the calls fail: nobody would wait for the end of a thread that never ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sends garbage until told to stop; how many datagrams went.
 fn flood(from: IpAddr, to: SocketAddr, stop: &AtomicBool) -> u64 {
     let socket = UdpSocket::bind((from, 0)).unwrap();
@@ -82,8 +91,11 @@ fn calls_go_on_under_a_flood_of_garbage() {
     let (known, unknown) = thread::scope(|scope| {
         let known = scope.spawn(|| flood(switch.net.customer(), switch.net.sip(), &stop));
         let unknown = scope.spawn(|| flood(switch.net.stranger(), switch.net.sip(), &stop));
-        Customer { calls: 100, rate: 25, hold_ms: 300, ..Default::default() }.run(&switch);
+        // On a thread of its own, so that a failure does not leave the floods running for ever.
+        let calls =
+            scope.spawn(|| Customer { calls: 100, rate: 25, hold_ms: 300, ..Default::default() }.run(&switch)).join();
         stop.store(true, Ordering::Relaxed);
+        calls.unwrap();
         (known.join().unwrap(), unknown.join().unwrap())
     });
     assert!(known > 1000 && unknown > 1000, "{known} {unknown}");
