@@ -1,10 +1,11 @@
 //! The folder of one demo: configuration, decks, scenarios, logs, and the data of the switch.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::geteuid;
 
 use super::deck::{self, Side};
 use super::{Arguments, tandem_socket};
@@ -61,8 +62,11 @@ impl Folder {
 
     /// Removes it after a good end.
     pub(super) fn remove(&self) {
-        // What is left of it does no harm.
+        // What is left of it does no harm; the folder above goes only when no other demo is in it.
         let _ = fs::remove_dir_all(&self.path);
+        if let Some(top) = self.path.parent() {
+            let _ = fs::remove_dir(top);
+        }
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -114,15 +118,13 @@ fn site(arguments: &Arguments) -> String {
     )
 }
 
+/// A folder of ours that nobody else may look into: others must not put a socket of theirs where ours is looked for.
 fn private_folder(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("cannot make {}", path.display()))?;
-    // A folder that was there already belongs to us, or this fails: others must not put a socket of theirs into it.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("{} belongs to another user; remove it", path.display()))
+    let show = path.display();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make {show}"))?;
+    let owner = fs::metadata(path).with_context(|| format!("cannot look at {show}"))?.uid();
+    ensure!(owner == geteuid().as_raw(), "{show} belongs to another user ({owner}), who has a demo there; remove it");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).with_context(|| format!("cannot protect {show}"))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
