@@ -54,15 +54,6 @@ fn invite(n: u64) -> String {
     )
 }
 
-/// Ends the floods, also when the calls fail: nobody would wait for the end of a thread that never ends.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Sends garbage until told to stop; how many datagrams went.
 fn flood(from: IpAddr, to: SocketAddr, stop: &AtomicBool) -> u64 {
     let socket = UdpSocket::bind((from, 0)).unwrap();
