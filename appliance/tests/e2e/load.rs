@@ -6,9 +6,10 @@ use rust_decimal::Decimal;
 
 use crate::common::{Customer, Plan, Sipp, Switch, decimal, sipp_is_there, until};
 
-/// Money for many calls at once: each holds what a minute costs.
+/// Money for many calls at once, each holds what a minute costs; and patience with a vendor's SIPp that gets no processor
+/// time for seconds on a machine that does other things too.
 fn rich() -> Plan {
-    Plan { opening: "100000", ..Default::default() }
+    Plan { opening: "100000", params: vec![("SS_SIP_TIMEOUT_INVITE", "60")], ..Default::default() }
 }
 
 /// Nothing of the calls is left: no call, no port, no transaction that never ends.
