@@ -13,8 +13,8 @@ use crate::build;
 
 /// Concurrent calls that the customer and the switch allow.
 const CALLS: u32 = 20_000;
-/// Two ports a call.
-const PORTS: &str = "10000,59999";
+/// Two ports a call: more than the default range has, for the load of a switch that is left running.
+const PORTS_SERVE: &str = "SS_RTP_PORT_RANGE = \"10000,59999\"\n";
 
 /// The folder. Stays when something fails, so that its logs can be read.
 pub(super) struct Folder {
@@ -105,7 +105,7 @@ impl Folder {
 fn site(arguments: &Arguments) -> String {
     format!(
         "[params]\n# Four decimals, so that a call of seconds does not cost a whole cent.\n\
-         SERVER_BILLING_FEE_PRECISTION = \"4\"\nSERVER_BILLING_FEE_UNIT = \"0.0001\"\nSS_RTP_PORT_RANGE = \"{PORTS}\"\n\n\
+         SERVER_BILLING_FEE_PRECISTION = \"4\"\nSERVER_BILLING_FEE_UNIT = \"0.0001\"\n{ports}\n\
          [account.acme]\nkind = \"customer\"\ndisplay_name = \"Acme Telecom\"\nrate_group = \"retail\"\n\
          opening = \"1000000.00\"\n\n\
          [account.carrier]\nkind = \"vendor\"\ndisplay_name = \"Carrier One\"\nrate_group = \"wholesale\"\n\n\
@@ -113,6 +113,7 @@ fn site(arguments: &Arguments) -> String {
          # All of it is one network, where media would go direct.\nmedia = \"on\"\n\n\
          [routing_gateway.carrier]\naccount = \"carrier\"\nremotes = [\"{vendor}\"]\nprefixes = [\"1212\"]\n\
          capacity = {CALLS}\n",
+        ports = if arguments.serve { PORTS_SERVE } else { "" },
         customer = arguments.customer,
         vendor = arguments.vendor,
     )
