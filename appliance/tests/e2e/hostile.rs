@@ -77,7 +77,8 @@ fn calls_go_on_under_a_flood_of_garbage() {
         return;
     }
     let switch = Switch::start(&Plan::default());
-    let _vendor = Sipp::vendor(&switch, 1, "vendor", &[]);
+    // No ringing: answers to garbage that nobody receives make the kernel repeat sends, and 180 may come behind 200.
+    let _vendor = Sipp::vendor(&switch, 1, "vendor_answers", &[]);
     let stop = AtomicBool::new(false);
     let (known, unknown) = thread::scope(|scope| {
         let known = scope.spawn(|| flood(switch.net.customer(), switch.net.sip(), &stop));
