@@ -112,7 +112,7 @@ fn progress(begun: Instant, switch: &Switch) {
     let Ok(status) = switch.status() else { return };
     let number = |name: &str| status[name].as_u64().unwrap_or(0);
     println!(
-        "{:>5} s  {:>5} live  {:>4} calls/s  {:>6} ended well  {:>4} failed  {:>6} packets/s",
+        "{:>5} s  {:>5} live  {:>4} calls/s  {:>6} answered  {:>4} failed  {:>6} packets/s",
         begun.elapsed().as_secs(),
         number("calls_setup") + number("calls_ringing") + number("calls_talking"),
         number("cps"),
