@@ -31,8 +31,7 @@ pub(crate) fn run(name: Option<&str>) -> Result<()> {
     );
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["test", "--quiet", "--package", "tandem-ladder", "--test", "ladders", "--", "--nocapture"])
-        .env("LADDER", name)
+        .args(["test", "--quiet", "--package", "tandem-ladder", "--test", "ladders", "--", name])
         .current_dir(build::root())
         .status()
         .context("cannot run cargo")?;
