@@ -1,6 +1,7 @@
 //! Builds the switch and its command line, and knows where they are.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,6 +21,11 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
+/// The cargo that started this program, or the one on the path.
+pub(crate) fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 /// Builds `tandemd` and `tandem`. `fast` is nearly the speed of a release and takes a fraction of its time to link.
 ///
 /// # Errors
@@ -27,8 +33,7 @@ pub(crate) fn root() -> &'static Path {
 pub(crate) fn switch(release: bool) -> Result<Binaries> {
     let profile = if release { "release" } else { "fast" };
     println!("building tandemd and tandem (profile {profile})");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = Command::new(cargo())
         .args(["build", "--profile", profile, "--package", "tandem", "--package", "tandem-cli"])
         .current_dir(root())
         .status()

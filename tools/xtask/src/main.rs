@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod delegate;
 mod demo;
 mod ladder;
 mod process;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -27,12 +29,28 @@ enum Command {
         /// Name of a file of appliance/call/tests/ladders
         name: Option<String>,
     },
+    /// Simulate calls, faults and crashes from a seed; `cargo xtask sim --help` has the options
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Given to the simulator
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Measure; `cargo xtask bench --help` has the options
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Given to the benchmarks
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Ladder { name } => ladder::run(name.as_deref()),
+        Command::Sim { arguments } => delegate::run("tandem-sim", &arguments),
+        Command::Bench { arguments } => delegate::run("tandem-bench", &arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

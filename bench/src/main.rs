@@ -1,0 +1,5 @@
+//! `cargo xtask bench`.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! `cargo xtask sim`.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
