@@ -119,12 +119,17 @@ impl Default for Site {
 }
 
 /// A site ready to run.
-pub(crate) struct Built {
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) accounts: Vec<AccountConfig>,
-    pub(crate) gateways: Vec<GatewayConfig>,
-    pub(crate) sip: tandem_sip::Config,
-    pub(crate) calls: CallsConfig,
+pub struct Built {
+    /// What calls read.
+    pub snapshot: Arc<Snapshot>,
+    /// Accounts for the owner of money.
+    pub accounts: Vec<AccountConfig>,
+    /// Gateways for the owner of lines.
+    pub gateways: Vec<GatewayConfig>,
+    /// SIP room.
+    pub sip: tandem_sip::Config,
+    /// Call room.
+    pub calls: CallsConfig,
 }
 
 impl Site {
@@ -206,7 +211,12 @@ impl Site {
         }
     }
 
-    pub(crate) fn build(&self) -> Result<Built, String> {
+    /// Numbers everything and makes what each room is configured with. Numbers follow the order of the lists, so two sites
+    /// with the same lists have the same numbers.
+    ///
+    /// # Errors
+    /// One sentence naming what does not hold together.
+    pub fn build(&self) -> Result<Built, String> {
         self.billing.validate().map_err(|e| e.to_string())?;
         let mut accounts: Vec<Account> = Vec::new();
         let mut money: Vec<AccountConfig> = Vec::new();
