@@ -46,9 +46,6 @@ const _: () = assert!(HEARTBEAT_MS <= 10_000);
 /// Calls in one heartbeat record; keeps the record under 2 MiB.
 pub const HEARTBEAT_CALLS_MAX: usize = 20_000;
 
-/// Between two looks at flow counters and timers that are not urgent, ms.
-pub const HOUSEKEEPING_MS: u64 = 1_000;
-
 /// Longest wait from a journal write to its fdatasync, ms: what a power cut may take. A call answered later than this
 /// before the cut has a hold time below the smallest billing threshold (50 ms), so nothing that is billed is lost.
 pub const GROUP_COMMIT_MS: u64 = 50;

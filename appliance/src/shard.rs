@@ -4,6 +4,7 @@
 //! to the end, go on with the next. Nothing is nested and nothing waits except the ring.
 
 pub mod inbox;
+mod latency;
 mod sockets;
 
 use std::net::SocketAddr;
@@ -13,20 +14,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
-use tandem_call::calls::{Calls, CallsConfig};
-use tandem_call::output::{Finish, Output as CallOutput};
-use tandem_call::question::{Answer, Question};
+use tandem_call::calls::CallsConfig;
+use tandem_call::question::Question;
 use tandem_call::snapshot::Snapshot;
-use tandem_ebpf_abi::RemoveReason;
-use tandem_leg::{Fail, LegEvent, LegId, ListenerId, Now, Time};
-use tandem_media::{RelayVerdict, UserRelay};
+use tandem_leg::{LegId, ListenerId, Now, Time};
 use tandem_ring::{Buffer, BufferGroup, Completion, Ring, RingConfig, UdpOptions};
-use tandem_sip::{Endpoint, Outcome, Output as SipOutput, home_shard};
+use tandem_shard::{Core, MediaPacket, Output};
+use tandem_sip::{Outcome, home_shard};
 
 use crate::clock::Clock;
 use crate::limits;
 use crate::topology::{ShardDoor, Shared};
 use crate::trace::Traces;
+use latency::Latency;
 use sockets::MediaSockets;
 
 /// Tokens below this name a listener, above a media port.
@@ -93,9 +93,7 @@ pub struct Shard {
     shards: u8,
     clock: Clock,
     ring: Ring,
-    endpoint: Endpoint,
-    calls: Calls,
-    relay: UserRelay,
+    core: Core,
     listeners: Vec<tandem_ring::SocketId>,
     media: MediaSockets,
     door: Arc<ShardDoor>,
@@ -103,11 +101,8 @@ pub struct Shard {
     traces: Traces,
     counters: Counters,
     latency: Latency,
-    /// Settled and not yet confirmed.
-    unsettled: usize,
     asked: bool,
     next_heartbeat: Time,
-    next_housekeeping: Time,
     shard_key: (u64, u64),
 }
 
@@ -137,27 +132,6 @@ struct Counters {
     answered_ms: u64,
 }
 
-struct Latency {
-    pdd_us: Histogram<u64>,
-    routing_us: Histogram<u64>,
-    answer_us: Histogram<u64>,
-    /// a-leg -> (INVITE in, first INVITE out seen, first 18x/200 seen, b-leg's 200 in).
-    open: std::collections::HashMap<LegId, Marks, foldhash::fast::RandomState>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Marks {
-    invite: Time,
-    routed: bool,
-    rang: bool,
-    answered: Option<Time>,
-}
-
-fn histogram() -> Histogram<u64> {
-    // 1 us to 10 minutes with three digits: bounds that hold by construction.
-    Histogram::new_with_bounds(1, 600_000_000, 3).unwrap_or_else(|_| unreachable!("constant bounds are valid"))
-}
-
 impl Shard {
     /// Opens ring and sockets. Runs on the shard's own thread: the ring belongs to the thread that made it.
     ///
@@ -180,30 +154,29 @@ impl Shard {
             shards: config.shards,
             clock,
             ring,
-            endpoint: Endpoint::new(config.sip),
-            calls: Calls::new(config.calls, config.snapshot),
-            relay: UserRelay::new(config.ports.clone()),
+            core: Core::new(tandem_shard::Config {
+                sip: config.sip,
+                calls: config.calls,
+                snapshot: config.snapshot,
+                unsettled_max: limits::UNSETTLED_MAX,
+                overload_retry_after_s: limits::OVERLOAD_RETRY_AFTER_S,
+                heartbeat_calls_max: limits::HEARTBEAT_CALLS_MAX,
+            }),
             listeners,
             media: MediaSockets::new(config.media_addresses, config.media, config.ports),
             door,
             shared,
             traces: Traces::default(),
             counters: Counters::default(),
-            latency: Latency {
-                pdd_us: histogram(),
-                routing_us: histogram(),
-                answer_us: histogram(),
-                open: std::collections::HashMap::default(),
-            },
-            unsettled: 0,
+            latency: Latency::new(),
             asked: false,
             next_heartbeat: now.mono.plus_millis(limits::HEARTBEAT_MS),
-            next_housekeeping: now.mono.plus_millis(limits::HOUSEKEEPING_MS),
             shard_key,
         };
         // The first ports are opened before the first call.
-        shard.calls.handle_timeout(now);
-        shard.drain(now);
+        while shard.core.handle_timeout(now) {
+            shard.drain(now);
+        }
         Ok(shard)
     }
 
@@ -226,13 +199,15 @@ impl Shard {
             self.timers(now);
             if self.shared.stopping.load(Ordering::Relaxed) {
                 let stop = *deadline.get_or_insert_with(|| {
-                    self.calls.set_draining(true);
-                    self.calls.shutdown(now);
+                    self.core.set_draining(true);
+                    self.core.shutdown(now);
                     now.mono.plus_millis(limits::SHUTDOWN_MS)
                 });
                 self.drain(now);
                 // Every BYE and CANCEL is given the time to be heard: a vendor that is not told goes on billing.
-                let told = self.unsettled == 0 && self.calls.counts().calls == 0 && self.endpoint.unfinished() == 0;
+                let told = self.core.unsettled() == 0
+                    && self.core.calls().counts().calls == 0
+                    && self.core.endpoint().unfinished() == 0;
                 if told || now.mono >= stop {
                     // What is queued (the last BYEs) goes out with one more turn.
                     self.ring.wait(Some(Duration::ZERO)).context("io_uring failed")?;
@@ -252,8 +227,8 @@ impl Shard {
 
     fn timeout(&self) -> Duration {
         let now = self.clock.now().mono;
-        let mut next = self.next_housekeeping.min(self.next_heartbeat);
-        for due in [self.endpoint.poll_timeout(), self.calls.poll_timeout()].into_iter().flatten() {
+        let mut next = self.next_heartbeat;
+        if let Some(due) = self.core.poll_timeout() {
             next = next.min(due);
         }
         if self.shared.stopping.load(Ordering::Relaxed) {
@@ -263,24 +238,13 @@ impl Shard {
     }
 
     fn timers(&mut self, now: Now) {
-        if self.endpoint.poll_timeout().is_some_and(|due| due <= now.mono) {
-            self.endpoint.handle_timeout(now.mono);
-            self.drain(now);
-        }
-        if self.calls.poll_timeout().is_some_and(|due| due <= now.mono) {
-            self.calls.handle_timeout(now);
+        while self.core.handle_timeout(now) {
             self.drain(now);
         }
         if now.mono >= self.next_heartbeat {
             self.next_heartbeat = now.mono.plus_millis(limits::HEARTBEAT_MS);
-            let mut alive = Vec::new();
-            self.calls.heartbeat(now, &mut alive);
-            for chunk in alive.chunks(limits::HEARTBEAT_CALLS_MAX) {
-                self.ask(Question::Heartbeat { at_ms: now.wall_ms, alive: chunk.to_vec() });
-            }
-        }
-        if now.mono >= self.next_housekeeping {
-            self.next_housekeeping = now.mono.plus_millis(limits::HOUSEKEEPING_MS);
+            self.core.heartbeat(now);
+            self.drain(now);
         }
     }
 
@@ -299,7 +263,7 @@ impl Shard {
             Completion::Wake => {}
             Completion::Unreachable { token, to, .. } => {
                 if token < TOKEN_MEDIA {
-                    self.endpoint.handle_unreachable(now.mono, ListenerId(token as u16), to);
+                    self.core.handle_unreachable(now, ListenerId(token as u16), to);
                     self.drain(now);
                 }
             }
@@ -308,7 +272,7 @@ impl Shard {
                 // A full queue or a firewall's rate limit costs one datagram, which SIP sends again; no way to the
                 // address costs the attempt.
                 if token < TOKEN_MEDIA && is_unreachable(errno) {
-                    self.endpoint.handle_unreachable(now.mono, ListenerId(token as u16), to);
+                    self.core.handle_unreachable(now, ListenerId(token as u16), to);
                     self.drain(now);
                 }
             }
@@ -340,7 +304,8 @@ impl Shard {
     }
 
     fn sip(&mut self, now: Now, listener: ListenerId, source: SocketAddr, bytes: &[u8]) {
-        let received = self.endpoint.handle_datagram(now.mono, listener, source, bytes);
+        self.core.set_refusing(self.shared.journal_broken.load(Ordering::Relaxed));
+        let received = self.core.handle_datagram(now, listener, source, bytes);
         match received.outcome {
             Outcome::Request | Outcome::Response => {}
             Outcome::Retransmission => self.counters.retransmissions += 1,
@@ -356,27 +321,22 @@ impl Shard {
         self.drain(now);
     }
 
-    /// A datagram on a media port: the flow table first, the anchor for what it does not decide.
     fn media_packet(&mut self, now: Now, port: u16, source: SocketAddr, mut buffer: Buffer) {
-        match self.relay.handle(now.mono.micros(), port, source, &mut buffer) {
-            RelayVerdict::Send { from_port, to, copy, .. } => {
-                if let Some(reason) = copy {
-                    self.calls.handle_media_copy(now, port, reason, &buffer);
-                }
-                self.counters.media_relayed += 1;
-                self.send_media(from_port, to, buffer);
-            }
-            RelayVerdict::Punt(reason) => {
+        let send = match self.core.handle_media(now, port, source, &mut buffer) {
+            MediaPacket::Relayed(send) => Some(send),
+            MediaPacket::Punted(send) => {
                 self.counters.media_punted += 1;
-                let send = self.calls.handle_media(now, port, source, reason, &mut buffer);
-                // The flow the anchor installs serves the next packet; this one goes out now.
                 self.drain(now);
-                if let Some(send) = send {
-                    self.counters.media_relayed += 1;
-                    self.send_media(send.from_port, send.to, buffer);
-                }
+                send
             }
-            RelayVerdict::Drop(reason) => *self.counters.media_dropped.entry(reason.as_str()).or_default() += 1,
+            MediaPacket::Dropped(reason) => {
+                *self.counters.media_dropped.entry(reason.as_str()).or_default() += 1;
+                None
+            }
+        };
+        if let Some(send) = send {
+            self.counters.media_relayed += 1;
+            self.send_media(send.from_port, send.to, buffer);
         }
     }
 
@@ -387,22 +347,16 @@ impl Shard {
         }
     }
 
-    /// Carries out every wish of every room, to the end.
+    /// Carries out every wish of the core, to the end.
     fn drain(&mut self, now: Now) {
-        loop {
-            if let Some(output) = self.endpoint.poll_output() {
-                self.sip_output(now, output);
-            } else if let Some(output) = self.calls.poll_output() {
-                self.call_output(now, output);
-            } else {
-                return;
-            }
+        while let Some(output) = self.core.poll_output(now) {
+            self.output(now, output);
         }
     }
 
-    fn sip_output(&mut self, now: Now, output: SipOutput) {
+    fn output(&mut self, now: Now, output: Output) {
         match output {
-            SipOutput::Send { listener, to, bytes, leg, summary } => {
+            Output::Send { listener, to, bytes, leg, summary } => {
                 let socket = self.listeners.get(usize::from(listener.0)).copied();
                 let sent = socket.map(|socket| self.ring.send(socket, to, &bytes));
                 if !matches!(sent, Some(Ok(()))) {
@@ -412,117 +366,53 @@ impl Shard {
                     self.traces.message(now, leg, true, to, summary);
                     self.latency.sent(now.mono, leg, &summary);
                 }
-                self.endpoint.recycle(bytes);
+                self.core.recycle(bytes);
             }
-            SipOutput::Event { leg, event } => {
-                match &event {
-                    // Refused already; only its record is still to be made.
-                    LegEvent::Try(_) if !self.endpoint.has_leg(leg) => self.counters.strangers += 1,
-                    LegEvent::Try(_) if self.is_overloaded() => {
-                        self.refuse(now, leg);
-                        return;
-                    }
-                    LegEvent::Try(_) => {
-                        self.counters.accepted += 1;
-                        self.latency.open.insert(leg, Marks { invite: now.mono, ..Marks::default() });
-                    }
-                    LegEvent::Connect(_) => {
-                        let a_leg = self.calls.a_leg_of(leg);
-                        if let Some(marks) = a_leg.and_then(|leg| self.latency.open.get_mut(&leg)) {
-                            marks.answered = Some(now.mono);
-                        }
-                    }
-                    _ => {}
-                }
-                self.calls.handle_leg_event(now, leg, event);
-            }
-            SipOutput::Forgotten { leg } => {
-                self.traces.forget(leg);
-                self.latency.open.remove(&leg);
-            }
-        }
-    }
-
-    /// Whether the rating thread or the journal is too far behind to take another call: every call, even one that is
-    /// refused by a rule, ends with a record.
-    fn is_overloaded(&self) -> bool {
-        self.unsettled >= limits::UNSETTLED_MAX || self.shared.journal_broken.load(Ordering::Relaxed)
-    }
-
-    /// 503 without a call and without a record; counted.
-    fn refuse(&mut self, now: Now, leg: LegId) {
-        self.counters.overloaded += 1;
-        let fail = Fail { retry_after_s: Some(limits::OVERLOAD_RETRY_AFTER_S), ..Fail::status(503) };
-        // The leg has just come in; an answer to it cannot be out of order.
-        let _ = self.endpoint.handle_leg_event(now.mono, leg, LegEvent::Fail(fail));
-    }
-
-    fn call_output(&mut self, now: Now, output: CallOutput) {
-        match output {
-            CallOutput::Leg { leg, a_leg, event } => {
-                if matches!(event, LegEvent::Try(_)) {
-                    self.traces.attach(leg, a_leg);
-                    if let Some(marks) = self.latency.open.get_mut(&a_leg).filter(|marks| !marks.routed) {
-                        marks.routed = true;
-                        let _ = self.latency.routing_us.record(now.mono.since(marks.invite).max(1));
-                    }
-                }
-                if leg == a_leg && matches!(event, LegEvent::Connect(_)) {
-                    self.counters.answered += 1;
-                }
-                let begins = matches!(event, LegEvent::Try(_));
-                if let Err(error) = self.endpoint.handle_leg_event(now.mono, leg, event) {
-                    if begins {
-                        // The SIP room never had this leg and will not forget it.
-                        self.traces.forget(leg);
-                    }
-                    self.calls.handle_order_error(now, leg, error == tandem_sip::OrderError::Full);
-                }
-            }
-            CallOutput::Ask(question) => self.ask(question),
-            CallOutput::Flow(command) => {
-                // What a vendor sent whose attempt failed is not this call's media.
-                let removed = self.relay.apply(&command);
-                if let Some((port, _, counters)) = removed.filter(|(_, why, _)| *why != RemoveReason::AttemptEnded) {
-                    self.media.keep(port, counters);
-                }
-            }
-            CallOutput::OpenPort(port) => {
+            Output::Ask(question) => self.ask(question),
+            Output::OpenPort(port) => {
                 let ok = self.media.open(&mut self.ring, port);
-                self.calls.port_opened(now, port, ok);
+                self.core.port_opened(now, port, ok);
             }
-            CallOutput::ClosePort(port) => self.media.close(&mut self.ring, port),
-            CallOutput::Finish(finish) => self.finish(*finish),
-            CallOutput::Trace { a_leg, flow_no, at, event } => {
+            Output::ClosePort(port) => self.media.close(&mut self.ring, port),
+            Output::Accepted(leg) => {
+                self.counters.accepted += 1;
+                self.latency.begin(now.mono, leg);
+            }
+            Output::Stranger(_) => self.counters.strangers += 1,
+            Output::Overloaded(_) => self.counters.overloaded += 1,
+            Output::Attempt { leg, a_leg } => {
+                self.traces.attach(leg, a_leg);
+                self.latency.routed(now.mono, a_leg);
+            }
+            Output::NotBegun(leg) => self.traces.forget(leg),
+            Output::VendorAnswered(a_leg) => self.latency.answered(now.mono, a_leg),
+            Output::Answered(_) => self.counters.answered += 1,
+            Output::Finished { a_leg, held_ms } => self.finished(a_leg, held_ms),
+            Output::Forgotten(leg) => {
+                self.traces.forget(leg);
+                self.latency.forget(leg);
+            }
+            Output::Decision { a_leg, flow_no, at, event } => {
                 // A flood of strangers must not push the traces of customers out.
-                if self.endpoint.has_leg(a_leg) {
+                if self.core.endpoint().has_leg(a_leg) {
                     self.traces.decision(at, a_leg, flow_no, event);
                 }
             }
         }
     }
 
-    /// Adds what the fast path counted and hands the call to the rating thread.
-    fn finish(&mut self, mut finish: Finish) {
-        if let Some((caller, callee)) = finish.ports {
-            for (port, side) in [(caller, tandem_media::Side::Caller), (callee, tandem_media::Side::Callee)] {
-                while let Some(counters) = self.media.kept(port) {
-                    finish.add_counters(side, &counters);
-                }
-            }
-        }
-        if finish.usage.answered() {
+    fn finished(&mut self, a_leg: LegId, held_ms: Option<i64>) {
+        let known = self.core.endpoint().has_leg(a_leg);
+        if let Some(held_ms) = held_ms {
             self.counters.answered_ended += 1;
-            self.counters.answered_ms += u64::try_from(finish.usage.hold_ms).unwrap_or(0);
-        } else if self.endpoint.has_leg(finish.a_leg) {
+            self.counters.answered_ms += u64::try_from(held_ms).unwrap_or(0);
+        } else if known {
             self.counters.failed += 1;
         }
-        if self.endpoint.has_leg(finish.a_leg) {
-            self.traces.finish(finish.a_leg);
+        if known {
+            self.traces.finish(a_leg);
         }
-        self.latency.open.remove(&finish.a_leg);
-        self.unsettled += 1;
-        self.ask(Question::Settle { call: finish.call, usage: finish.usage });
+        self.latency.forget(a_leg);
     }
 
     fn ask(&mut self, question: Question) {
@@ -572,17 +462,17 @@ impl Shard {
             ("sends_dropped".into(), c.send_dropped),
             ("media_packets_relayed".into(), c.media_relayed),
             ("media_packets_punted".into(), c.media_punted),
-            ("media_packets_no_flow".into(), self.relay.no_flow()),
-            ("media_flows".into(), self.relay.len() as u64),
+            ("media_packets_no_flow".into(), self.core.relay().no_flow()),
+            ("media_flows".into(), self.core.relay().len() as u64),
             ("calls_of_strangers".into(), c.strangers),
             ("calls_refused_overload".into(), c.overloaded),
-            ("calls_unsettled".into(), self.unsettled as u64),
+            ("calls_unsettled".into(), self.core.unsettled() as u64),
         ];
         named.extend(c.malformed.iter().map(|(name, n)| (format!("sip_malformed_{name}"), *n)));
         named.extend(c.media_dropped.iter().map(|(name, n)| (format!("media_dropped_{name}"), *n)));
         ShardCounts {
-            calls: self.calls.counts(),
-            sip: self.endpoint.counts(),
+            calls: self.core.calls().counts(),
+            sip: self.core.endpoint().counts(),
             ring: self.ring.stats(),
             named,
             pdd_us: self.latency.pdd_us.clone(),
@@ -596,15 +486,6 @@ impl Shard {
             answered_ms: c.answered_ms,
         }
     }
-
-    fn answer(&mut self, now: Now, answer: Answer) {
-        if matches!(answer, Answer::Settled { .. }) {
-            self.unsettled = self.unsettled.saturating_sub(1);
-        } else {
-            self.calls.handle_answer(now, answer);
-            self.drain(now);
-        }
-    }
 }
 
 /// Whether the kernel says that there is no way to an address, as against a datagram that did not get out this time.
@@ -613,25 +494,4 @@ fn is_unreachable(errno: i32) -> bool {
     [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::CONNREFUSED, Errno::NETDOWN, Errno::HOSTDOWN]
         .iter()
         .any(|known| known.raw_os_error() == errno)
-}
-
-impl Latency {
-    fn sent(&mut self, now: Time, leg: LegId, summary: &tandem_sip::MessageSummary) {
-        let tandem_sip::MessageKind::Response(status @ 180..=299) = summary.kind else {
-            return;
-        };
-        let Some(marks) = self.open.get_mut(&leg) else {
-            return;
-        };
-        if summary.retransmission || summary.cseq_method != tandem_sip::method::Method::Invite {
-            return;
-        }
-        if !marks.rang {
-            marks.rang = true;
-            let _ = self.pdd_us.record(now.since(marks.invite).max(1));
-        }
-        if let Some(answered) = marks.answered.take_if(|_| status >= 200) {
-            let _ = self.answer_us.record(now.since(answered).max(1));
-        }
-    }
 }

@@ -17,7 +17,8 @@ impl Shard {
         let door = self.door.clone();
         // All answers: each frees a place in the queue, and calls wait for them.
         while let Some(answer) = door.answers.pop() {
-            self.answer(now, answer);
+            self.core.handle_answer(now, answer);
+            self.drain(now);
         }
         for _ in 0..BATCH {
             let Some(stray) = door.strays.pop() else {
@@ -37,7 +38,7 @@ impl Shard {
     fn with_media(&self, now: Now, mut view: CallView) -> CallView {
         if let Some((caller, callee)) = view.media_ports {
             for (port, usage) in [(caller, &mut view.caller_media_usage), (callee, &mut view.callee_media_usage)] {
-                if let Some(counters) = self.relay.counters(port) {
+                if let Some(counters) = self.core.relay().counters(port) {
                     *usage = media_usage(&LegMedia::merge([counters], &Quality::default()), now);
                 }
             }
@@ -49,26 +50,24 @@ impl Shard {
         // A reply nobody waits for any more is no error: the asker gave up at its deadline.
         match order {
             ShardOrder::Publish { snapshot, prohibited, resend, done } => {
-                let mut sip = self.endpoint.config().clone();
+                let mut sip = self.core.endpoint().config().clone();
                 sip.resend = resend;
                 sip.reply_unauthorized = snapshot.settings.reply_unauthorized;
                 sip.known = crate::boot::known_sources(&snapshot);
-                self.endpoint.set_config(sip);
-                self.calls.set_prohibited(prohibited);
-                self.calls.set_snapshot(snapshot);
+                self.core.publish(sip, prohibited, snapshot);
                 let _ = done.send(());
             }
             ShardOrder::Calls(reply) => {
-                let views: Vec<_> = self.calls.list().collect();
+                let views: Vec<_> = self.core.calls().list().collect();
                 let _ = reply.send(views.into_iter().map(|view| self.with_media(now, view)).collect());
             }
             ShardOrder::Call(flow_no, reply) => {
-                let view = self.calls.show(flow_no);
+                let view = self.core.calls().show(flow_no);
                 let _ = reply.send(view.map(|view| self.with_media(now, view)));
             }
             ShardOrder::Kill(flow_no, reply) => {
-                let view = self.calls.show(flow_no);
-                let killed = self.calls.kill(now, flow_no);
+                let view = self.core.calls().show(flow_no);
+                let killed = self.core.kill(now, flow_no);
                 self.drain(now);
                 let _ = reply.send(view.filter(|_| killed));
             }

@@ -1,9 +1,8 @@
-//! The media sockets of a shard by port and address family, and the counters of flows that were just removed.
+//! The media sockets of a shard by port and address family.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use tandem_ebpf_abi::FlowCounters;
 use tandem_ring::{BufferGroup, Ring, SocketId, UdpOptions};
 
 use super::TOKEN_MEDIA;
@@ -20,13 +19,12 @@ pub(super) struct MediaSockets {
     options: UdpOptions,
     first: u16,
     open: Vec<Pair>,
-    removed: Vec<(u16, FlowCounters)>,
 }
 
 impl MediaSockets {
     pub(super) fn new(addresses: Vec<IpAddr>, options: UdpOptions, ports: RangeInclusive<u16>) -> MediaSockets {
         let first = *ports.start();
-        MediaSockets { addresses, options, first, open: vec![Pair::default(); ports.count()], removed: Vec::new() }
+        MediaSockets { addresses, options, first, open: vec![Pair::default(); ports.count()] }
     }
 
     fn pair(&mut self, port: u16) -> Option<&mut Pair> {
@@ -67,17 +65,5 @@ impl MediaSockets {
         for socket in [pair.v4, pair.v6].into_iter().flatten() {
             ring.close_udp(socket);
         }
-    }
-
-    /// Keeps the last counters of a removed flow until its call is finished. A flow may be installed and removed several
-    /// times in one call (re-INVITE, a new source); the counts add up at the end.
-    pub(super) fn keep(&mut self, port: u16, counters: FlowCounters) {
-        self.removed.push((port, counters));
-    }
-
-    /// The counters kept for `port`, one removal at a time; call until `None`.
-    pub(super) fn kept(&mut self, port: u16) -> Option<FlowCounters> {
-        let at = self.removed.iter().position(|(p, _)| *p == port)?;
-        Some(self.removed.swap_remove(at).1)
     }
 }

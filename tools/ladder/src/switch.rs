@@ -6,18 +6,15 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use tandem_call::calls::Calls;
-use tandem_call::output::{Finish, Output as CallOutput};
-use tandem_call::question::{Answer, Question};
+use tandem_call::question::Answer;
 use tandem_call::trace::TraceEvent;
-use tandem_ebpf_abi::{FlowCounters, RemoveReason};
-use tandem_leg::{LegId, ListenerId, Now, Time};
-use tandem_media::{RelayVerdict, Side, UserRelay};
+use tandem_leg::{ListenerId, Now, Time};
 use tandem_rater::{Output as RaterOutput, PayError, Rater};
 use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerRow, Record};
-use tandem_sip::{Endpoint, Outcome, Output as SipOutput};
+use tandem_shard::{Core, MediaPacket, Output};
+use tandem_sip::Outcome;
 
 use crate::site::{MEDIA_V4, MEDIA_V6, SIP_V4, SIP_V6, Site, parse};
 
@@ -25,6 +22,10 @@ use crate::site::{MEDIA_V4, MEDIA_V6, SIP_V4, SIP_V6, Site, parse};
 pub const WALL_START_MS: i64 = 1_795_305_600_000;
 /// Between two heartbeats of connected calls, as the daemon has it (its limits are not importable).
 const HEARTBEAT_MS: u64 = 5_000;
+/// As the daemon has them.
+const UNSETTLED_MAX: usize = 2_048;
+/// As the daemon has them.
+const HEARTBEAT_CALLS_MAX: usize = 20_000;
 /// Turns in one instant before a timer is said not to move on.
 const TURNS_MAX: u32 = 100_000;
 
@@ -57,14 +58,11 @@ pub struct TraceLine {
 /// See the module text.
 pub struct Switch {
     now: Now,
-    endpoint: Endpoint,
-    calls: Calls,
+    core: Core,
     rater: Rater,
-    relay: UserRelay,
     listeners: [SocketAddr; 2],
     /// Ports with a socket.
     open: BTreeSet<u16>,
-    kept: Vec<(u16, FlowCounters)>,
     answers: VecDeque<(Time, Answer)>,
     rater_delay_us: u64,
     sent: VecDeque<Sent>,
@@ -73,10 +71,7 @@ pub struct Switch {
     trace: Vec<TraceLine>,
     outcomes: Vec<Outcome>,
     next_heartbeat: Time,
-    unsettled: usize,
     turns: (Time, u32),
-    news_of_forgotten: Option<LegId>,
-    forgotten: BTreeSet<LegId>,
 }
 
 impl Switch {
@@ -91,13 +86,17 @@ impl Switch {
         rater.configure(now, &built.accounts, &built.gateways, site.rules.clone());
         let mut switch = Switch {
             now,
-            endpoint: Endpoint::new(built.sip),
-            relay: UserRelay::new(built.calls.media.ports.clone()),
-            calls: Calls::new(built.calls, built.snapshot),
+            core: Core::new(tandem_shard::Config {
+                sip: built.sip,
+                calls: built.calls,
+                snapshot: built.snapshot,
+                unsettled_max: UNSETTLED_MAX,
+                overload_retry_after_s: 2,
+                heartbeat_calls_max: HEARTBEAT_CALLS_MAX,
+            }),
             rater,
             listeners: [parse(SIP_V4), parse(SIP_V6)],
             open: BTreeSet::new(),
-            kept: Vec::new(),
             answers: VecDeque::new(),
             rater_delay_us: site.rater_delay_us,
             sent: VecDeque::new(),
@@ -106,13 +105,11 @@ impl Switch {
             trace: Vec::new(),
             outcomes: Vec::new(),
             next_heartbeat: Time::from_millis(HEARTBEAT_MS),
-            unsettled: 0,
             turns: (Time::ZERO, 0),
-            news_of_forgotten: None,
-            forgotten: BTreeSet::new(),
         };
-        switch.calls.handle_timeout(now);
-        switch.drain();
+        while switch.core.handle_timeout(now) {
+            switch.drain();
+        }
         switch.drain_rater();
         Ok(switch)
     }
@@ -130,7 +127,7 @@ impl Switch {
     /// A datagram arrives on the SIP listener of `source`'s address family.
     pub fn signalling(&mut self, source: SocketAddr, bytes: &[u8]) -> Outcome {
         let listener = ListenerId(u16::from(source.is_ipv6()));
-        let received = self.endpoint.handle_datagram(self.now.mono, listener, source, bytes);
+        let received = self.core.handle_datagram(self.now, listener, source, bytes);
         self.outcomes.push(received.outcome);
         self.drain();
         received.outcome
@@ -142,29 +139,20 @@ impl Switch {
             return false;
         }
         let mut payload = payload.to_vec();
-        match self.relay.handle(self.now.mono.micros(), port, source, &mut payload) {
-            RelayVerdict::Send { from_port, to, copy, .. } => {
-                if let Some(reason) = copy {
-                    self.calls.handle_media_copy(self.now, port, reason, &payload);
-                }
-                self.send_media(from_port, to, payload);
-            }
-            RelayVerdict::Punt(reason) => {
-                let send = self.calls.handle_media(self.now, port, source, reason, &mut payload);
-                self.drain();
-                if let Some(send) = send {
-                    self.send_media(send.from_port, send.to, payload);
-                }
-            }
-            RelayVerdict::Drop(_) => {}
-        }
+        let (MediaPacket::Relayed(send) | MediaPacket::Punted(Some(send))) =
+            self.core.handle_media(self.now, port, source, &mut payload)
+        else {
+            self.drain();
+            return true;
+        };
         self.drain();
+        self.send_media(send.from_port, send.to, payload);
         true
     }
 
     /// The network says that `to` cannot be reached.
     pub fn unreachable(&mut self, to: SocketAddr) {
-        self.endpoint.handle_unreachable(self.now.mono, ListenerId(u16::from(to.is_ipv6())), to);
+        self.core.handle_unreachable(self.now, ListenerId(u16::from(to.is_ipv6())), to);
         self.drain();
     }
 
@@ -180,9 +168,9 @@ impl Switch {
 
     /// Ends every call by an operator's order; how many there were.
     pub fn kill_all(&mut self) -> usize {
-        let flows: Vec<u64> = self.calls.list().map(|view| view.flow_no).collect();
+        let flows: Vec<u64> = self.core.calls().list().map(|view| view.flow_no).collect();
         for flow_no in &flows {
-            self.calls.kill(self.now, *flow_no);
+            self.core.kill(self.now, *flow_no);
             self.drain();
         }
         flows.len()
@@ -190,21 +178,21 @@ impl Switch {
 
     /// The switch is about to stop: every call ends.
     pub fn shutdown(&mut self) {
-        self.calls.set_draining(true);
-        self.calls.shutdown(self.now);
+        self.core.set_draining(true);
+        self.core.shutdown(self.now);
         self.drain();
     }
 
     /// Whether new calls are refused.
     pub fn set_draining(&mut self, draining: bool) {
-        self.calls.set_draining(draining);
+        self.core.set_draining(draining);
     }
 
     /// When something is due.
     pub fn next_due(&self) -> Option<Time> {
-        let heartbeat = (self.calls.counts().connected > 0).then_some(self.next_heartbeat);
+        let heartbeat = (self.core.calls().counts().connected > 0).then_some(self.next_heartbeat);
         let answer = self.answers.front().map(|(at, _)| *at);
-        [self.endpoint.poll_timeout(), self.calls.poll_timeout(), answer, heartbeat].into_iter().flatten().min()
+        [self.core.poll_timeout(), answer, heartbeat].into_iter().flatten().min()
     }
 
     /// Goes to the next instant at which something is due, at most to `until`, and serves it. False when `until` is
@@ -222,24 +210,16 @@ impl Switch {
         self.turns = if self.turns.0 == now.mono { (now.mono, self.turns.1 + 1) } else { (now.mono, 0) };
         assert!(self.turns.1 < TURNS_MAX, "a timer is due for ever at {} us", now.mono.micros());
         while let Some((_, answer)) = self.answers.pop_front_if(|(at, _)| *at <= now.mono) {
-            self.answer(answer);
-        }
-        if self.endpoint.poll_timeout().is_some_and(|due| due <= now.mono) {
-            self.endpoint.handle_timeout(now.mono);
+            self.core.handle_answer(now, answer);
             self.drain();
         }
-        if self.calls.poll_timeout().is_some_and(|due| due <= now.mono) {
-            self.calls.handle_timeout(now);
+        while self.core.handle_timeout(now) {
             self.drain();
         }
         if now.mono >= self.next_heartbeat {
             self.next_heartbeat = now.mono.plus_millis(HEARTBEAT_MS);
-            let mut alive = Vec::new();
-            self.calls.heartbeat(now, &mut alive);
-            if !alive.is_empty() {
-                self.ask(Question::Heartbeat { at_ms: now.wall_ms, alive });
-                self.settle_down();
-            }
+            self.core.heartbeat(now);
+            self.drain();
         }
         true
     }
@@ -301,22 +281,22 @@ impl Switch {
 
     /// How many of everything calls have.
     pub fn call_counts(&self) -> tandem_call::calls::Counts {
-        self.calls.counts()
+        self.core.calls().counts()
     }
 
     /// How much SIP has.
     pub fn sip_counts(&self) -> tandem_sip::Counts {
-        self.endpoint.counts()
+        self.core.endpoint().counts()
     }
 
     /// Flows in the relay table.
     pub fn flows(&self) -> usize {
-        self.relay.len()
+        self.core.relay().len()
     }
 
     /// What is still there although every call is over, one sentence each. Ports that linger count.
     pub fn leftovers(&self) -> Vec<String> {
-        let (calls, sip) = (self.calls.counts(), self.endpoint.counts());
+        let (calls, sip) = (self.core.calls().counts(), self.core.endpoint().counts());
         let mut all: Vec<(usize, String)> = [
             (calls.calls, "calls"),
             (calls.legs, "legs of calls"),
@@ -328,10 +308,10 @@ impl Switch {
             (sip.dialogs, "dialogs"),
             (sip.legs, "SIP legs"),
             (sip.timers, "SIP timers"),
-            (self.relay.len(), "media flows"),
-            (self.kept.len(), "counters of removed flows that no CDR got"),
+            (self.core.relay().len(), "media flows"),
+            (self.core.counters_kept(), "counters of removed flows that no CDR got"),
             (self.answers.len(), "answers under way"),
-            (self.unsettled, "calls not settled"),
+            (self.core.unsettled(), "calls not settled"),
             (self.rater.calls_held(), "calls held by the rater"),
         ]
         .map(|(n, what)| (n, what.to_owned()))
@@ -353,26 +333,26 @@ impl Switch {
     /// Checks what must hold at any time, one sentence for each that does not.
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.alarms.iter().map(|text| format!("alarm: {text}")).collect();
-        let calls = self.calls.counts();
+        let calls = self.core.calls().counts();
         if calls.calls == 0 {
             // What belongs to calls goes with the last of them, at once; only SIP has something to wait for.
             for (n, what) in [
                 (calls.legs, "legs"),
                 (calls.timers, "timers"),
                 (calls.ports_leased, "leased ports"),
-                (self.relay.len(), "flows"),
-                (self.kept.len(), "counters of removed flows"),
+                (self.core.relay().len(), "flows"),
+                (self.core.counters_kept(), "counters of removed flows"),
             ] {
                 if n != 0 {
                     problems.push(format!("there is no call, but {n} {what} of calls"));
                 }
             }
         }
-        if let Some(leg) = self.news_of_forgotten {
-            problems.push(format!("SIP told news of leg {leg:?} after it was forgotten"));
-        }
         problems.extend(crate::audit::money(&self.rater, self.ledger()));
-        problems.extend(crate::audit::records(&self.records, self.calls.counts().calls == 0 && self.unsettled == 0));
+        problems.extend(crate::audit::records(
+            &self.records,
+            self.core.calls().counts().calls == 0 && self.core.unsettled() == 0,
+        ));
         problems
     }
 
@@ -389,10 +369,8 @@ impl Switch {
 
     fn drain(&mut self) {
         loop {
-            if let Some(output) = self.endpoint.poll_output() {
-                self.sip_output(output);
-            } else if let Some(output) = self.calls.poll_output() {
-                self.call_output(output);
+            if let Some(output) = self.core.poll_output(self.now) {
+                self.output(output);
             } else if !self.settle_down() {
                 return;
             }
@@ -406,78 +384,44 @@ impl Switch {
         }
         match self.answers.pop_front() {
             Some((_, answer)) => {
-                self.hand_over(answer);
+                self.core.handle_answer(self.now, answer);
                 true
             }
             None => false,
         }
     }
 
-    fn sip_output(&mut self, output: SipOutput) {
+    fn output(&mut self, output: Output) {
         match output {
-            SipOutput::Send { listener, to, bytes, .. } => {
+            Output::Send { listener, to, bytes, .. } => {
                 let from = self.listeners[usize::from(listener.0)];
                 self.sent.push_back(Sent { at: self.now.mono, from, to, bytes: bytes.clone(), media: false });
-                self.endpoint.recycle(bytes);
+                self.core.recycle(bytes);
             }
-            SipOutput::Event { leg, event } => {
-                if self.forgotten.contains(&leg) {
-                    self.news_of_forgotten = Some(leg);
-                }
-                self.calls.handle_leg_event(self.now, leg, event);
+            Output::Ask(question) => {
+                self.rater.handle(self.now, question);
+                self.drain_rater();
             }
-            SipOutput::Forgotten { leg } => {
-                self.forgotten.insert(leg);
-            }
-        }
-    }
-
-    fn call_output(&mut self, output: CallOutput) {
-        match output {
-            CallOutput::Leg { leg, event, .. } => {
-                if let Err(error) = self.endpoint.handle_leg_event(self.now.mono, leg, event) {
-                    self.calls.handle_order_error(self.now, leg, error == tandem_sip::OrderError::Full);
-                }
-            }
-            CallOutput::Ask(question) => self.ask(question),
-            CallOutput::Flow(command) => {
-                if let Some((port, reason, counters)) = self.relay.apply(&command) {
-                    // What another vendor's media counted is not the answering one's (see `Finish::add_counters`).
-                    if reason != RemoveReason::AttemptEnded {
-                        self.kept.push((port, counters));
-                    }
-                }
-            }
-            CallOutput::OpenPort(port) => {
+            Output::OpenPort(port) => {
                 let fresh = self.open.insert(port);
-                self.calls.port_opened(self.now, port, fresh);
+                self.core.port_opened(self.now, port, fresh);
             }
-            CallOutput::ClosePort(port) => {
+            Output::ClosePort(port) => {
                 self.open.remove(&port);
             }
-            CallOutput::Finish(finish) => self.finish(*finish),
-            CallOutput::Trace { flow_no, at, event, .. } => {
+            Output::Decision { flow_no, at, event, .. } => {
                 self.trace.push(TraceLine { at: at.mono, flow_no, event });
             }
+            Output::Accepted(_)
+            | Output::Stranger(_)
+            | Output::Overloaded(_)
+            | Output::Attempt { .. }
+            | Output::NotBegun(_)
+            | Output::VendorAnswered(_)
+            | Output::Answered(_)
+            | Output::Finished { .. }
+            | Output::Forgotten(_) => {}
         }
-    }
-
-    fn finish(&mut self, mut finish: Finish) {
-        if let Some((caller, callee)) = finish.ports {
-            for (port, side) in [(caller, Side::Caller), (callee, Side::Callee)] {
-                while let Some(at) = self.kept.iter().position(|(p, _)| *p == port) {
-                    let (_, counters) = self.kept.swap_remove(at);
-                    finish.add_counters(side, &counters);
-                }
-            }
-        }
-        self.unsettled += 1;
-        self.ask(Question::Settle { call: finish.call, usage: finish.usage });
-    }
-
-    fn ask(&mut self, question: Question) {
-        self.rater.handle(self.now, question);
-        self.drain_rater();
     }
 
     fn drain_rater(&mut self) {
@@ -488,19 +432,6 @@ impl Switch {
                 RaterOutput::Answer { answer, .. } => self.answers.push_back((at, answer)),
                 RaterOutput::Alarm(text) => self.alarms.push(text),
             }
-        }
-    }
-
-    fn answer(&mut self, answer: Answer) {
-        self.hand_over(answer);
-        self.drain();
-    }
-
-    fn hand_over(&mut self, answer: Answer) {
-        if matches!(answer, Answer::Settled { .. }) {
-            self.unsettled = self.unsettled.saturating_sub(1);
-        } else {
-            self.calls.handle_answer(self.now, answer);
         }
     }
 }

@@ -1,0 +1,383 @@
+//! The joint between the rooms of one shard: every output of one is an input of another, or leaves.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tandem_call::calls::{Calls, CallsConfig, MediaSend};
+use tandem_call::output::{Finish, Output as CallOutput};
+use tandem_call::question::{Answer, Question};
+use tandem_call::snapshot::Snapshot;
+use tandem_call::trace::TraceEvent;
+use tandem_ebpf_abi::{DropReason, FlowCounters, RemoveReason};
+use tandem_leg::{Fail, LegEvent, LegId, ListenerId, Now, Time};
+use tandem_media::{RelayVerdict, Side, UserRelay};
+use tandem_sip::{Endpoint, MessageSummary, OrderError, Output as SipOutput, Received};
+
+/// What a shard is made of.
+pub struct Config {
+    /// SIP room.
+    pub sip: tandem_sip::Config,
+    /// Call room.
+    pub calls: CallsConfig,
+    /// Configuration it starts with.
+    pub snapshot: Arc<Snapshot>,
+    /// Calls that ended and are not settled; above this a new call gets 503.
+    pub unsettled_max: usize,
+    /// Retry-After of that 503, seconds.
+    pub overload_retry_after_s: u32,
+    /// Calls in one heartbeat question: bounds the size of its record.
+    pub heartbeat_calls_max: usize,
+}
+
+/// What the owner of sockets, queues and traces is to do or may want to know; drained to the end after every change.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a datagram; its buffer goes back with [`Core::recycle`].
+    Send {
+        /// From this listener.
+        listener: ListenerId,
+        /// Destination.
+        to: SocketAddr,
+        /// The message.
+        bytes: Vec<u8>,
+        /// Its leg, if there is one.
+        leg: Option<LegId>,
+        /// What it is.
+        summary: MessageSummary,
+    },
+    /// Carry a question to the rating thread.
+    Ask(Question),
+    /// Open a socket on this media port and report with [`Core::port_opened`].
+    OpenPort(u16),
+    /// Close the socket of this media port.
+    ClosePort(u16),
+    /// A call came in and is being decided.
+    Accepted(LegId),
+    /// A call came from nobody we know; SIP has refused it, only its record is made.
+    Stranger(LegId),
+    /// A call was refused because settlement is behind or stands still.
+    Overloaded(LegId),
+    /// An outgoing leg was ordered.
+    Attempt {
+        /// The new leg.
+        leg: LegId,
+        /// The caller's.
+        a_leg: LegId,
+    },
+    /// The SIP room would not take the order for a new outgoing leg.
+    NotBegun(LegId),
+    /// A vendor answered the call of this a-leg.
+    VendorAnswered(LegId),
+    /// The caller is told that his call is answered.
+    Answered(LegId),
+    /// The call of this a-leg is over, and its last question asked.
+    Finished {
+        /// The a-leg.
+        a_leg: LegId,
+        /// How long it was held when it was answered, ms.
+        held_ms: Option<i64>,
+    },
+    /// Nothing of this leg is left in the SIP room.
+    Forgotten(LegId),
+    /// A decision was made.
+    Decision {
+        /// The a-leg of the call.
+        a_leg: LegId,
+        /// Its flow number.
+        flow_no: u64,
+        /// When.
+        at: Now,
+        /// What and why.
+        event: TraceEvent,
+    },
+}
+
+/// What became of a media packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaPacket {
+    /// A flow knew what to do with it.
+    Relayed(MediaSend),
+    /// The call looked at it, and may have let it through.
+    Punted(Option<MediaSend>),
+    /// Not for us.
+    Dropped(DropReason),
+}
+
+/// See the module text. Every `handle_*` is followed by draining [`Core::poll_output`].
+pub struct Core {
+    endpoint: Endpoint,
+    calls: Calls,
+    relay: UserRelay,
+    /// Last counters of removed flows until their call is finished. A flow may be installed and removed several times in
+    /// one call (re-INVITE, a new source); the counts add up at the end.
+    kept: Vec<(u16, FlowCounters)>,
+    queued: VecDeque<Output>,
+    unsettled: usize,
+    unsettled_max: usize,
+    overload_retry_after_s: u32,
+    heartbeat_calls_max: usize,
+    refusing: bool,
+    /// Legs that SIP said would not be heard of again.
+    #[cfg(debug_assertions)]
+    forgotten: std::collections::HashSet<LegId>,
+}
+
+impl Core {
+    /// A shard without calls. The first ports are wished for by the first [`Core::handle_timeout`].
+    pub fn new(config: Config) -> Core {
+        Core {
+            endpoint: Endpoint::new(config.sip),
+            relay: UserRelay::new(config.calls.media.ports.clone()),
+            calls: Calls::new(config.calls, config.snapshot),
+            kept: Vec::new(),
+            queued: VecDeque::new(),
+            unsettled: 0,
+            unsettled_max: config.unsettled_max,
+            overload_retry_after_s: config.overload_retry_after_s,
+            heartbeat_calls_max: config.heartbeat_calls_max,
+            refusing: false,
+            #[cfg(debug_assertions)]
+            forgotten: std::collections::HashSet::new(),
+        }
+    }
+
+    /// The SIP room, to look at.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The call room, to look at.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// The flow table, to look at.
+    pub fn relay(&self) -> &UserRelay {
+        &self.relay
+    }
+
+    /// Calls that ended and whose settlement is not confirmed.
+    pub fn unsettled(&self) -> usize {
+        self.unsettled
+    }
+
+    /// Counters of removed flows that no finished call has taken yet.
+    pub fn counters_kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// A datagram on a SIP listener.
+    pub fn handle_datagram(&mut self, now: Now, listener: ListenerId, source: SocketAddr, bytes: &[u8]) -> Received {
+        self.endpoint.handle_datagram(now.mono, listener, source, bytes)
+    }
+
+    /// The network says that `to` cannot be reached from `listener`.
+    pub fn handle_unreachable(&mut self, now: Now, listener: ListenerId, to: SocketAddr) {
+        self.endpoint.handle_unreachable(now.mono, listener, to);
+    }
+
+    /// A datagram on a media port: the flow table first, the call for what it does not decide. What is sent is `payload`,
+    /// rewritten in place.
+    pub fn handle_media(&mut self, now: Now, port: u16, source: SocketAddr, payload: &mut [u8]) -> MediaPacket {
+        match self.relay.handle(now.mono.micros(), port, source, payload) {
+            RelayVerdict::Send { from_port, to, copy, .. } => {
+                if let Some(reason) = copy {
+                    self.calls.handle_media_copy(now, port, reason, payload);
+                }
+                MediaPacket::Relayed(MediaSend { from_port, to })
+            }
+            RelayVerdict::Punt(reason) => {
+                MediaPacket::Punted(self.calls.handle_media(now, port, source, reason, payload))
+            }
+            RelayVerdict::Drop(reason) => MediaPacket::Dropped(reason),
+        }
+    }
+
+    /// An answer of the rating thread.
+    pub fn handle_answer(&mut self, now: Now, answer: Answer) {
+        if matches!(answer, Answer::Settled { .. }) {
+            self.unsettled = self.unsettled.saturating_sub(1);
+        } else {
+            self.calls.handle_answer(now, answer);
+        }
+    }
+
+    /// The port of an [`Output::OpenPort`] has a socket, or cannot have one.
+    pub fn port_opened(&mut self, now: Now, port: u16, ok: bool) {
+        self.calls.port_opened(now, port, ok);
+    }
+
+    /// Serves one room whose timer is due; false when none is. Drain after each.
+    pub fn handle_timeout(&mut self, now: Now) -> bool {
+        if self.endpoint.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.endpoint.handle_timeout(now.mono);
+            true
+        } else if self.calls.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.calls.handle_timeout(now);
+            true
+        } else {
+            false
+        }
+    }
+
+    /// When the next timer is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        [self.endpoint.poll_timeout(), self.calls.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Tells the rating thread which answered calls are alive.
+    pub fn heartbeat(&mut self, now: Now) {
+        let mut alive = Vec::new();
+        self.calls.heartbeat(now, &mut alive);
+        for chunk in alive.chunks(self.heartbeat_calls_max) {
+            self.queued.push_back(Output::Ask(Question::Heartbeat { at_ms: now.wall_ms, alive: chunk.to_vec() }));
+        }
+    }
+
+    /// New calls get 503 for as long as `refusing`: their records could not be written.
+    pub fn set_refusing(&mut self, refusing: bool) {
+        self.refusing = refusing;
+    }
+
+    /// New calls are refused because the switch is about to stop.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.calls.set_draining(draining);
+    }
+
+    /// Ends every call.
+    pub fn shutdown(&mut self, now: Now) {
+        self.calls.shutdown(now);
+    }
+
+    /// Ends one call by an operator's order; false when there is none with that flow number.
+    pub fn kill(&mut self, now: Now, flow_no: u64) -> bool {
+        self.calls.kill(now, flow_no)
+    }
+
+    /// Another configuration, for the next call; running ones keep theirs.
+    pub fn publish(&mut self, sip: tandem_sip::Config, prohibited: Vec<tandem_media::IpNet>, snapshot: Arc<Snapshot>) {
+        self.endpoint.set_config(sip);
+        self.calls.set_prohibited(prohibited);
+        self.calls.set_snapshot(snapshot);
+    }
+
+    /// Takes a sent buffer back for the next message.
+    pub fn recycle(&mut self, bytes: Vec<u8>) {
+        self.endpoint.recycle(bytes);
+    }
+
+    /// The next thing to do or to know; `None` when every room has said all.
+    pub fn poll_output(&mut self, now: Now) -> Option<Output> {
+        loop {
+            let output = if let Some(output) = self.queued.pop_front() {
+                Some(output)
+            } else if let Some(output) = self.endpoint.poll_output() {
+                self.sip_output(now, output)
+            } else if let Some(output) = self.calls.poll_output() {
+                self.call_output(now, output)
+            } else {
+                return None;
+            };
+            if output.is_some() {
+                return output;
+            }
+        }
+    }
+
+    fn sip_output(&mut self, now: Now, output: SipOutput) -> Option<Output> {
+        match output {
+            SipOutput::Send { listener, to, bytes, leg, summary } => {
+                Some(Output::Send { listener, to, bytes, leg, summary })
+            }
+            SipOutput::Event { leg, event } => self.leg_event(now, leg, event),
+            SipOutput::Forgotten { leg } => {
+                #[cfg(debug_assertions)]
+                self.forgotten.insert(leg);
+                Some(Output::Forgotten(leg))
+            }
+        }
+    }
+
+    fn leg_event(&mut self, now: Now, leg: LegId, event: LegEvent) -> Option<Output> {
+        #[cfg(debug_assertions)]
+        debug_assert!(!self.forgotten.contains(&leg), "SIP told news of {leg:?} after it was forgotten");
+        let note = match &event {
+            // Refused already; only its record is still to be made.
+            LegEvent::Try(_) if !self.endpoint.has_leg(leg) => Some(Output::Stranger(leg)),
+            LegEvent::Try(_) if self.is_overloaded() => {
+                self.refuse(now, leg);
+                return Some(Output::Overloaded(leg));
+            }
+            LegEvent::Try(_) => Some(Output::Accepted(leg)),
+            LegEvent::Connect(_) => self.calls.a_leg_of(leg).map(Output::VendorAnswered),
+            _ => None,
+        };
+        self.calls.handle_leg_event(now, leg, event);
+        note
+    }
+
+    /// Whether settlement is too far behind to take another call: every call, even one that is refused by a rule, ends
+    /// with a record.
+    fn is_overloaded(&self) -> bool {
+        self.refusing || self.unsettled >= self.unsettled_max
+    }
+
+    /// 503 without a call and without a record.
+    fn refuse(&mut self, now: Now, leg: LegId) {
+        let fail = Fail { retry_after_s: Some(self.overload_retry_after_s), ..Fail::status(503) };
+        // The leg has just come in; an answer to it cannot be out of order.
+        let _ = self.endpoint.handle_leg_event(now.mono, leg, LegEvent::Fail(fail));
+    }
+
+    fn call_output(&mut self, now: Now, output: CallOutput) -> Option<Output> {
+        match output {
+            CallOutput::Leg { leg, a_leg, event } => self.order(now, leg, a_leg, event),
+            CallOutput::Ask(question) => Some(Output::Ask(question)),
+            CallOutput::Flow(command) => {
+                if let Some((port, reason, counters)) = self.relay.apply(&command) {
+                    // What a vendor sent whose attempt failed is not this call's media.
+                    if reason != RemoveReason::AttemptEnded {
+                        self.kept.push((port, counters));
+                    }
+                }
+                None
+            }
+            CallOutput::OpenPort(port) => Some(Output::OpenPort(port)),
+            CallOutput::ClosePort(port) => Some(Output::ClosePort(port)),
+            CallOutput::Finish(finish) => Some(self.finish(*finish)),
+            CallOutput::Trace { a_leg, flow_no, at, event } => Some(Output::Decision { a_leg, flow_no, at, event }),
+        }
+    }
+
+    /// An order of the call room for one of its legs.
+    fn order(&mut self, now: Now, leg: LegId, a_leg: LegId, event: LegEvent) -> Option<Output> {
+        let note = match &event {
+            LegEvent::Try(_) => Some(Output::Attempt { leg, a_leg }),
+            LegEvent::Connect(_) if leg == a_leg => Some(Output::Answered(a_leg)),
+            _ => None,
+        };
+        let Err(error) = self.endpoint.handle_leg_event(now.mono, leg, event) else {
+            return note;
+        };
+        self.calls.handle_order_error(now, leg, error == OrderError::Full);
+        // The SIP room never had this leg and will not forget it.
+        matches!(note, Some(Output::Attempt { .. })).then_some(Output::NotBegun(leg))
+    }
+
+    /// Adds what the fast path counted and hands the call to the rating thread.
+    fn finish(&mut self, mut finish: Finish) -> Output {
+        if let Some((caller, callee)) = finish.ports {
+            for (port, side) in [(caller, Side::Caller), (callee, Side::Callee)] {
+                while let Some(at) = self.kept.iter().position(|(kept, _)| *kept == port) {
+                    let (_, counters) = self.kept.swap_remove(at);
+                    finish.add_counters(side, &counters);
+                }
+            }
+        }
+        let held_ms = finish.usage.answered().then_some(finish.usage.hold_ms);
+        self.unsettled += 1;
+        self.queued.push_back(Output::Finished { a_leg: finish.a_leg, held_ms });
+        Output::Ask(Question::Settle { call: finish.call, usage: finish.usage })
+    }
+}
