@@ -60,6 +60,101 @@ pub struct LedgerRow {
     pub memo: String,
 }
 
+/// Who asked: what the kernel says of the other end of the control socket. Without a uid it is the switch itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// User number.
+    pub uid: Option<u32>,
+    /// Login name; `uid N` when the system does not know it, a word for the switch's own doings.
+    pub user: String,
+    /// Process.
+    pub pid: Option<i32>,
+}
+
+impl Actor {
+    /// The switch itself, for the reason `word`.
+    pub fn switch(word: &str) -> Actor {
+        Actor { uid: None, user: word.to_owned(), pid: None }
+    }
+}
+
+/// How a request to change something ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was done.
+    #[default]
+    Done,
+    /// It was not allowed; nothing was changed.
+    Refused,
+    /// It could not be done; nothing was changed.
+    Failed,
+}
+
+impl Outcome {
+    /// The word stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+/// One row of the audit log: somebody changed something, or tried to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// UTC ms.
+    pub at_ms: i64,
+    /// Who.
+    pub actor: Actor,
+    /// What was asked for, in the words of the command line.
+    pub command: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused or failed; empty when it was done.
+    pub error: String,
+    /// Version of the configuration it made.
+    pub version: Option<u64>,
+    /// Words of the operator.
+    pub comment: String,
+    /// Old -> new, one line a change; long lists are cut and say so.
+    pub changes: Vec<String>,
+}
+
+/// A rate group as a change left it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeckText {
+    /// Rate group.
+    pub group: String,
+    /// Version of this group, rising.
+    pub version: u64,
+    /// All rows, as exported CSV.
+    pub csv: String,
+}
+
+/// The configuration was changed. One record is the whole change: it is in force when the record is written, and never
+/// happened when it is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Version of the configuration after it, rising.
+    pub version: u64,
+    /// `apply`, `set`, `param`, `import`, `commit`, `rollback`, `auto-rollback`, `bootstrap`, `start`.
+    pub how: String,
+    /// Its row of the audit log.
+    pub audit: Audit,
+    /// The site text (TOML), whole; `None` when it is that of the version before.
+    pub text: Option<String>,
+    /// Rate groups that are new.
+    pub decks: Vec<DeckText>,
+    /// Rolled back at this time, UTC ms, unless it is confirmed.
+    pub confirm_until_ms: Option<i64>,
+    /// The version it then falls back to.
+    pub fallback: Option<u64>,
+    /// The version that waited for a confirmation and waits no more, because this change takes it back.
+    pub ends_confirm: Option<u64>,
+}
+
 /// One journal record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
@@ -121,4 +216,15 @@ pub enum Record {
         /// All rows after the import, as exported CSV.
         csv: String,
     },
+    /// The configuration was changed, whole.
+    Change(Box<Change>),
+    /// A change that waited for a confirmation stays.
+    Confirmed {
+        /// Version that was made by it.
+        version: u64,
+        /// Who confirmed.
+        audit: Box<Audit>,
+    },
+    /// Somebody changed, or tried to change, something that has no other record.
+    Audit(Box<Audit>),
 }

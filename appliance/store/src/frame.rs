@@ -178,6 +178,35 @@ pub(crate) fn encode(out: &mut Vec<u8>, seq: u64, record: &Record) -> Result<(),
     Ok(())
 }
 
+/// A record whose bytes were made elsewhere, so that a large one does not keep the writer of the journal from its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded(Vec<u8>);
+
+impl Encoded {
+    /// The bytes of `record`.
+    ///
+    /// # Errors
+    /// In words: it cannot be encoded, or is longer than [`PAYLOAD_MAX`].
+    pub fn of(record: &Record) -> Result<Encoded, String> {
+        let payload = rmp_serde::to_vec(record).map_err(|error| error.to_string())?;
+        match payload.len() {
+            0..=PAYLOAD_MAX => Ok(Encoded(payload)),
+            len => Err(format!("{len} bytes, at most {PAYLOAD_MAX}")),
+        }
+    }
+}
+
+/// Appends a record that is encoded already.
+pub(crate) fn put(out: &mut Vec<u8>, seq: u64, record: &Encoded) {
+    // `Encoded` is never longer than PAYLOAD_MAX, which fits.
+    let payload_len = record.0.len() as u32;
+    out.reserve(FRAME_HEAD_LEN + record.0.len());
+    out.extend_from_slice(&payload_len.to_le_bytes());
+    out.extend_from_slice(&crc(payload_len, seq, &record.0).to_le_bytes());
+    out.extend_from_slice(&seq.to_le_bytes());
+    out.extend_from_slice(&record.0);
+}
+
 fn crc(payload_len: u32, seq: u64, payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&payload_len.to_le_bytes());
@@ -209,6 +238,14 @@ mod tests {
         let Frame::Whole { payload, len } = decode(&bytes, 7) else { panic!("no frame") };
         assert_eq!(len, bytes.len());
         assert_eq!(rmp_serde::from_slice::<Record>(payload).unwrap(), param("600"));
+    }
+
+    #[test]
+    fn a_record_encoded_elsewhere_is_the_same_frame() {
+        let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
+        encode(&mut here, 7, &param("600")).unwrap();
+        put(&mut elsewhere, 7, &Encoded::of(&param("600")).unwrap());
+        assert_eq!(here, elsewhere);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tandem_rating::record::Record;
 
 use crate::disk::Disk;
 use crate::error::JournalError;
-use crate::frame::{self, HEADER_LEN, Header};
+use crate::frame::{self, Encoded, HEADER_LEN, Header};
 use crate::segment::{self, Cursor, Segment, Step};
 
 /// How a new segment's file becomes a [`Disk`].
@@ -310,6 +310,23 @@ impl Journal {
         let written = self.next_seq - 1;
         self.shared.positions.written.store(written, Ordering::Release);
         Ok(written)
+    }
+
+    /// Hands one record to the kernel at once, after everything appended before, or not at all: after an error it is
+    /// never written later, as [`Journal::append`] would, so that whoever is told of the error can rely on it. A write
+    /// that breaks off leaves less than the whole record, and less than a whole record is never read.
+    ///
+    /// # Errors
+    /// As [`Journal::flush`]; what waited before stays and is tried again.
+    pub fn write_whole(&mut self, record: &Encoded) -> Result<u64, JournalError> {
+        self.flush()?;
+        let seq = self.next_seq;
+        frame::put(&mut self.buffer, seq, record);
+        self.next_seq += 1;
+        self.flush().inspect_err(|_| {
+            self.buffer = Vec::new();
+            self.next_seq = seq;
+        })
     }
 
     /// A handle for the thread that syncs.

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod cdr_table;
+mod changes;
 mod config;
 mod disk;
 mod error;
@@ -23,10 +24,11 @@ mod segment;
 mod store;
 mod verify;
 
+pub use changes::{AuditFilter, StoredAudit, StoredChange};
 pub use config::{StoredDeck, StoredParam, StoredSite};
 pub use disk::Disk;
 pub use error::{JournalError, StoreError};
-pub use frame::PAYLOAD_MAX;
+pub use frame::{Encoded, PAYLOAD_MAX};
 pub use journal::{Cut, Journal, JournalOptions, MakeDisk, OpenReport, Positions, Purged, SyncHandle};
 pub use ledger::StoredAccount;
 pub use query::{CdrFilter, CdrTotals, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, NumberMatch, Queries, StoredLedgerRow};

@@ -8,6 +8,7 @@ use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
 
 use crate::cdr_table;
+use crate::changes::{self, AuditFilter, StoredAudit, StoredChange};
 use crate::config::{self, StoredDeck, StoredParam, StoredSite};
 use crate::error::StoreError;
 use crate::ledger::{self, StoredAccount};
@@ -410,6 +411,37 @@ impl Queries {
     /// The database.
     pub fn site_history(&self) -> Result<Vec<(u64, i64, String)>, StoreError> {
         config::site_history(&self.connection, &self.path)
+    }
+
+    /// The site configuration as it was at `version`, which may have been made by a change that left the site as it was.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn site_at(&self, version: u64) -> Result<Option<StoredSite>, StoreError> {
+        changes::site_at(&self.connection, &self.path, version)
+    }
+
+    /// Changes of the configuration, newest first, and how many there are in all.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`]; the database.
+    pub fn changes(&self, limit: Option<usize>, offset: u64) -> Result<(Vec<StoredChange>, u64), StoreError> {
+        let limit = checked_limit(limit)?;
+        self.snapshot(|| changes::list(&self.connection, &self.path, limit, offset))
+    }
+
+    /// A page of the audit log, and how many rows `filter` has on all its pages.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`]; the database.
+    pub fn audit(&self, filter: &AuditFilter) -> Result<(Vec<StoredAudit>, u64), StoreError> {
+        let limit = checked_limit(filter.limit)?;
+        let mut condition = Condition::default();
+        condition.number("at_ms >= ?", filter.from_ms);
+        condition.number("at_ms < ?", filter.to_ms);
+        condition.text("user = ?", &filter.user);
+        let sql = condition.sql();
+        self.snapshot(|| changes::audit_list(&self.connection, &self.path, &sql, &condition.values, filter, limit))
     }
 
     /// Parameters that were ever set, by name.

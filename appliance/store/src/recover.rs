@@ -5,6 +5,7 @@ use std::path::Path;
 use tandem_rating::money::Money;
 use tandem_rating::usage::Usage;
 
+use crate::changes::{self, StoredChange};
 use crate::config::{self, StoredDeck, StoredParam, StoredSite};
 use crate::error::StoreError;
 use crate::journal::Journal;
@@ -34,6 +35,10 @@ pub struct Recovered {
     pub flow_floor: u64,
     /// The newest site configuration.
     pub site: Option<StoredSite>,
+    /// Version of the newest change; 0 when there was none. Above that of `site` when only rates were changed since.
+    pub version: u64,
+    /// A change that nobody has confirmed yet: it is to be rolled back at its time.
+    pub unconfirmed: Option<StoredChange>,
     /// Parameters that were ever set.
     pub params: Vec<StoredParam>,
     /// The newest deck of each rate group.
@@ -73,6 +78,9 @@ pub fn recover(journal: &mut Journal, options: &StoreOptions, now_ms: i64) -> Re
     let balances =
         ledger::accounts(connection, path)?.into_iter().map(|account| (account.name, account.balance)).collect();
     let site = config::site(connection, path, None)?;
+    let changed = changes::newest(connection, path)?;
+    let version = changed.max(site.as_ref().map_or(0, |site| site.version));
+    let unconfirmed = changes::unconfirmed(connection, path)?;
     let params = config::params(connection, path)?;
     let decks = config::decks(connection, path)?;
     let open_calls = open_calls(connection, path)?;
@@ -88,6 +96,8 @@ pub fn recover(journal: &mut Journal, options: &StoreOptions, now_ms: i64) -> Re
         balances,
         open_calls,
         site,
+        version,
+        unconfirmed,
         params,
         decks,
         lines,

@@ -90,6 +90,37 @@ CREATE TABLE deck (
 ) STRICT;
 ";
 
+/// Tables that came after the first release of the others: made whenever they are missing, so that no version of the schema
+/// is needed for them.
+const TABLES_ADDED: &str = "
+CREATE TABLE IF NOT EXISTS site_change (
+    version INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    uid INTEGER,
+    user TEXT NOT NULL,
+    pid INTEGER,
+    how TEXT NOT NULL,
+    comment TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    fallback INTEGER,
+    confirm_until_ms INTEGER,
+    confirm_state TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS audit (
+    seq INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    uid INTEGER,
+    user TEXT NOT NULL,
+    pid INTEGER,
+    command TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    error TEXT NOT NULL,
+    version INTEGER,
+    comment TEXT NOT NULL,
+    changes TEXT NOT NULL
+) STRICT;
+";
+
 /// Keys of table `meta`.
 pub(crate) mod key {
     /// Last journal record that is in the database.
@@ -123,6 +154,7 @@ pub(crate) fn open_writer(path: &Path, currency: &str) -> Result<Connection, Sto
         );
         connection.execute_batch(&statements).map_err(StoreError::sql(path, "make the tables"))?;
     }
+    connection.execute_batch(TABLES_ADDED).map_err(StoreError::sql(path, "make the tables of changes"))?;
     match meta(&connection, path, key::CURRENCY)? {
         None => set_meta(&connection, path, key::CURRENCY, currency)?,
         Some(stored) if stored == currency => {}

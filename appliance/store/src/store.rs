@@ -9,6 +9,7 @@ use tandem_rating::record::Record;
 use tandem_rating::usage::Usage;
 
 use crate::cdr_table;
+use crate::changes;
 use crate::error::StoreError;
 use crate::ledger::{Balances, Booked, LedgerWriter};
 use crate::reader::Reader;
@@ -300,15 +301,14 @@ impl<'c> Writer<'c> {
                 .and_then(|mut statement| statement.execute((seq as i64, name, value, at_ms, user)))
                 .map(|_| ())
                 .map_err(StoreError::sql(self.path, "write table param_history")),
-            Record::Deck { version, at_ms, user, group, csv } => self
-                .connection
-                .prepare_cached(
-                    "INSERT INTO deck (rate_group, version, at_ms, user, csv) VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT (rate_group, version) DO UPDATE SET at_ms = ?3, user = ?4, csv = ?5",
-                )
-                .and_then(|mut statement| statement.execute((group, *version as i64, at_ms, user, csv)))
-                .map(|_| ())
-                .map_err(StoreError::sql(self.path, "write table deck")),
+            Record::Deck { version, at_ms, user, group, csv } => {
+                changes::deck(self.connection, self.path, (group, *version), (*at_ms, user), csv)
+            }
+            Record::Change(change) => changes::change(self.connection, self.path, seq, change),
+            Record::Confirmed { version, audit } => {
+                changes::confirmed(self.connection, self.path, seq, *version, audit)
+            }
+            Record::Audit(audit) => changes::audit(self.connection, self.path, seq, audit),
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use support::{Traffic, open, param, write};
 use tandem_rating::record::Record;
-use tandem_store::{Disk, Journal, JournalError, JournalOptions, Reader};
+use tandem_store::{Disk, Encoded, Journal, JournalError, JournalOptions, Reader};
 use tempfile::tempdir;
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
@@ -341,6 +341,37 @@ fn a_full_disk_loses_nothing_and_leaves_no_garbage() {
             journal.append(&param("4")).unwrap();
             assert_eq!(journal.flush().unwrap(), 4);
             assert_eq!(values(&read_all(dir.path())), expect(&[(1, "1"), (2, "2"), (3, "3"), (4, "4")]));
+        }
+    }
+}
+
+#[test]
+fn a_record_that_is_refused_whole_is_never_written_later() {
+    for cuts in [true, false] {
+        for room in 0..150 {
+            let dir = tempdir().unwrap();
+            let left = Arc::new(AtomicI64::new(i64::MAX));
+            let (mut journal, _) = Journal::open(dir.path(), faulty(&left, &Arc::default(), cuts)).unwrap();
+            write(&mut journal, &[param("1")]);
+            left.store(room, Ordering::Relaxed);
+            // A call's record that waits for the disk is not taken back with it.
+            journal.append(&param("2")).unwrap();
+            let refused = journal.write_whole(&Encoded::of(&param("3")).unwrap()).is_err();
+            let copy = tempdir().unwrap();
+            let path = segments(dir.path()).remove(0);
+            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+            open(copy.path());
+            let killed_now = values(&read_all(copy.path()));
+            assert_eq!(killed_now.iter().any(|(_, value)| value == "3"), !refused, "room {room}: {killed_now:?}");
+            left.store(i64::MAX, Ordering::Relaxed);
+            journal.append(&param("4")).unwrap();
+            journal.flush().unwrap();
+            let all = if refused {
+                [(1, "1"), (2, "2"), (3, "4")].to_vec()
+            } else {
+                [(1, "1"), (2, "2"), (3, "3"), (4, "4")].to_vec()
+            };
+            assert_eq!(values(&read_all(dir.path())), expect(&all), "room {room}");
         }
     }
 }
