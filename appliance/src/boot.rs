@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, anyhow};
 use tandem_call::calls::{CallsConfig, MediaAddress, MediaConfig};
 use tandem_call::snapshot::Snapshot;
+use tandem_desk::Desk;
 use tandem_media::AnchorRules;
 use tandem_rater::{AccountConfig, GatewayConfig, Rater, Rules};
 use tandem_rating::import::{self, ImportMode, ImportOptions};
@@ -178,7 +179,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         recovered.reader,
         shared.clone(),
     )?;
-    let rating = RatingThread { rater, journal, shared: shared.clone(), clock, sync: sync_door };
+    let rating = RatingThread { desk: Desk::new(rater, journal), shared: shared.clone(), clock, sync: sync_door };
     let rating = std::thread::Builder::new()
         .name("rating".to_owned())
         .spawn(move || rating.run())

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tandem_call::question::{Answer, Question};
-use tandem_rater::{Output, Rater};
-use tandem_store::Journal;
+use tandem_desk::Desk;
 
 use crate::clock::Clock;
 use crate::limits;
@@ -22,10 +20,8 @@ const BATCH: usize = 512;
 
 /// What the thread owns.
 pub struct RatingThread {
-    /// Decides.
-    pub rater: Rater,
-    /// Is written.
-    pub journal: Journal,
+    /// Decides and writes.
+    pub desk: Desk,
     /// Queues.
     pub shared: Arc<Shared>,
     /// Clocks.
@@ -41,7 +37,6 @@ impl RatingThread {
     /// Runs until the shards are gone and everything is written.
     pub fn run(mut self) {
         let _ = self.shared.rating.thread.set(std::thread::current());
-        let mut answers: Vec<(u8, Answer)> = Vec::new();
         let mut done: Vec<Done> = Vec::new();
         loop {
             let mut worked = false;
@@ -51,15 +46,14 @@ impl RatingThread {
                         break;
                     };
                     worked = true;
-                    self.question(question, &mut answers);
+                    self.desk.handle(self.clock.now(), question);
                 }
             }
             while let Some(order) = self.shared.rating.orders.pop() {
                 worked = true;
                 self.order(order, &mut done);
             }
-            self.drain(&mut answers);
-            self.write(&mut answers, &mut done);
+            self.write(&mut done);
             if worked {
                 continue;
             }
@@ -82,12 +76,12 @@ impl RatingThread {
     /// heartbeat at the next start.
     fn last_words(&mut self) {
         let started = self.clock.now().mono;
-        while self.journal.buffered_bytes() > 0 {
-            let Err(error) = self.journal.flush() else {
+        while self.desk.journal().buffered_bytes() > 0 {
+            let Err(error) = self.desk.write() else {
                 return;
             };
             if self.clock.now().mono.since(started) > limits::SHUTDOWN_MS * 1_000 {
-                let bytes = self.journal.buffered_bytes();
+                let bytes = self.desk.journal().buffered_bytes();
                 log::error(&format!("{bytes} bytes of records could not be written before the end: {error}"));
                 return;
             }
@@ -99,34 +93,26 @@ impl RatingThread {
         self.shared.rating.questions.iter().all(|q| q.is_empty()) && self.shared.rating.orders.is_empty()
     }
 
-    fn question(&mut self, question: Question, answers: &mut Vec<(u8, Answer)>) {
-        self.rater.handle(self.clock.now(), question);
-        self.drain(answers);
-    }
-
-    fn drain(&mut self, answers: &mut Vec<(u8, Answer)>) {
-        while let Some(output) = self.rater.poll_output() {
-            match output {
-                Output::Record(record) => {
-                    if let Err(error) = self.journal.append(&record) {
-                        // A record that cannot even be encoded is our bug; its call must not vanish silently.
-                        self.shared.money.journal_errors.fetch_add(1, Ordering::Relaxed);
-                        log::error(&format!("a record could not be journalled: {error}: {record:?}"));
-                    }
+    /// Writes what was recorded; answers and replies leave only when that worked.
+    fn write(&mut self, done: &mut Vec<Done>) {
+        let written = self.desk.write();
+        while let Some(text) = self.desk.poll_alarm() {
+            self.shared.money.alarms.fetch_add(1, Ordering::Relaxed);
+            log::error(&text);
+        }
+        match written {
+            Ok(written) => {
+                if self.shared.journal_broken.swap(false, Ordering::SeqCst) {
+                    log::warning("the journal can be written again");
                 }
-                Output::Answer { shard, answer } => answers.push((shard, answer)),
-                Output::Alarm(text) => {
-                    self.shared.money.alarms.fetch_add(1, Ordering::Relaxed);
-                    log::error(&text);
+                if written {
+                    self.sync.wake();
+                }
+                for reply in done.drain(..) {
+                    reply(Ok(()));
                 }
             }
-        }
-    }
-
-    /// Writes what was appended; answers and replies leave only when that worked.
-    fn write(&mut self, answers: &mut Vec<(u8, Answer)>, done: &mut Vec<Done>) {
-        if self.journal.buffered_bytes() > 0 {
-            if let Err(error) = self.journal.flush() {
+            Err(error) => {
                 self.shared.money.journal_errors.fetch_add(1, Ordering::Relaxed);
                 if !self.shared.journal_broken.swap(true, Ordering::SeqCst) {
                     log::error(&format!("the journal cannot be written, new calls are refused: {error}"));
@@ -134,39 +120,24 @@ impl RatingThread {
                 for reply in done.drain(..) {
                     reply(Err(format!("the journal cannot be written: {error}")));
                 }
-                // Whatever waits for its record goes on waiting; what only talks about lines and money may leave.
-                self.send(answers, |answer| !matches!(answer, Answer::Journaled { .. } | Answer::Settled { .. }));
-                return;
             }
-            if self.shared.journal_broken.swap(false, Ordering::SeqCst) {
-                log::warning("the journal can be written again");
-            }
-            self.sync.wake();
         }
-        let suppressed = self.rater.suppressed();
+        let suppressed = self.desk.rater().suppressed();
         let held_back = suppressed.illegal + suppressed.no_cdr + suppressed.zero_hold + suppressed.server_hang_up;
         self.shared.money.suppressed.store(held_back, Ordering::Relaxed);
-        self.shared.money.settled.store(self.rater.settled(), Ordering::Relaxed);
-        self.send(answers, |_| true);
-        for reply in done.drain(..) {
-            reply(Ok(()));
-        }
+        self.shared.money.settled.store(self.desk.rater().settled(), Ordering::Relaxed);
+        self.send();
     }
 
-    fn send(&self, answers: &mut Vec<(u8, Answer)>, may: impl Fn(&Answer) -> bool) {
+    /// Carries the answers that may leave to their shards; each shard is woken once.
+    fn send(&mut self) {
         let mut wake = 0u16;
-        let mut kept = Vec::new();
-        for (shard, answer) in answers.drain(..) {
-            if !may(&answer) {
-                kept.push((shard, answer));
-                continue;
-            }
+        while let Some((shard, answer)) = self.desk.poll_answer() {
             // Invariant: one answer a question, and the queue is as deep as that of questions.
             let full = self.shared.shards[usize::from(shard)].answers.push(answer).is_err();
             assert!(!full, "the queue of answers to shard {shard} is full");
             wake |= 1 << shard;
         }
-        *answers = kept;
         for (n, door) in self.shared.shards.iter().enumerate() {
             if wake & (1 << n) != 0 {
                 door.waker.wake();
@@ -180,13 +151,13 @@ impl RatingThread {
         match order {
             RatingOrder::Configure { accounts, gateways, rules, records, done: reply } => {
                 // Not begun while the journal cannot be written: what is refused must not come into force later.
-                if let Err(error) = self.journal.flush() {
+                if let Err(error) = self.desk.journal_mut().flush() {
                     let _ = reply.send(Err(format!("the journal cannot be written, nothing was changed: {error}")));
                     return;
                 }
                 let mut failed = None;
                 for record in &records {
-                    if let Err(error) = self.journal.append(record) {
+                    if let Err(error) = self.desk.journal_mut().append(record) {
                         failed = Some(error.to_string());
                         break;
                     }
@@ -195,22 +166,22 @@ impl RatingThread {
                     let _ = reply.send(Err(error));
                     return;
                 }
-                self.rater.configure(now, &accounts, &gateways, rules);
+                self.desk.rater_mut().configure(now, &accounts, &gateways, rules);
                 done.push(Box::new(move |result| {
                     let _ = reply.send(result);
                 }));
             }
             RatingOrder::Accounts(reply) => {
-                let _ = reply.send(self.rater.accounts());
+                let _ = reply.send(self.desk.rater().accounts());
             }
             RatingOrder::Gateways(reply) => {
-                let _ = reply.send(self.rater.gateways(now));
+                let _ = reply.send(self.desk.rater().gateways(now));
             }
             RatingOrder::Reservations(account, reply) => {
-                let _ = reply.send(self.rater.reservations(&account));
+                let _ = reply.send(self.desk.rater().reservations(&account));
             }
             RatingOrder::Pay { account, amount, key, user, memo, done: reply } => {
-                match self.rater.pay(now.wall_ms, &account, amount, key, &user, &memo) {
+                match self.desk.rater_mut().pay(now.wall_ms, &account, amount, key, &user, &memo) {
                     Ok(row) => done.push(Box::new(move |result| {
                         let _ = reply.send(result.map(|()| row).map_err(tandem_rater::PayError::NotWritten));
                     })),
