@@ -5,6 +5,7 @@
 mod build;
 mod delegate;
 mod demo;
+mod fuzz;
 mod ladder;
 mod process;
 
@@ -36,6 +37,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Hostile input: look for what breaks one parser, or list the targets
+    Fuzz(fuzz::Arguments),
     /// Measure; `cargo xtask bench --help` has the options
     #[command(disable_help_flag = true)]
     Bench {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Ladder { name } => ladder::run(name.as_deref()),
         Command::Sim { arguments } => delegate::run("tandem-sim", &arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench { arguments } => delegate::run("tandem-bench", &arguments),
     };
     match result {

@@ -7,5 +7,6 @@ mod carrier;
 mod corpus;
 mod differential;
 mod mutation;
+mod oracle;
 mod round_trip;
 mod torture;
