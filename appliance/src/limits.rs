@@ -43,6 +43,10 @@ pub const CONTROL_MAX: usize = 64;
 /// allows 10 s).
 pub const HEARTBEAT_MS: u64 = 5_000;
 const _: () = assert!(HEARTBEAT_MS <= 10_000);
+/// How long the end of a call may wait for another question to wake the rating thread along with it, ms. Waking it for
+/// every settlement is a third of all its wake-ups; a crash in these milliseconds bills the call to its last heartbeat,
+/// as a crash just before the BYE would.
+pub const SETTLE_WAKE_MS: u64 = 5;
 /// Calls in one heartbeat record; keeps the record under 2 MiB.
 pub const HEARTBEAT_CALLS_MAX: usize = 20_000;
 

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tandem_call::question::Answer;
 use tandem_desk::Desk;
+use tandem_rating::record::{Audit, Record};
+use tandem_store::Encoded;
 
 use crate::clock::Clock;
 use crate::limits;
@@ -129,14 +132,17 @@ impl RatingThread {
         self.send();
     }
 
-    /// Carries the answers that may leave to their shards; each shard is woken once.
+    /// Carries the answers that may leave to their shards; each shard is woken once, and not for settlements alone: no
+    /// call waits for them, and they are taken whenever the shard wakes.
     fn send(&mut self) {
         let mut wake = 0u16;
         while let Some((shard, answer)) = self.desk.poll_answer() {
+            if !matches!(answer, Answer::Settled { .. }) {
+                wake |= 1 << shard;
+            }
             // Invariant: one answer a question, and the queue is as deep as that of questions.
             let full = self.shared.shards[usize::from(shard)].answers.push(answer).is_err();
             assert!(!full, "the queue of answers to shard {shard} is full");
-            wake |= 1 << shard;
         }
         for (n, door) in self.shared.shards.iter().enumerate() {
             if wake & (1 << n) != 0 {
@@ -145,30 +151,35 @@ impl RatingThread {
         }
     }
 
+    /// Writes a record of the configuration now or never.
+    fn write_whole(&mut self, record: &Encoded) -> Result<u64, String> {
+        let written = self.desk.journal_mut().write_whole(record);
+        if written.is_ok() {
+            self.sync.wake();
+        }
+        written.map_err(|error| format!("the journal cannot be written, nothing was changed: {error}"))
+    }
+
     fn order(&mut self, order: RatingOrder, done: &mut Vec<Done>) {
         let now = self.clock.now();
         // A reply nobody waits for any more is no error: the asker gave up at its deadline.
         match order {
-            RatingOrder::Configure { accounts, gateways, rules, records, done: reply } => {
-                // Not begun while the journal cannot be written: what is refused must not come into force later.
-                if let Err(error) = self.desk.journal_mut().flush() {
-                    let _ = reply.send(Err(format!("the journal cannot be written, nothing was changed: {error}")));
-                    return;
+            RatingOrder::Configure { accounts, gateways, rules, record, done: reply } => {
+                let written = self.write_whole(&record);
+                if written.is_ok() {
+                    self.desk.rater_mut().configure(now, &accounts, &gateways, rules);
                 }
-                let mut failed = None;
-                for record in &records {
-                    if let Err(error) = self.desk.journal_mut().append(record) {
-                        failed = Some(error.to_string());
-                        break;
-                    }
+                let _ = reply.send(written);
+            }
+            RatingOrder::Write { record, done: reply } => {
+                let _ = reply.send(self.write_whole(&record));
+            }
+            RatingOrder::Note(record, reply) => {
+                if let Err(error) = self.desk.journal_mut().append(&record) {
+                    log::error(&format!("a row of the audit log could not be journalled: {error}: {record:?}"));
                 }
-                if let Some(error) = failed {
-                    let _ = reply.send(Err(error));
-                    return;
-                }
-                self.desk.rater_mut().configure(now, &accounts, &gateways, rules);
-                done.push(Box::new(move |result| {
-                    let _ = reply.send(result);
+                done.push(Box::new(move |_| {
+                    let _ = reply.send(());
                 }));
             }
             RatingOrder::Accounts(reply) => {
@@ -180,11 +191,25 @@ impl RatingThread {
             RatingOrder::Reservations(account, reply) => {
                 let _ = reply.send(self.desk.rater().reservations(&account));
             }
-            RatingOrder::Pay { account, amount, key, user, memo, done: reply } => {
-                match self.desk.rater_mut().pay(now.wall_ms, &account, amount, key, &user, &memo) {
-                    Ok(row) => done.push(Box::new(move |result| {
-                        let _ = reply.send(result.map(|()| row).map_err(tandem_rater::PayError::NotWritten));
-                    })),
+            RatingOrder::Pay { account, amount, key, audit, memo, done: reply } => {
+                // Not begun while the journal cannot be written: what is refused must not be booked later.
+                if let Err(error) = self.desk.journal_mut().flush() {
+                    let _ = reply.send(Err(tandem_rater::PayError::NotBegun(error.to_string())));
+                    return;
+                }
+                match self.desk.rater_mut().pay(now.wall_ms, &account, amount, key, &audit.actor.user, &memo) {
+                    Ok(row) => {
+                        let before = row.balance_after.checked_sub(row.amount).unwrap_or_default();
+                        let change = format!("~ account {account} balance: {before} -> {}", row.balance_after);
+                        let audit = Box::new(Audit { changes: vec![change], ..*audit });
+                        // With the ledger row in one write.
+                        if let Err(error) = self.desk.journal_mut().append(&Record::Audit(audit)) {
+                            log::error(&format!("a row of the audit log could not be journalled: {error}"));
+                        }
+                        done.push(Box::new(move |result| {
+                            let _ = reply.send(result.map(|()| row).map_err(tandem_rater::PayError::NotWritten));
+                        }));
+                    }
                     Err(error) => {
                         let _ = reply.send(Err(error));
                     }

@@ -101,9 +101,19 @@ pub struct Shard {
     traces: Traces,
     counters: Counters,
     latency: Latency,
-    asked: bool,
+    asked: Asked,
     next_heartbeat: Time,
     shard_key: (u64, u64),
+}
+
+/// What waits in the queue to a rating thread that may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    /// Only questions that no call waits for, the first of them since then.
+    Since(Time),
+    /// A call waits for the answer.
+    Urgent,
 }
 
 #[derive(Debug, Default)]
@@ -169,7 +179,7 @@ impl Shard {
             traces: Traces::default(),
             counters: Counters::default(),
             latency: Latency::new(),
-            asked: false,
+            asked: Asked::Nothing,
             next_heartbeat: now.mono.plus_millis(limits::HEARTBEAT_MS),
             shard_key,
         };
@@ -195,7 +205,6 @@ impl Shard {
         let mut deadline = None;
         loop {
             let now = self.clock.now();
-            self.inbox(now);
             self.timers(now);
             if self.shared.stopping.load(Ordering::Relaxed) {
                 let stop = *deadline.get_or_insert_with(|| {
@@ -214,9 +223,10 @@ impl Shard {
                     return Ok(());
                 }
             }
-            self.wake_rating();
             let timeout = self.timeout();
             self.ring.wait(Some(timeout)).context("io_uring failed")?;
+            // First what frees places and lets calls go on.
+            self.inbox(self.clock.now());
             while let Some(completion) = self.ring.next() {
                 // Each completion has its own instant: a long batch must not age the next timer.
                 let now = self.clock.now();
@@ -225,11 +235,22 @@ impl Shard {
         }
     }
 
-    fn timeout(&self) -> Duration {
+    /// How long the ring may sleep. Wakes the rating thread when a question waits for it.
+    fn timeout(&mut self) -> Duration {
         let now = self.clock.now().mono;
         let mut next = self.next_heartbeat;
         if let Some(due) = self.core.poll_timeout() {
             next = next.min(due);
+        }
+        match self.asked {
+            Asked::Nothing => {}
+            Asked::Since(first) if now < first.plus_millis(limits::SETTLE_WAKE_MS) => {
+                next = next.min(first.plus_millis(limits::SETTLE_WAKE_MS));
+            }
+            Asked::Since(_) | Asked::Urgent => {
+                self.asked = Asked::Nothing;
+                self.shared.rating.wake();
+            }
         }
         if self.shared.stopping.load(Ordering::Relaxed) {
             next = next.min(now.plus_millis(20));
@@ -368,7 +389,7 @@ impl Shard {
                 }
                 self.core.recycle(bytes);
             }
-            Output::Ask(question) => self.ask(question),
+            Output::Ask(question) => self.ask(now, question),
             Output::OpenPort(port) => {
                 let ok = self.media.open(&mut self.ring, port);
                 self.core.port_opened(now, port, ok);
@@ -415,18 +436,20 @@ impl Shard {
         self.latency.forget(a_leg);
     }
 
-    fn ask(&mut self, question: Question) {
+    fn ask(&mut self, now: Now, question: Question) {
+        self.asked = match question {
+            Question::Admit(_) | Question::NextLine { .. } | Question::Answered { .. } | Question::Renew { .. } => {
+                Asked::Urgent
+            }
+            Question::Settle { .. } | Question::Heartbeat { .. } | Question::Pause { .. } => match self.asked {
+                Asked::Nothing => Asked::Since(now.mono),
+                earlier @ (Asked::Since(_) | Asked::Urgent) => earlier,
+            },
+        };
         // Invariant: `limits.rs` gives every call its places and `draining` stops new calls before the spare ones are
         // used up, so a full queue is our own bug and would lose money.
         let full = self.shared.rating.questions[usize::from(self.id)].push(question).is_err();
         assert!(!full, "the queue to the rating thread is full although places were reserved");
-        self.asked = true;
-    }
-
-    fn wake_rating(&mut self) {
-        if std::mem::take(&mut self.asked) {
-            self.shared.rating.wake();
-        }
     }
 
     fn reopen(&mut self, token: u32, socket: tandem_ring::SocketId) {
