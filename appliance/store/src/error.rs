@@ -138,8 +138,7 @@ pub enum StoreError {
     },
     /// No database, or a broken one.
     #[error(
-        "{path}: {cause}; stop tandemd and move it away together with its -wal and -shm files: at the next start it is \
-         written anew from the journal",
+        "{path}: {cause}; the next start of tandemd puts it aside and writes it anew from the journal",
         path = path.display()
     )]
     Damaged {
@@ -147,6 +146,20 @@ pub enum StoreError {
         path: PathBuf,
         /// What was found.
         cause: String,
+    },
+    /// A broken database, and a journal that cannot write it anew.
+    #[error(
+        "{path}: {cause}; the journal begins with record {first}, so the database cannot be written anew from it: restore the \
+         earlier segments, or the database, from a backup",
+        path = path.display()
+    )]
+    NoWayBack {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+        /// First record there is.
+        first: u64,
     },
     /// Made by a newer version.
     #[error(

@@ -18,6 +18,7 @@ mod journal;
 mod ledger;
 mod query;
 mod reader;
+mod rebuild;
 mod recover;
 mod schema;
 mod segment;
@@ -33,6 +34,7 @@ pub use journal::{Cut, Journal, JournalOptions, MakeDisk, OpenReport, Positions,
 pub use ledger::StoredAccount;
 pub use query::{CdrFilter, CdrTotals, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, NumberMatch, Queries, StoredLedgerRow};
 pub use reader::Reader;
+pub use rebuild::{Rebuilt, is_damage, mark_damaged, marked_damaged, recover_or_rebuild};
 pub use recover::{Recovered, recover, settle_recovered};
 pub use schema::DATABASE_FILE;
 pub use store::{Applied, BATCH, Checkpointed, Checkpointer, Projector, StoreOptions};
