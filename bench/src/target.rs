@@ -1,0 +1,136 @@
+//! What can be measured: tandem, its peers, and nothing at all.
+
+mod deck;
+mod peer;
+mod process;
+mod tandem;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) use peer::find;
+pub(crate) use process::{Lane, Process, files};
+pub(crate) use tandem::Binaries;
+
+const fn loopback(last: u8, port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, last), port)
+}
+
+/// Where calls come from.
+pub(crate) const CUSTOMER: SocketAddrV4 = loopback(20, 5060);
+/// Where targets send them.
+pub(crate) const VENDOR: SocketAddrV4 = loopback(30, 5060);
+const SIP_TANDEM: SocketAddrV4 = loopback(12, 5060);
+const MEDIA_TANDEM: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 13);
+const SIP_KAMAILIO: SocketAddrV4 = loopback(10, 5060);
+const MEDIA_RTPENGINE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 11);
+const MEDIA_CONTROL: SocketAddrV4 = loopback(11, 2223);
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// tandem, relaying media.
+    Tandem,
+    /// tandem, signalling only.
+    TandemNomedia,
+    /// Kamailio alone.
+    Kamailio,
+    /// Kamailio with rtpengine.
+    KamailioRtpengine,
+    /// No switch: the generator calls itself.
+    Direct,
+}
+
+impl Kind {
+    /// Programs that must be installed.
+    pub(crate) fn needs(self) -> &'static [&'static str] {
+        match self {
+            Kind::Tandem | Kind::TandemNomedia | Kind::Direct => &[],
+            Kind::Kamailio => &["kamailio"],
+            Kind::KamailioRtpengine => &["kamailio", "rtpengine"],
+        }
+    }
+
+    /// Where its calls go.
+    pub(crate) fn address(self) -> SocketAddrV4 {
+        match self {
+            Kind::Tandem | Kind::TandemNomedia => SIP_TANDEM,
+            Kind::Kamailio | Kind::KamailioRtpengine => SIP_KAMAILIO,
+            Kind::Direct => VENDOR,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Tandem => "tandem",
+            Kind::TandemNomedia => "tandem-nomedia",
+            Kind::Kamailio => "kamailio",
+            Kind::KamailioRtpengine => "kamailio-rtpengine",
+            Kind::Direct => "direct",
+        })
+    }
+}
+
+/// A running target; ends when dropped.
+pub(crate) struct Target {
+    /// What it is.
+    pub(crate) kind: Kind,
+    binaries: Option<Binaries>,
+    // The relay ends before the switch that talks to it, both before their folder goes.
+    relay: Option<Process>,
+    switch: Option<Process>,
+    folder: TempDir,
+}
+
+impl Target {
+    /// Starts it in a temporary folder and waits until it takes calls.
+    ///
+    /// # Errors
+    /// What is missing or what its log says.
+    pub(crate) fn start(kind: Kind, lane: &Lane, binaries: &Binaries) -> Result<Target> {
+        let folder = tempfile::Builder::new().prefix("tandem-bench-").tempdir().context("cannot make a folder")?;
+        let path = folder.path();
+        let (relay, switch) = match kind {
+            Kind::Tandem => (None, Some(tandem::start(binaries, lane, true, path)?)),
+            Kind::TandemNomedia => (None, Some(tandem::start(binaries, lane, false, path)?)),
+            Kind::Kamailio => (None, Some(peer::kamailio(lane, false, path)?)),
+            Kind::KamailioRtpengine => {
+                let relay = peer::rtpengine(lane, path)?;
+                (Some(relay), Some(peer::kamailio(lane, true, path)?))
+            }
+            Kind::Direct => (None, None),
+        };
+        let ours = matches!(kind, Kind::Tandem | Kind::TandemNomedia);
+        Ok(Target { kind, binaries: ours.then(|| binaries.clone()), relay, switch, folder })
+    }
+
+    /// All its processes.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        [&self.switch, &self.relay].into_iter().flatten().flat_map(Process::ids).collect()
+    }
+
+    /// Those that relay RTP.
+    pub(crate) fn relay_ids(&self) -> Vec<u32> {
+        self.relay.as_ref().or(self.switch.as_ref()).map(Process::ids).unwrap_or_default()
+    }
+
+    /// Its folder, with logs and data.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What tandem says of itself; null for others.
+    ///
+    /// # Errors
+    /// What `tandem status` complained about.
+    pub(crate) fn status(&self) -> Result<Value> {
+        self.binaries.as_ref().map_or(Ok(Value::Null), |binaries| tandem::status(binaries, self.folder()))
+    }
+}
