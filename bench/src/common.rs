@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::load::Step;
-use crate::target::{Binaries, CUSTOMER, Kind, Lane, Target, VENDOR, find};
+use crate::subject::{Binaries, CUSTOMER, Kind, Lane, Target, VENDOR, find};
 
 /// Calls that are placed before anything is measured, and at what rate: caches, allocators and pools are warm then.
 const WARM: &str = "calls:rate=500,count=1000,hold_ms=100";

@@ -7,7 +7,7 @@ mod common;
 mod load;
 mod peers;
 mod results;
-mod target;
+mod subject;
 
 use std::process::ExitCode;
 

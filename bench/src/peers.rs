@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::common::{Bench, Common, again, cpu_ms_per_call, cpu_us_per_packet, median, number};
 use crate::results::Results;
-use crate::target::Kind;
+use crate::subject::Kind;
 
 /// Options of `peers`.
 #[derive(clap::Args, Clone, Debug)]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::common::Common;
-use crate::target::{files, find};
+use crate::subject::{files, find};
 
 /// What one command measured.
 pub(crate) struct Results {

@@ -1,4 +1,4 @@
-//! What can be measured: tandem, its peers, and nothing at all.
+//! The subjects of measurement: tandem, its peers, and nothing at all.
 
 mod deck;
 mod peer;

@@ -1,0 +1,111 @@
+//! tandem as it is measured: 10,000 prefixes, 20,000 channels, rating and journal on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::deck;
+use super::process::{Lane, Process};
+use super::{CUSTOMER, MEDIA_TANDEM, SIP_TANDEM, VENDOR};
+
+/// Channels of gateways and switch.
+const CHANNELS: u32 = 20_000;
+
+/// The programs.
+#[derive(Clone, Debug)]
+pub(crate) struct Binaries {
+    /// The switch.
+    pub(crate) tandemd: PathBuf,
+    /// Its command line, beside it.
+    pub(crate) tandem: PathBuf,
+}
+
+impl Binaries {
+    /// Those beside `tandemd`, or built with profile `fast` when there is no such path.
+    ///
+    /// # Errors
+    /// When they cannot be built or are not there.
+    pub(crate) fn find(tandemd: Option<&Path>) -> Result<Binaries> {
+        let tandemd = match tandemd {
+            Some(path) => path.to_owned(),
+            None => build()?,
+        };
+        let tandem = tandemd.with_file_name("tandem");
+        for path in [&tandemd, &tandem] {
+            ensure!(path.is_file(), "{} is not there; leave --tandemd out to have it built", path.display());
+        }
+        Ok(Binaries { tandemd, tandem })
+    }
+}
+
+fn build() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("bench is a room of the repository")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--profile", "fast", "--package", "tandem", "--package", "tandem-cli"]);
+    let status = command.current_dir(root).status().context("cannot run cargo")?;
+    ensure!(status.success(), "tandemd cannot be built");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    Ok(root.join(target).join("fast/tandemd"))
+}
+
+/// Starts it in `folder`.
+///
+/// # Errors
+/// What its log says.
+pub(super) fn start(binaries: &Binaries, lane: &Lane, media: bool, folder: &Path) -> Result<Process> {
+    let write =
+        |name: &str, text: &str| fs::write(folder.join(name), text).with_context(|| format!("cannot write {name}"));
+    write("customer.csv", &deck::csv(100))?;
+    write("vendor.csv", &deck::csv(60))?;
+    write("site.toml", &site(media))?;
+    write("tandemd.toml", &machine())?;
+    let mut command = lane.command(&binaries.tandemd);
+    command.arg("--config").arg(folder.join("tandemd.toml"));
+    let mut process = Process::start("tandemd", &mut command, &folder.join("tandemd.log"))?;
+    process.until_bound(SIP_TANDEM)?;
+    Ok(process)
+}
+
+fn machine() -> String {
+    format!(
+        "node = \"bench\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\n[[listen]]\naddress = \"{SIP_TANDEM}\"\n\n\
+         [media]\naddress = \"{MEDIA_TANDEM}\"\nallow_loopback = true\n\n\
+         # The core is chosen from outside, for all threads alike.\n[threads]\nshards = 1\npin = false\n\n\
+         [limits]\ncalls = {CHANNELS}\n\n[bootstrap]\nsite = \"site.toml\"\n\n\
+         [bootstrap.rates]\nretail = \"customer.csv\"\nwholesale = \"vendor.csv\"\n"
+    )
+}
+
+fn site(media: bool) -> String {
+    let media = if media { "on" } else { "off" };
+    format!(
+        "[params]\nSERVER_BILLING_FEE_PRECISTION = \"4\"\nSERVER_BILLING_FEE_UNIT = \"0.0001\"\n\
+         SS_RTP_PORT_RANGE = \"10000,59999\"\n\n\
+         [account.acme]\nkind = \"customer\"\nrate_group = \"retail\"\nopening = \"100000000.00\"\n\n\
+         [account.carrier]\nkind = \"vendor\"\nrate_group = \"wholesale\"\n\n\
+         [mapping_gateway.acme]\naccount = \"acme\"\nsources = [\"{}\"]\ncapacity = {CHANNELS}\nmedia = \"{media}\"\n\n\
+         [routing_gateway.carrier]\naccount = \"carrier\"\nremotes = [\"{VENDOR}\"]\nprefixes = [\"1212\"]\n\
+         capacity = {CHANNELS}\nmedia = \"{media}\"\n",
+        CUSTOMER.ip()
+    )
+}
+
+/// What `tandem status` says.
+///
+/// # Errors
+/// What it complained about.
+pub(crate) fn status(binaries: &Binaries, folder: &Path) -> Result<Value> {
+    let done = Command::new(&binaries.tandem)
+        .args(["status", "-o", "json"])
+        .env("TANDEM_SOCKET", folder.join("control.sock"))
+        .output()
+        .context("cannot run tandem")?;
+    if !done.status.success() {
+        bail!("tandem status: {}", String::from_utf8_lossy(&done.stderr).trim());
+    }
+    serde_json::from_slice(&done.stdout).context("tandem status wrote no JSON")
+}
