@@ -91,7 +91,13 @@ pub(crate) fn records(records: &[Record], over: bool) -> Vec<String> {
                     problems.push(format!("call {flow_no} has a heartbeat after it was settled"));
                 }
             }
-            Record::Ledger(_) | Record::Site { .. } | Record::Param { .. } | Record::Deck { .. } => {}
+            Record::Ledger(_)
+            | Record::Site { .. }
+            | Record::Param { .. }
+            | Record::Deck { .. }
+            | Record::Change(_)
+            | Record::Confirmed { .. }
+            | Record::Audit(_) => {}
         }
     }
     if over {
