@@ -8,7 +8,7 @@ use crate::header::{HeaderId, Transport};
 use crate::message::Message;
 use crate::method::Method;
 use crate::relay::{may_add, reason_value};
-use crate::write::Writer;
+use crate::write::{Copied, Writer};
 
 /// What we really do; PRACK, REFER and the like join when they are built.
 pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO";
@@ -49,9 +49,9 @@ impl<'a> Request<'a> {
         for route in self.routes {
             w.header("Route", route);
         }
-        w.header_fmt("Max-Forwards", format_args!("{}", self.max_forwards));
+        w.number("Max-Forwards", self.max_forwards.into());
         w.header("From", self.from).header("To", self.to).header("Call-ID", self.call_id);
-        w.header_fmt("CSeq", format_args!("{} {}", self.cseq, self.method));
+        w.cseq(self.cseq, self.method);
         if let Some(contact) = self.contact {
             w.header("Contact", contact).header("Allow", ALLOW);
         }
@@ -81,10 +81,10 @@ pub(crate) struct Extra<'a> {
     pub(crate) allow: bool,
     /// Allow, Accept, Supported: OPTIONS.
     pub(crate) capabilities: bool,
-    /// Accept: 415.
+    /// Accept: 415, 406.
     pub(crate) accept: bool,
-    /// Require values of the request become Unsupported: 420.
-    pub(crate) unsupported: bool,
+    /// What the request requires and we cannot: 420.
+    pub(crate) unsupported: &'a [Vec<u8>],
     pub(crate) reason: Option<&'a Reason>,
     pub(crate) retry_after_s: Option<u32>,
     /// Contacts of a 3xx.
@@ -93,19 +93,18 @@ pub(crate) struct Extra<'a> {
     pub(crate) sdp: Option<&'a [u8]>,
 }
 
-/// Writes a response to `request`, which came from `source`.
+/// Writes a response to the request that `copied` was taken from.
 pub(crate) fn response(
     buffer: &mut Vec<u8>,
-    request: &Message<'_>,
-    source: SocketAddr,
+    copied: &Copied,
     status: u16,
     tag: Option<&str>,
     server: &str,
     extra: &Extra<'_>,
 ) {
-    let mut w = Writer::response_to(buffer, request, status, None, tag, source);
+    let mut w = Writer::response_with(buffer, copied, status, None, tag);
     if let Some(contact) = extra.contact {
-        w.copy(request, HeaderId::RecordRoute).header("Contact", contact);
+        w.record_route(copied).header("Contact", contact);
     }
     for contact in extra.redirect {
         w.header("Contact", contact);
@@ -120,10 +119,8 @@ pub(crate) fn response(
         // "If empty, it means that no extensions are supported" (RFC 3261 20.37).
         w.header("Supported", "");
     }
-    if extra.unsupported {
-        for tag in request.all(HeaderId::Require) {
-            w.header("Unsupported", tag);
-        }
+    for tag in extra.unsupported {
+        w.header("Unsupported", tag);
     }
     if !server.is_empty() && status != 100 {
         w.header("Server", server);
@@ -132,7 +129,7 @@ pub(crate) fn response(
         w.header("Reason", value);
     }
     if let Some(seconds) = extra.retry_after_s {
-        w.header_fmt("Retry-After", format_args!("{seconds}"));
+        w.number("Retry-After", seconds.into());
     }
     add_headers(&mut w, extra.headers);
     match extra.sdp {
@@ -146,7 +143,7 @@ pub(crate) fn ack_for_failure(buffer: &mut Vec<u8>, invite: &Message<'_>, respon
     let mut w = Writer::request(buffer, Method::Ack, invite.request_uri().unwrap_or(b""));
     w.copy(invite, HeaderId::Via).copy(invite, HeaderId::Route).copy(invite, HeaderId::MaxForwards);
     w.copy(invite, HeaderId::From).copy(response, HeaderId::To).copy(invite, HeaderId::CallId);
-    w.header_fmt("CSeq", format_args!("{} ACK", invite.cseq.number));
+    w.cseq(invite.cseq.number, Method::Ack);
     w.end();
 }
 
@@ -155,7 +152,7 @@ pub(crate) fn cancel(buffer: &mut Vec<u8>, invite: &Message<'_>, reason: &Reason
     let mut w = Writer::request(buffer, Method::Cancel, invite.request_uri().unwrap_or(b""));
     w.copy(invite, HeaderId::Via).copy(invite, HeaderId::Route).copy(invite, HeaderId::MaxForwards);
     w.copy(invite, HeaderId::From).copy(invite, HeaderId::To).copy(invite, HeaderId::CallId);
-    w.header_fmt("CSeq", format_args!("{} CANCEL", invite.cseq.number));
+    w.cseq(invite.cseq.number, Method::Cancel);
     if !user_agent.is_empty() {
         w.header("User-Agent", user_agent);
     }

@@ -15,10 +15,12 @@ use crate::leg::{Leg, LegTimer, Phase};
 use crate::message::{Message, StartLine};
 use crate::method::Method;
 use crate::mint::{Mint, home_shard};
+use crate::relay::required;
 use crate::scan::{KeepAlive, ScanError, keep_alive, salvage, scan};
 use crate::summary::{MessageSummary, Outcome, Received};
 use crate::transactions::{ClientTransaction, Purpose, ServerTransaction, Verdict, merge_key, reply_address};
-use crate::write::Writer;
+use crate::uri::{Scheme, Uri};
+use crate::write::{Copied, Writer};
 
 /// Buffers kept for the next message. One call at a time fills at most about ten; more would only hold memory.
 const BUFFERS_MAX: usize = 64;
@@ -344,11 +346,7 @@ impl Endpoint {
         }
         match method {
             Method::Invite => self.handle_invite(listener, source, request),
-            Method::Options if self.known.contains(&source.ip()) => {
-                let extra = Extra { capabilities: true, ..Extra::default() };
-                let status = if self.is_full() { 503 } else { 200 };
-                self.refuse(listener, source, request, status, &extra)
-            }
+            Method::Options if self.known.contains(&source.ip()) => self.answer_options(listener, source, request),
             // Spec signalling.md 5.5: 403 to whom we do not know, for OPTIONS as for the rest.
             Method::Options => self.refuse(listener, source, request, 403, &Extra::default()),
             // These live in dialogs only.
@@ -365,6 +363,30 @@ impl Endpoint {
             Method::Other => self.refuse(listener, source, request, 501, &Extra { allow: true, ..Extra::default() }),
             Method::Ack | Method::Cancel => (None, Outcome::Stray),
         }
+    }
+
+    /// 200 with what we can do, or what the same request would get as an INVITE (RFC 3261 11.2, 8.2). Max-Forwards does not
+    /// matter: nothing is sent on.
+    fn answer_options(
+        &mut self,
+        listener: ListenerId,
+        source: SocketAddr,
+        request: &Message<'_>,
+    ) -> (Option<LegId>, Outcome) {
+        let required = required(request);
+        let status = match Uri::parse(request.request_uri().unwrap_or(b"")) {
+            Ok(uri) if uri.scheme == Scheme::Other => 416,
+            Err(_) => 400,
+            Ok(_) if !required.is_empty() => 420,
+            Ok(_) if self.is_full() => 503,
+            Ok(_) => 200,
+        };
+        let extra = Extra {
+            capabilities: matches!(status, 200 | 503),
+            unsupported: if status == 420 { &required } else { &[] },
+            ..Extra::default()
+        };
+        self.refuse(listener, source, request, status, &extra)
     }
 
     fn handle_ack(&mut self, now: Time, request: &Message<'_>) -> (Option<LegId>, Outcome) {
@@ -399,7 +421,8 @@ impl Endpoint {
         let mut bytes = self.buffer();
         let tag = leg.dialog.local_tag.clone();
         let server = self.config.user_agent.clone();
-        compose::response(&mut bytes, request, source, 200, Some(&tag), &server, &Extra::default());
+        let copied = Copied::new(Vec::new(), request, source);
+        compose::response(&mut bytes, &copied, 200, Some(&tag), &server, &Extra::default());
         let summary = MessageSummary::response(200, Method::Cancel, None);
         let to = reply_address(request, source);
         self.outputs.push_back(Output::Send { listener, to, bytes, leg: Some(leg.id), summary });
@@ -459,7 +482,8 @@ impl Endpoint {
     ) -> (Option<LegId>, Outcome) {
         let mut bytes = self.buffer();
         let tag = self.stateless_tag(request);
-        compose::response(&mut bytes, request, source, status, Some(&tag), &self.config.user_agent, extra);
+        let copied = Copied::new(Vec::new(), request, source);
+        compose::response(&mut bytes, &copied, status, Some(&tag), &self.config.user_agent, extra);
         let summary = MessageSummary::response(status, request.cseq.method, None);
         // The same for a stranger; a peer may listen at the port of its Via (RFC 3261 18.2.2).
         let to = if self.is_known(source) { reply_address(request, source) } else { source };

@@ -14,6 +14,7 @@ pub mod method;
 pub mod mint;
 pub mod scan;
 pub mod summary;
+
 pub mod timer;
 pub mod transaction;
 pub mod uri;
@@ -24,6 +25,7 @@ mod dialog;
 mod leg;
 mod relay;
 mod session;
+mod text;
 mod transactions;
 mod uac;
 mod uas;

@@ -11,6 +11,7 @@ use memchr::memchr;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::text::{into_string, push_hex};
 use crate::uri::trim;
 
 const CALL_ID_MARK: &[u8] = b"tdm";
@@ -35,7 +36,8 @@ impl Mint {
     }
 
     pub(crate) fn call_id(&mut self) -> String {
-        format!("tdm{:02x}-{:032x}", self.shard, self.rng.random::<u128>())
+        let key = self.rng.random();
+        self.named(CALL_ID_MARK, key, 32)
     }
 
     /// The random part of a new tag or branch.
@@ -44,11 +46,20 @@ impl Mint {
     }
 
     pub(crate) fn tag(&self, key: u64) -> String {
-        format!("t{:02x}-{key:016x}", self.shard)
+        self.named(TAG_MARK, key.into(), 16)
     }
 
     pub(crate) fn branch(&self, key: u64) -> String {
-        format!("z9hG4bK{:02x}-{key:016x}", self.shard)
+        self.named(BRANCH_MARK, key.into(), 16)
+    }
+
+    fn named(&self, mark: &[u8], key: u128, digits: u32) -> String {
+        let mut out = Vec::with_capacity(mark.len() + SHARD_BYTES + digits as usize);
+        out.extend_from_slice(mark);
+        push_hex(&mut out, self.shard.into(), 2);
+        out.push(b'-');
+        push_hex(&mut out, key, digits);
+        into_string(out)
     }
 
     /// The key of a tag of ours; `None` when it is not one.

@@ -6,6 +6,7 @@ use tandem_leg::{Identity, LegEvent, Party, Reason, Redirect, RedirectTarget, Re
 
 use crate::header::HeaderId;
 use crate::message::{Message, sdp_body, unfold};
+use crate::text::{into_string, push_host};
 use crate::uri::{Host, NameAddr, Uri, unescape, unquote};
 
 /// Max-Forwards of a request that carries none (RFC 3261 8.1.1.6).
@@ -54,6 +55,10 @@ const OWN: [HeaderId; 25] = [
 
 /// Text for people and records: unfolded, without control bytes, broken UTF-8 replaced.
 pub(crate) fn text(raw: &[u8]) -> String {
+    // What carriers send is plain ASCII.
+    if raw.iter().all(|byte| matches!(byte, 0x20..=0x7e)) {
+        return into_string(raw.to_vec());
+    }
     String::from_utf8_lossy(raw).chars().filter(|c| !c.is_control()).collect()
 }
 
@@ -201,9 +206,12 @@ pub(crate) fn reason_value(reason: &Reason) -> Option<String> {
         if !value.is_empty() {
             value.push_str(", ");
         }
-        value.push_str(&format!("{protocol};cause={cause}"));
+        value.push_str(protocol);
+        value.push_str(";cause=");
+        value.push_str(itoa::Buffer::new().format(cause));
         if let Some(text) = text.take() {
-            value.push_str(&format!(";text={}", quoted(text)));
+            value.push_str(";text=");
+            value.push_str(&quoted(text));
         }
     };
     if let Some(status) = reason.sip {
@@ -258,14 +266,28 @@ pub(crate) fn escaped_user(user: &str) -> Cow<'_, str> {
 
 /// `sip:user@host`, without the user when it is empty.
 pub(crate) fn sip_uri(user: &str, host: &str) -> String {
-    if user.is_empty() { format!("sip:{host}") } else { format!("sip:{}@{host}", escaped_user(user)) }
+    if user.is_empty() { ["sip:", host].concat() } else { ["sip:", &escaped_user(user), "@", host].concat() }
+}
+
+/// Appends `sip:user@host` for an address, without the user when it is empty.
+pub(crate) fn push_sip_uri(out: &mut Vec<u8>, user: &str, host: std::net::IpAddr) {
+    out.extend_from_slice(b"sip:");
+    if !user.is_empty() {
+        out.extend_from_slice(escaped_user(user).as_bytes());
+        out.push(b'@');
+    }
+    push_host(out, host);
 }
 
 /// From or To of a party; `own_host` stands in for an empty host.
 pub(crate) fn name_addr(party: &Party, own_host: &str) -> String {
     let host = if usable_host(&party.host) { party.host.as_str() } else { own_host };
     let uri = sip_uri(&party.user, host);
-    if party.display.is_empty() { format!("<{uri}>") } else { format!("{} <{uri}>", quoted(&party.display)) }
+    if party.display.is_empty() {
+        ["<", &uri, ">"].concat()
+    } else {
+        [&quoted(&party.display), " <", &uri, ">"].concat()
+    }
 }
 
 fn usable_host(host: &str) -> bool {
@@ -279,10 +301,14 @@ fn usable_host(host: &str) -> bool {
 
 /// An address as a host, IPv6 in brackets.
 pub(crate) fn host_of(ip: std::net::IpAddr) -> String {
-    match ip {
-        std::net::IpAddr::V4(ip) => ip.to_string(),
-        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-    }
+    let mut out = Vec::with_capacity(16);
+    push_host(&mut out, ip);
+    into_string(out)
+}
+
+/// What a request requires of us, value by value.
+pub(crate) fn required(request: &Message<'_>) -> Vec<Vec<u8>> {
+    request.all(HeaderId::Require).map(<[u8]>::to_vec).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::header::HeaderId;
 use crate::leg::{Leg, LegTimer, Ours, OursState, Phase, Theirs};
 use crate::message::{Message, sdp_body};
 use crate::method::Method;
-use crate::relay::{self, body_unreadable, reason_of};
+use crate::relay::{self, body_unreadable, reason_of, required};
 use crate::summary::Outcome;
 use crate::transactions::{Purpose, Verdict};
 use crate::uac::MAX_FORWARDS;
@@ -196,7 +196,7 @@ impl Endpoint {
         }
         leg.dialog.remote_seq = Some(request.cseq.number);
         let id = self.start_server(leg, listener, source, request);
-        let unsupported = request.all(HeaderId::Require).next().is_some();
+        let required = required(request);
         let (status, extra) = match method {
             Method::Bye => {
                 self.answer(now, leg, id, 200, &Extra::default());
@@ -204,13 +204,13 @@ impl Endpoint {
                 return Outcome::Request;
             }
             _ if leg.phase == Phase::Ending => (481, Extra::default()),
-            _ if unsupported => (420, Extra { unsupported: true, ..Extra::default() }),
+            _ if !required.is_empty() => (420, Extra { unsupported: &required, ..Extra::default() }),
             Method::Invite | Method::Update if body_unreadable(request) => {
                 (415, Extra { accept: true, ..Extra::default() })
             }
             Method::Invite => match door(leg, true) {
                 Door::Open => {
-                    self.send_trying(id, request);
+                    self.send_trying(id);
                     self.take_theirs(leg, id, UpdateMethod::Invite, request);
                     return Outcome::Request;
                 }

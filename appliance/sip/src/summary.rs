@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use memchr::memchr;
 use tandem_leg::LegId;
 
 use crate::message::{Message, StartLine, sdp_body};
 use crate::method::Method;
 use crate::scan::ScanError;
+use crate::uri::trim;
 
 /// Request or response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +106,16 @@ pub struct Received {
 fn audio_address(sdp: &[u8]) -> Option<SocketAddr> {
     let mut session: Option<IpAddr> = None;
     let mut audio: Option<(u16, Option<IpAddr>)> = None;
-    for line in sdp.split(|b| *b == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut rest = sdp;
+    while !rest.is_empty() {
+        let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        let (line, after) = rest.split_at(end);
+        rest = after;
+        // Most lines are neither.
+        if !matches!(line, [b'c' | b'm', b'=', ..]) {
+            continue;
+        }
+        let line = trim(line);
         if let Some(connection) = line.strip_prefix(b"c=") {
             let ip = connection_ip(connection);
             match &mut audio {

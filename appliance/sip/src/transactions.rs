@@ -16,6 +16,7 @@ use crate::transaction::client::{self, Client};
 use crate::transaction::client_invite::{self, ClientInvite};
 use crate::transaction::server::{self, Server};
 use crate::transaction::server_invite::{self, ServerInvite};
+use crate::write::Copied;
 
 /// Why a request of ours was sent; says who gets the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +71,9 @@ pub(crate) struct ServerTransaction {
     pub(crate) machine: ServerMachine,
     pub(crate) leg: LegId,
     listener: ListenerId,
-    source: SocketAddr,
     reply_to: SocketAddr,
-    /// The request without its body; emptied with the final response.
-    request: Vec<u8>,
+    /// What the responses copy from the request; emptied with the final one.
+    copied: Copied,
     response: Vec<u8>,
     summary: MessageSummary,
     key: Vec<u8>,
@@ -442,9 +442,7 @@ impl Endpoint {
         } else {
             ServerMachine::Other(Server::start())
         };
-        let head = request.raw().len() - request.body.len();
-        let mut copy = self.buffer();
-        copy.extend_from_slice(&request.raw()[..head]);
+        let copied = Copied::new(self.buffer(), request, source);
         let reply_to = reply_address(request, source);
         let response = self.buffer();
         let summary = MessageSummary::response(100, method, None);
@@ -456,9 +454,8 @@ impl Endpoint {
                 machine,
                 leg: leg.id,
                 listener,
-                source,
                 reply_to,
-                request: copy,
+                copied,
                 response,
                 summary,
                 key,
@@ -471,9 +468,9 @@ impl Endpoint {
     }
 
     /// 100 to an INVITE, before any other work (spec signalling.md 4).
-    pub(crate) fn send_trying(&mut self, id: u64, request: &Message<'_>) {
+    pub(crate) fn send_trying(&mut self, id: u64) {
         let Some(transaction) = self.servers.get_mut(&id) else { return };
-        compose::response(&mut transaction.response, request, transaction.source, 100, None, "", &Extra::default());
+        compose::response(&mut transaction.response, &transaction.copied, 100, None, "", &Extra::default());
         let (listener, to) = (transaction.listener, transaction.reply_to);
         let (leg, summary) = (transaction.leg, transaction.summary);
         let mut bytes = self.buffers.pop().unwrap_or_default();
@@ -492,20 +489,10 @@ impl Endpoint {
         if !allowed {
             return false;
         }
-        // Our own copy of a request that was scanned before, cut at its body: it reads again.
-        if let Ok(request) = scan(&transaction.request) {
-            compose::response(
-                &mut transaction.response,
-                &request,
-                transaction.source,
-                status,
-                Some(tag),
-                &self.config.user_agent,
-                extra,
-            );
-            transaction.summary = MessageSummary::response(status, request.cseq.method, extra.sdp);
-        }
-        let old = if status >= 200 { std::mem::take(&mut transaction.request) } else { Vec::new() };
+        let server = &self.config.user_agent;
+        compose::response(&mut transaction.response, &transaction.copied, status, Some(tag), server, extra);
+        transaction.summary = MessageSummary::response(status, transaction.summary.cseq_method, extra.sdp);
+        let old = if status >= 200 { std::mem::take(&mut transaction.copied).into_buffer() } else { Vec::new() };
         let (listener, to, leg, summary) =
             (transaction.listener, transaction.reply_to, transaction.leg, transaction.summary);
         let mut bytes = self.buffers.pop().unwrap_or_default();
@@ -575,7 +562,7 @@ impl Endpoint {
             self.merges.remove(&transaction.merge_key);
         }
         self.recycle(transaction.response);
-        self.recycle(transaction.request);
+        self.recycle(transaction.copied.into_buffer());
         Some(transaction.leg)
     }
 

@@ -12,6 +12,7 @@ use crate::relay::{
     self, host_of, name_addr, passed_headers, reason_of, redirect_of, sip_uri, software, with_identity,
 };
 use crate::summary::MessageSummary;
+use crate::text::push_number;
 use crate::transactions::{Purpose, Verdict};
 use crate::uas::contact;
 
@@ -38,13 +39,16 @@ impl Endpoint {
         let call_id = self.mint.call_id();
         let local_key = self.mint.key();
         let local_tag = self.mint.tag(local_key);
+        let own_host = host_of(own.ip());
         let remote_host = host_of(order.remote.ip());
-        let uri = format!("{}:{}", sip_uri(&order.dialled, &remote_host), order.remote.port()).into_bytes();
+        let mut uri = sip_uri(&order.dialled, &remote_host).into_bytes();
+        uri.push(b':');
+        push_number(&mut uri, order.remote.port().into());
         let mut callee = order.callee;
         if callee.user.is_empty() {
             callee.user = order.dialled;
         }
-        let local = format!("{};tag={local_tag}", name_addr(&order.caller, &host_of(own.ip()))).into_bytes();
+        let local = [&name_addr(&order.caller, &own_host), ";tag=", &local_tag].concat().into_bytes();
         let dialog = Dialog {
             call_id: call_id.clone().into_bytes(),
             local_tag,
@@ -61,7 +65,7 @@ impl Endpoint {
             peer: order.remote,
             incoming: false,
         };
-        let headers = with_identity(order.headers, &order.identity, &host_of(own.ip()));
+        let headers = with_identity(order.headers, &order.identity, &own_host);
         let mut leg = Leg::new(id, Phase::Outgoing, dialog, 1, order.sdp.is_some());
         let request = Request {
             method: Method::Invite,

@@ -11,13 +11,25 @@ use tandem_leg::{
 use crate::compose::Extra;
 use crate::dialog::{Dialog, target_of};
 use crate::endpoint::{Due, Endpoint, OrderError};
-use crate::header::HeaderId;
+use crate::header::{ContentType, HeaderId};
 use crate::leg::{Answer, Leg, LegTimer, OursState, Phase, answer_resend_at};
 use crate::message::{Message, unfold};
 use crate::method::Method;
-use crate::relay::{self, body_unreadable, host_of, reason_of, sip_uri, try_of};
+use crate::relay::{self, body_unreadable, push_sip_uri, reason_of, required, sip_uri, try_of};
 use crate::summary::Outcome;
+use crate::text::{into_string, push_number};
 use crate::uri::{Scheme, Uri};
+
+/// Whether the caller takes a session description back, which is all that we answer with. No Accept at all means yes
+/// (RFC 3261 20.1), an empty one no; parameters do not matter.
+fn accepts_sdp(request: &Message<'_>) -> bool {
+    !request.has(HeaderId::Accept)
+        || request.all(HeaderId::Accept).any(|range| {
+            let range = range.split(|byte| *byte == b';').next().unwrap_or(b"");
+            ContentType::parse(range)
+                .is_some_and(|kind| kind.is("*", "*") || kind.is("application", "*") || kind.is("application", "sdp"))
+        })
+}
 
 impl Endpoint {
     /// An INVITE outside any dialog. Checks in the order of RFC 3261 8.2; what is refused here leaves no state.
@@ -42,9 +54,10 @@ impl Endpoint {
         if self.is_merged(request) {
             return self.refuse(listener, source, request, 482, &Extra::default());
         }
-        if request.all(HeaderId::Require).next().is_some() {
+        let required = required(request);
+        if !required.is_empty() {
             // No extension is built yet, 100rel and replaces included.
-            let extra = Extra { unsupported: true, ..Extra::default() };
+            let extra = Extra { unsupported: &required, ..Extra::default() };
             return self.refuse(listener, source, request, 420, &extra);
         }
         if request.max_forwards() == Some(0) {
@@ -52,6 +65,9 @@ impl Endpoint {
         }
         if body_unreadable(request) {
             return self.refuse(listener, source, request, 415, &Extra { accept: true, ..Extra::default() });
+        }
+        if !accepts_sdp(request) {
+            return self.refuse(listener, source, request, 406, &Extra { accept: true, ..Extra::default() });
         }
         let id = LegId::incoming(self.legs_in);
         self.legs_in += 1;
@@ -62,7 +78,7 @@ impl Endpoint {
         let mut leg = Leg::new(id, Phase::Incoming, dialog, request.cseq.number, offered);
         leg.allows_update = request.allows(Method::Update);
         leg.invite = self.start_server(&mut leg, listener, source, request);
-        self.send_trying(leg.invite, request);
+        self.send_trying(leg.invite);
         self.dialogs.insert(leg.dialog.local_key, id);
         self.news(&leg, event);
         self.put_back(leg);
@@ -272,5 +288,11 @@ impl Endpoint {
 /// Our Contact on one leg: nothing but our own address (spec signalling.md 1).
 pub(crate) fn contact(user: &str, own: SocketAddr) -> String {
     let user = user.split(';').next().unwrap_or("");
-    format!("<{}:{}>", sip_uri(user, &host_of(own.ip())), own.port())
+    let mut out = Vec::with_capacity(user.len() + 32);
+    out.push(b'<');
+    push_sip_uri(&mut out, user, own.ip());
+    out.push(b':');
+    push_number(&mut out, own.port().into());
+    out.push(b'>');
+    into_string(out)
 }

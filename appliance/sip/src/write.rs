@@ -4,14 +4,14 @@
 //! in it becomes a blank, so nothing taken from one message can add a header to another.
 
 use std::fmt;
-use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use memchr::memchr2;
 
 use crate::header::{HeaderId, Rport, Transport, Via};
 use crate::message::Message;
 use crate::method::Method;
+use crate::text::{push_address, push_ip, push_number};
 use crate::uri::{is_token, trim_start};
 
 /// Writes one message. Begin with [`Writer::request`], [`Writer::response_to`] or [`Writer::response`], which empty the
@@ -52,18 +52,16 @@ impl<'b> Writer<'b> {
         debug_assert!((100..=699).contains(&status), "a status is 100 to 699");
         buffer.clear();
         let mut writer = Writer { buffer };
-        writer.put(format_args!("SIP/2.0 {status} "));
+        writer.buffer.extend_from_slice(b"SIP/2.0 ");
+        push_number(writer.buffer, status.into());
+        writer.buffer.push(b' ');
         writer.value(reason.unwrap_or_else(|| phrase(status)).as_bytes());
         writer.line_end();
         writer
     }
 
-    /// Begins the response to a request that came from `received`, with all that RFC 3261 section 8.2.6.2 copies: the
-    /// Via stack in order, From, To, Call-ID, CSeq, and Timestamp into a 100.
-    ///
-    /// The top Via gets `received` when its host is not the source address (RFC 3261 section 18.2.1), and both
-    /// `received` and `rport` when the request asked for it (RFC 3581 section 4); whatever stood there is replaced.
-    /// `to_tag` is added unless To has a tag. `reason` `None` writes the usual phrase.
+    /// Begins the response to a request that came from `received`, with all that [`Copied`] takes over from it. `to_tag` is
+    /// added unless To has a tag. `reason` `None` writes the usual phrase.
     pub fn response_to(
         buffer: &'b mut Vec<u8>,
         request: &Message<'_>,
@@ -72,27 +70,37 @@ impl<'b> Writer<'b> {
         to_tag: Option<&str>,
         received: SocketAddr,
     ) -> Writer<'b> {
-        let mut writer = Writer::response(buffer, status, reason);
-        let mut vias = request.all(HeaderId::Via);
-        if vias.next().is_some() {
-            writer.via_received(&request.via, received);
-        }
-        for via in vias {
-            writer.header("Via", via);
-        }
-        writer.copy(request, HeaderId::From);
-        writer.name("To");
-        writer.value(request.header(HeaderId::To).unwrap_or(b""));
-        if let (Some(tag), None) = (to_tag, request.to_tag) {
+        let mut copied = Copied::default();
+        copied.take(request, received);
+        Writer::response_with(buffer, &copied, status, reason, to_tag)
+    }
+
+    /// Begins a response from what was taken over from its request before.
+    pub(crate) fn response_with(
+        buffer: &'b mut Vec<u8>,
+        copied: &Copied,
+        status: u16,
+        reason: Option<&str>,
+        to_tag: Option<&str>,
+    ) -> Writer<'b> {
+        let writer = Writer::response(buffer, status, reason);
+        let (before_tag, after_tag) = copied.bytes[..copied.cseq_end].split_at(copied.to_end);
+        writer.buffer.extend_from_slice(before_tag);
+        if let Some(tag) = to_tag.filter(|_| !copied.to_tagged) {
             writer.buffer.extend_from_slice(b";tag=");
-            writer.value(tag.as_bytes());
+            push_value(writer.buffer, tag.as_bytes());
         }
-        writer.line_end();
-        writer.copy(request, HeaderId::CallId).copy(request, HeaderId::CSeq);
+        writer.buffer.extend_from_slice(after_tag);
         if status == 100 {
-            writer.copy(request, HeaderId::Timestamp);
+            writer.buffer.extend_from_slice(&copied.bytes[copied.record_route_end..]);
         }
         writer
+    }
+
+    /// The Record-Route lines of the request (RFC 3261 section 12.1.1).
+    pub(crate) fn record_route(&mut self, copied: &Copied) -> &mut Self {
+        self.buffer.extend_from_slice(&copied.bytes[copied.cseq_end..copied.record_route_end]);
+        self
     }
 
     /// One header.
@@ -112,12 +120,32 @@ impl<'b> Writer<'b> {
         self
     }
 
+    /// One header with a number.
+    pub fn number(&mut self, name: &str, value: u64) -> &mut Self {
+        self.name(name);
+        push_number(self.buffer, value);
+        self.line_end();
+        self
+    }
+
+    /// CSeq (RFC 3261 section 20.16).
+    pub fn cseq(&mut self, number: u32, method: Method) -> &mut Self {
+        self.name("CSeq");
+        push_number(self.buffer, number.into());
+        self.buffer.push(b' ');
+        self.buffer.extend_from_slice(method.as_str().as_bytes());
+        self.line_end();
+        self
+    }
+
     /// A Via of our own, asking for symmetric responses (RFC 3581).
     pub fn via(&mut self, transport: Transport, sent_by: SocketAddr, branch: &str) -> &mut Self {
         debug_assert_ne!(transport, Transport::Other, "we send over transports that have a name");
         self.name("Via");
-        self.put(format_args!("SIP/2.0/{} ", transport.as_str()));
-        self.put_address(sent_by);
+        self.buffer.extend_from_slice(b"SIP/2.0/");
+        self.buffer.extend_from_slice(transport.as_str().as_bytes());
+        self.buffer.push(b' ');
+        push_address(self.buffer, sent_by);
         self.buffer.extend_from_slice(b";branch=");
         self.value(branch.as_bytes());
         self.buffer.extend_from_slice(b";rport");
@@ -139,7 +167,7 @@ impl<'b> Writer<'b> {
     /// Ends the message with a body; its bytes are not looked at.
     pub fn body(&mut self, content_type: &str, body: &[u8]) {
         self.header("Content-Type", content_type);
-        self.header_fmt("Content-Length", format_args!("{}", body.len()));
+        self.number("Content-Length", body.len() as u64);
         self.line_end();
         self.buffer.extend_from_slice(body);
     }
@@ -168,10 +196,12 @@ impl<'b> Writer<'b> {
         }
         let asked = via.rport != Rport::Absent;
         if asked || via.host().ip() != Some(source) {
-            self.put(format_args!(";received={source}"));
+            self.buffer.extend_from_slice(b";received=");
+            push_ip(self.buffer, source);
         }
         if asked {
-            self.put(format_args!(";rport={}", received.port()));
+            self.buffer.extend_from_slice(b";rport=");
+            push_number(self.buffer, received.port().into());
         }
         self.line_end();
     }
@@ -186,22 +216,60 @@ impl<'b> Writer<'b> {
         push_value(self.buffer, value);
     }
 
-    /// Only for what cannot hold a line break.
-    fn put(&mut self, text: fmt::Arguments<'_>) {
-        // A Vec takes everything.
-        let _ = self.buffer.write_fmt(text);
-    }
-
-    fn put_address(&mut self, address: SocketAddr) {
-        // Not Display of SocketAddr: that adds the scope of a link-local address, which means nothing to the peer.
-        match address.ip() {
-            IpAddr::V4(ip) => self.put(format_args!("{ip}:{}", address.port())),
-            IpAddr::V6(ip) => self.put(format_args!("[{ip}]:{}", address.port())),
-        }
-    }
-
     fn line_end(&mut self) {
         self.buffer.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What every response copies from its request (RFC 3261 section 8.2.6.2), written once: the Via stack in order, From, To,
+/// Call-ID, CSeq; Record-Route for those that make a dialog, Timestamp for a 100.
+///
+/// The top Via gets `received` when its host is not the source address (RFC 3261 section 18.2.1), and both `received` and
+/// `rport` when the request asked for it (RFC 3581 section 4); whatever stood there is replaced.
+#[derive(Debug, Default)]
+pub(crate) struct Copied {
+    bytes: Vec<u8>,
+    /// Where a tag of ours belongs.
+    to_end: usize,
+    to_tagged: bool,
+    cseq_end: usize,
+    record_route_end: usize,
+}
+
+impl Copied {
+    /// What a request has, in a buffer that may have been used before.
+    pub(crate) fn new(buffer: Vec<u8>, request: &Message<'_>, received: SocketAddr) -> Copied {
+        let mut copied = Copied { bytes: buffer, ..Copied::default() };
+        copied.take(request, received);
+        copied
+    }
+
+    fn take(&mut self, request: &Message<'_>, received: SocketAddr) {
+        self.bytes.clear();
+        let mut writer = Writer { buffer: &mut self.bytes };
+        let mut vias = request.all(HeaderId::Via);
+        if vias.next().is_some() {
+            writer.via_received(&request.via, received);
+        }
+        for via in vias {
+            writer.header("Via", via);
+        }
+        writer.copy(request, HeaderId::From);
+        writer.name("To");
+        writer.value(request.header(HeaderId::To).unwrap_or(b""));
+        self.to_end = writer.buffer.len();
+        self.to_tagged = request.to_tag.is_some();
+        writer.line_end();
+        writer.copy(request, HeaderId::CallId).copy(request, HeaderId::CSeq);
+        self.cseq_end = writer.buffer.len();
+        writer.copy(request, HeaderId::RecordRoute);
+        self.record_route_end = writer.buffer.len();
+        writer.copy(request, HeaderId::Timestamp);
+    }
+
+    /// The buffer, for another use.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.bytes
     }
 }
 
