@@ -329,9 +329,12 @@ impl<'a> Via<'a> {
     }
 
     /// Whether the branch was made the way of RFC 3261 section 8.1.1.7 (it begins with `z9hG4bK`). Requests without it
-    /// are matched the RFC 2543 way.
+    /// are matched the RFC 2543 way; so are those whose branch is nothing but the cookie, which tells no two transactions
+    /// apart (RFC 4475 section 3.2.1).
     pub fn has_magic_cookie(&self) -> bool {
-        self.branch.is_some_and(|branch| branch.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"z9hG4bK")))
+        const COOKIE: &[u8] = b"z9hG4bK";
+        let start = self.branch.and_then(|branch| branch.split_at_checked(COOKIE.len()));
+        start.is_some_and(|(start, rest)| start.eq_ignore_ascii_case(COOKIE) && !rest.is_empty())
     }
 }
 

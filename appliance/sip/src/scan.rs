@@ -56,7 +56,7 @@ pub enum ScanError {
     /// From, To, Call-ID or CSeq is there twice.
     #[error("a header that may stand once stands twice")]
     Duplicate,
-    /// The top Via cannot be read.
+    /// A value of the top Via line cannot be read. When it is the top one itself there is nobody to answer.
     #[error("malformed Via")]
     Via,
     /// From cannot be read.
@@ -84,7 +84,7 @@ impl ScanError {
     /// [`salvage`] can still find; where that is nothing, drop as well.
     pub const fn status(self) -> Option<u16> {
         match self {
-            ScanError::NotSip | ScanError::TooLarge | ScanError::StatusLine | ScanError::Via => None,
+            ScanError::NotSip | ScanError::TooLarge | ScanError::StatusLine => None,
             ScanError::Version => Some(505),
             ScanError::RequestLine
             | ScanError::HeaderLine
@@ -93,6 +93,7 @@ impl ScanError {
             | ScanError::Truncated
             | ScanError::Missing
             | ScanError::Duplicate
+            | ScanError::Via
             | ScanError::From
             | ScanError::To
             | ScanError::CallId
@@ -169,15 +170,16 @@ pub fn scan(datagram: &[u8]) -> Result<Message<'_>, ScanError> {
 }
 
 /// What is left of a request that [`scan`] refused, enough to answer it with [`ScanError::status`]: a top Via that can
-/// be read, and From, To, Call-ID and CSeq, which are copied as they are. `None` for responses, for ACK (which is never
-/// answered) and when one of these is missing. Fields of the index that could not be read are empty.
+/// be read and a CSeq, by which the answer is matched; From, To and Call-ID are copied as far as they are there (RFC 4475
+/// section 3.3.1). `None` for responses, for ACK (which is never answered) and when one of the two is missing. Fields of
+/// the index that could not be read are empty.
 pub fn salvage(datagram: &[u8]) -> Option<Message<'_>> {
     let mut message = Message::blank(datagram);
     read(&mut message).ok()?;
     let answerable = message.is_request()
         && message.method() != Method::Ack
         && !message.via.host.is_empty()
-        && MANDATORY.iter().all(|id| message.has(*id));
+        && message.has(HeaderId::CSeq);
     answerable.then_some(message)
 }
 
@@ -333,9 +335,18 @@ fn index(message: &mut Message<'_>, faults: &mut Faults) {
         faults.note(ScanError::Missing);
     }
     if let Some(value) = message.header(HeaderId::Via) {
-        match Via::parse(split_comma(value).0) {
+        let (top, mut more) = split_comma(value);
+        match Via::parse(top) {
             Some(via) => message.via = via,
             None => faults.note(ScanError::Via),
+        }
+        // The answer goes back along all of them (RFC 4475 section 3.1.2.1). Empty elements harm nobody.
+        while !more.is_empty() {
+            let (via, rest) = split_comma(more);
+            if !trim(via).is_empty() && Via::parse(via).is_none() {
+                faults.note(ScanError::Via);
+            }
+            more = rest;
         }
     }
     if let Some(value) = message.header(HeaderId::From) {

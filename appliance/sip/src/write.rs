@@ -255,11 +255,17 @@ impl Copied {
             writer.header("Via", via);
         }
         writer.copy(request, HeaderId::From);
-        writer.name("To");
-        writer.value(request.header(HeaderId::To).unwrap_or(b""));
+        // Not there in a request that was refused for it: then there is no place for a tag either.
+        let to = request.header(HeaderId::To);
+        if let Some(to) = to {
+            writer.name("To");
+            writer.value(to);
+        }
         self.to_end = writer.buffer.len();
-        self.to_tagged = request.to_tag.is_some();
-        writer.line_end();
+        self.to_tagged = to.is_none() || request.to_tag.is_some();
+        if to.is_some() {
+            writer.line_end();
+        }
         writer.copy(request, HeaderId::CallId).copy(request, HeaderId::CSeq);
         self.cseq_end = writer.buffer.len();
         writer.copy(request, HeaderId::RecordRoute);
