@@ -12,6 +12,7 @@ use crate::changes::{self, AuditFilter, StoredAudit, StoredChange};
 use crate::config::{self, StoredDeck, StoredParam, StoredSite};
 use crate::error::StoreError;
 use crate::ledger::{self, StoredAccount};
+use crate::rebuild;
 use crate::schema;
 use crate::verify::{self, Verified};
 
@@ -152,6 +153,16 @@ pub struct StoredLedgerRow {
 /// Words accepted by [`LedgerFilter::kind`].
 const KINDS: [&str; 5] = ["call", "payment", "opening", "make_zero", "correction"];
 
+/// Leaves a note for the next start when the answer is that the database is damaged. The writer has most pages in memory and
+/// may not see for long what a question meets.
+fn noted<T>(path: &Path, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+    if let (Err(error @ StoreError::Damaged { .. }), Some(dir)) = (&answer, path.parent()) {
+        // A folder that cannot be written to is told by everybody who has to write there.
+        let _ = rebuild::mark_damaged(dir, &error.to_string());
+    }
+    answer
+}
+
 /// Reads the database while the switch writes it. Each answer is of one moment.
 #[derive(Debug)]
 pub struct Queries {
@@ -166,7 +177,7 @@ impl Queries {
     /// The file is missing, damaged, of another program or of a newer version.
     pub fn open(dir: &Path) -> Result<Queries, StoreError> {
         let path = dir.join(schema::DATABASE_FILE);
-        let connection = schema::open_reader(&path)?;
+        let connection = noted(&path, schema::open_reader(&path))?;
         Ok(Queries { connection, path })
     }
 
@@ -479,7 +490,7 @@ impl Queries {
     /// Runs `ask` within one read transaction, so that all its statements see the same moment.
     fn snapshot<T>(&self, ask: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let transaction = self.connection.unchecked_transaction().map_err(self.failed("begin to read"))?;
-        let answer = ask();
+        let answer = noted(&self.path, ask());
         transaction.finish().map_err(self.failed("end to read"))?;
         answer
     }

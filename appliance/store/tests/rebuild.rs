@@ -137,6 +137,18 @@ fn what_was_noticed_while_running_is_remembered_once() {
 }
 
 #[test]
+fn a_question_that_meets_damage_leaves_a_note() {
+    let (dir, before) = filled();
+    let (_, file) = database(dir.path());
+    let len = file.metadata().unwrap().len();
+    file.write_all_at(&vec![0xff; len as usize - 4096], 4096).unwrap();
+    let asked = Queries::open(dir.path()).and_then(|queries| queries.verify());
+    assert!(matches!(asked, Err(StoreError::Damaged { .. })), "{asked:?}");
+    assert!(marked_damaged(dir.path()).is_some());
+    rebuilt(dir.path(), &before);
+}
+
+#[test]
 fn a_rebuild_that_was_cut_short_is_finished_by_the_next_start() {
     let (dir, before) = filled();
     fs::remove_file(dir.path().join(DATABASE_FILE)).unwrap();
