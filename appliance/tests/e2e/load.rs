@@ -95,14 +95,7 @@ fn after_a_crash_every_answered_call_has_one_record() {
     }
     let mut switch = Switch::start(&rich());
     let _vendor = Sipp::vendor(&switch, 1, "vendor", &[]);
-    // Every message with its Call-ID, so that SIPp itself says which calls were answered.
-    let customer = Customer {
-        calls: 100_000,
-        rate: 200,
-        hold_ms: 1500,
-        more: &["-trace_shortmsg", "-shortmessage_file", "customer.short"],
-        ..Default::default()
-    };
+    let customer = Customer { calls: 100_000, rate: 200, hold_ms: 1500, messages: true, ..Default::default() };
     let mut customer = customer.start(&switch);
     until("calls are ending and beginning", || {
         (switch.json(&["cdr", "totals"])["calls"].as_u64() >= Some(200)).then_some(())

@@ -36,6 +36,8 @@ pub(crate) struct Customer<'a> {
     pub(crate) calls: u32,
     pub(crate) rate: u32,
     pub(crate) hold_ms: u32,
+    /// Keeps every message with its Call-ID, so that SIPp itself says which calls were answered.
+    pub(crate) messages: bool,
     pub(crate) more: &'a [&'a str],
 }
 
@@ -49,6 +51,7 @@ impl Default for Customer<'_> {
             calls: 1,
             rate: 10,
             hold_ms: 100,
+            messages: false,
             more: &[],
         }
     }
@@ -75,6 +78,9 @@ impl Customer<'_> {
             .args(["-trace_stat", "-fd", "1", "-stf"])
             .arg(stem.with_extension("stat"))
             .args(self.more);
+        if self.messages {
+            command.args(["-trace_shortmsg", "-shortmessage_file"]).arg(stem.with_extension("short"));
+        }
         start(command, stem)
     }
 
@@ -157,14 +163,24 @@ impl Sipp {
         let _ = self.child.wait();
     }
 
-    /// Call-IDs for which it got the 200 of its INVITE, from what `-trace_shortmsg` wrote to `customer.short`.
+    /// Call-IDs for which it got the 200 of its INVITE, from what [`Customer::messages`] wrote.
     pub(crate) fn answered_calls(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.stem.with_file_name("customer.short")).unwrap();
-        let received = text.lines().filter(|line| line.contains("SIP/2.0 200") && line.contains("1 INVITE"));
+        self.calls_with("SIP/2.0 200", "1 INVITE")
+    }
+
+    /// Call-IDs that stand in the log of messages in a line with both texts.
+    pub(crate) fn calls_with(&self, first: &str, second: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.file("short")).unwrap();
+        let received = text.lines().filter(|line| line.contains(first) && line.contains(second));
         let mut calls: Vec<String> = received.filter_map(call_id).collect();
         calls.sort();
         calls.dedup();
         calls
+    }
+
+    /// Whether it runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// A file of it.
@@ -176,6 +192,13 @@ impl Sipp {
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::TERM);
         until("SIPp ends after TERM", || self.child.try_wait().unwrap());
+    }
+
+    /// Places no more calls and waits for the end of those that are on.
+    #[track_caller]
+    pub(crate) fn finish(&mut self) {
+        self.signal(Signal::USR1);
+        until("SIPp ends after its last call", || self.child.try_wait().unwrap());
     }
 
     /// Sends a signal, unless SIPp does not handle it yet or has ended: it would only kill it.

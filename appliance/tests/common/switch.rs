@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +21,8 @@ use super::{Net, PATIENCE, Plan, decimal, until};
 pub(crate) struct Switch {
     pub(crate) net: Net,
     pub(crate) folder: PathBuf,
+    /// What the daemon is started through: a program and its arguments that end in running it as the same process.
+    through: Vec<String>,
     child: Child,
     log: Arc<Mutex<String>>,
 }
@@ -61,6 +64,12 @@ impl Switch {
     /// Starts one that takes calls when this returns.
     #[track_caller]
     pub(crate) fn start(plan: &Plan) -> Switch {
+        Switch::start_through(plan, |_| Vec::new())
+    }
+
+    /// Starts one through other programs, as `nsenter` or `strace -D`; the closure is given the folder.
+    #[track_caller]
+    pub(crate) fn start_through(plan: &Plan, through: impl FnOnce(&Path) -> Vec<String>) -> Switch {
         let net = Net::new();
         let folder = std::env::temp_dir().join(format!("tandem-e2e-{}-{}", std::process::id(), net.sip().ip()));
         let _ = fs::remove_dir_all(&folder);
@@ -74,14 +83,40 @@ impl Switch {
             fs::write(folder.join(name), text).unwrap();
         }
         let log = Arc::new(Mutex::new(String::new()));
-        let child = spawn(&folder, &log);
-        Switch { net, folder, child, log }
+        let through = through(&folder);
+        let child = spawn(&folder, &through, &log);
+        Switch { net, folder, through, child, log }
     }
 
     /// Starts it again with what it left.
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.folder, &self.log);
+        self.child = spawn(&self.folder, &self.through, &self.log);
+    }
+
+    /// Starts it again through other programs, or none.
+    #[track_caller]
+    pub(crate) fn start_again_through(&mut self, through: Vec<String>) {
+        self.through = through;
+        self.start_again();
+    }
+
+    /// The daemon's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends the daemon a signal.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Starts it and kills it `after` that, most likely before it is ready.
+    pub(crate) fn start_and_kill(&mut self, after: Duration) {
+        self.child = command(&self.folder, &self.through).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(after);
+        self.kill();
     }
 
     /// Kills it as a crash would.
@@ -93,7 +128,7 @@ impl Switch {
     /// Ends it as a service manager would; it must end well.
     #[track_caller]
     pub(crate) fn stop(&mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let status = until("the daemon ends after TERM", || self.child.try_wait().unwrap());
         assert!(status.success(), "{status}\n{}", self.log());
     }
@@ -156,9 +191,18 @@ impl Switch {
         rows
     }
 
+    /// The answered calls' records, once there are `count` of them; other calls may be on.
+    #[track_caller]
+    pub(crate) fn cdrs_of_answered_once(&self, count: usize) -> Vec<Value> {
+        until(&format!("{count} records of answered calls"), || {
+            let rows = self.json(&["cdr", "list", "--all", "--oldest-first", "--answered"]);
+            rows.as_array().filter(|rows| rows.len() >= count).cloned()
+        })
+    }
+
     /// Whether no call is on and every record is in the database.
     #[track_caller]
-    fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let status = self.json(&["status"]);
         ["calls_setup", "calls_ringing", "calls_talking", "cdr_queue"].iter().all(|name| status[*name] == 0)
     }
@@ -233,16 +277,23 @@ impl Drop for Switch {
     }
 }
 
+fn command(folder: &Path, through: &[String]) -> Command {
+    let mut command = match through {
+        [] => Command::new(daemon()),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(daemon());
+            command
+        }
+    };
+    command.arg("--config").arg(folder.join("tandemd.toml")).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
 /// Starts the daemon and returns when it says that it is ready.
 #[track_caller]
-fn spawn(folder: &Path, log: &Arc<Mutex<String>>) -> Child {
-    let mut child = Command::new(daemon())
-        .args(["--config", "tandemd.toml"])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+fn spawn(folder: &Path, through: &[String], log: &Arc<Mutex<String>>) -> Child {
+    let mut child = command(folder, through).stderr(Stdio::piped()).spawn().unwrap();
     let lines = follow(BufReader::new(child.stderr.take().unwrap()), log.clone());
     loop {
         match lines.recv_timeout(PATIENCE) {
