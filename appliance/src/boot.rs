@@ -81,7 +81,11 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     for line in report.lines() {
         log::info(&line);
     }
-    let recovered = tandem_store::recover(&mut journal, &StoreOptions::new(&config.currency), clock.now().wall_ms)?;
+    let options = StoreOptions::new(&config.currency);
+    let (recovered, rebuilt) = tandem_store::recover_or_rebuild(&mut journal, &options, clock.now().wall_ms)?;
+    for line in rebuilt.iter().flat_map(tandem_store::Rebuilt::lines) {
+        log::warning(&line);
+    }
     for line in &recovered.lines {
         log::info(line);
     }

@@ -53,10 +53,10 @@ pub fn start(
     let synced_all = Arc::new(AtomicBool::new(false));
     let store = {
         let checkpointer = Checkpointer::open(dir)?;
-        let (synced_all, shared) = (synced_all.clone(), shared.clone());
+        let (synced_all, shared, dir) = (synced_all.clone(), shared.clone(), dir.to_owned());
         std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || project(&mut projector, &mut reader, &checkpointer, &positions, &synced_all, &shared))
+            .spawn(move || project(&dir, &mut projector, &mut reader, &checkpointer, &positions, &synced_all, &shared))
             .context("cannot start the store thread")?
     };
     let store_thread = store.thread().clone();
@@ -102,6 +102,7 @@ pub fn start(
 }
 
 fn project(
+    dir: &Path,
     projector: &mut Projector,
     reader: &mut Reader,
     checkpointer: &Checkpointer,
@@ -134,6 +135,12 @@ fn project(
                 shared.money.store_errors.fetch_add(1, Ordering::Relaxed);
                 if !std::mem::replace(&mut failing, true) {
                     log::error(&format!("the database cannot be written, records stay in the journal: {error}"));
+                    // Pages that were good at the last start may be bad at the next one without looking so.
+                    if tandem_store::is_damage(&error)
+                        && let Err(error) = tandem_store::mark_damaged(dir, &error.to_string())
+                    {
+                        log::error(&format!("the next start will not know of the damage: {error}"));
+                    }
                 }
             }
         }

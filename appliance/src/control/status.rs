@@ -100,6 +100,9 @@ impl Control {
         if counters.get("store_errors").is_some_and(|n| *n > 0) {
             status.warnings.push("the database could not be written at times; records stay in the journal".to_owned());
         }
+        if let Some(cause) = tandem_store::marked_damaged(&state.config.data_dir.join("journal")) {
+            status.warnings.push(format!("the database is damaged, the next start writes it anew: {cause}"));
+        }
         status.counters = counters;
         reply(&status)
     }
