@@ -18,18 +18,18 @@ use tandem_media::AnchorRules;
 use tandem_rater::{AccountConfig, GatewayConfig, Rater, Rules};
 use tandem_rating::import::{self, ImportMode, ImportOptions};
 use tandem_rating::rate::Deck;
-use tandem_rating::record::Record;
+use tandem_rating::record::{Actor, Audit, Change, DeckText, Outcome, Record};
 use tandem_ring::{UdpOptions, bind_exclusive_check};
 use tandem_sip::Listener;
-use tandem_store::{Journal, JournalOptions, StoreOptions};
+use tandem_store::{Journal, JournalOptions, Queries, StoreOptions, StoredChange};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{self, ControlState, StoredDeck};
+use crate::control::{self, ControlState, Pending, StoredDeck};
 use crate::params::Params;
 use crate::rating_thread::RatingThread;
 use crate::shard::{Shard, ShardConfig};
-use crate::site::{Built, Ids, Listeners, Site};
+use crate::site::{self, Built, Ids, Listeners, Site};
 use crate::topology::{MoneyCounters, Projection, RatingDoor, ShardDoor, Shared};
 use crate::{disk, entropy, limits, log};
 
@@ -96,26 +96,33 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     for deck in &recovered.decks {
         decks.insert(deck.group.clone(), StoredDeck::from_csv(&deck.group, deck.version, deck.at_ms, &deck.csv)?);
     }
-    let (site, version, mut first) = match &recovered.site {
-        Some(stored) => (
-            Site::parse(&stored.text).map_err(|e| anyhow!("the stored site configuration: {e}"))?,
-            stored.version,
-            Vec::new(),
-        ),
-        None => bootstrap(config, &mut decks, clock.now().wall_ms)?,
-    };
-    let (site, version) = match site_file {
-        None => (site, version),
-        Some(path) => {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read --site {}", path.display()))?;
-            let site = Site::parse(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
-            let version = version + 1;
-            let user = "start".to_owned();
-            first.push(Record::Site { version, at_ms: clock.now().wall_ms, user, text: site.to_text() });
-            (site, version)
+    let now_ms = clock.now().wall_ms;
+    let mut first = Vec::new();
+    let mut at = match &recovered.site {
+        Some(stored) => Standing {
+            site: Site::parse(&stored.text).map_err(|e| anyhow!("the stored site configuration: {e}"))?,
+            version: recovered.version,
+            site_version: stored.version,
+            pending: None,
+        },
+        None => {
+            let (site, record) = bootstrap(config, &mut decks, now_ms)?;
+            first.push(record);
+            Standing { site, version: 1, site_version: 1, pending: None }
         }
     };
+    if let Some(waiting) = &recovered.unconfirmed {
+        let dir = config.data_dir.join("journal");
+        unconfirmed(&mut at, &mut first, waiting, &dir, now_ms, |site, version| {
+            site.build(version, &config.node, &mut Ids::default(), &compiled(&decks), &listeners).map(|_| ())
+        })?;
+    }
+    if let Some(path) = site_file {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read --site {}", path.display()))?;
+        let site = Site::parse(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
+        first.push(at.replace(site, "start", "tandemd --site", "", now_ms));
+    }
+    let Standing { site, version, site_version, pending } = at;
     let built = site.build(version, &config.node, &mut ids, &compiled(&decks), &listeners).map_err(|errors| {
         anyhow!(
             "the site configuration does not hold together; start with another one by --site FILE:\n  {}",
@@ -201,12 +208,15 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
             config: config.clone(),
             site,
             version,
-            version_next: version + 1,
+            site_version,
+            staged: None,
+            pending,
             ids,
             decks,
             params: built.params,
             listeners,
             snapshot,
+            retired: Vec::new(),
             positions,
             shared: shared.clone(),
             clock,
@@ -436,10 +446,89 @@ fn split(range: RangeInclusive<u16>, parts: usize) -> Vec<RangeInclusive<u16>> {
         .collect()
 }
 
-/// Site and decks of an empty store, and the records that make them durable.
-fn bootstrap(config: &Config, decks: &mut HashMap<String, StoredDeck>, at_ms: i64) -> Result<(Site, u64, Vec<Record>)> {
-    let mut records = Vec::new();
-    let user = "bootstrap".to_owned();
+/// The configuration as the start finds it, and as it changes it before the first socket is open.
+struct Standing {
+    site: Site,
+    version: u64,
+    site_version: u64,
+    pending: Option<Pending>,
+}
+
+impl Standing {
+    /// Puts another site in force: the record that says so.
+    fn replace(&mut self, site: Site, how: &str, command: &str, comment: &str, at_ms: i64) -> Record {
+        self.version += 1;
+        let changes = site::lines(&site::diff(&self.site, &site));
+        let ends_confirm = self.pending.take().map(|waiting| waiting.version);
+        self.site_version = self.version;
+        let change = Change { text: Some(site.to_text()), ends_confirm, ..change(self.version, how, command, at_ms) };
+        self.site = site;
+        let audit = Audit { comment: comment.to_owned(), changes, ..change.audit };
+        Record::Change(Box::new(Change { audit, ..change }))
+    }
+}
+
+/// A change that the switch makes itself while it starts.
+fn change(version: u64, how: &str, command: &str, at_ms: i64) -> Change {
+    let audit = Audit {
+        at_ms,
+        actor: Actor::switch("tandemd"),
+        command: command.to_owned(),
+        version: Some(version),
+        ..Audit::default()
+    };
+    Change { version, how: how.to_owned(), audit, ..Change::default() }
+}
+
+/// What became of a change that nobody had confirmed when the process ended: its time goes on, and when it is over the
+/// site before it comes back now, before the first call.
+fn unconfirmed(
+    at: &mut Standing,
+    first: &mut Vec<Record>,
+    waiting: &StoredChange,
+    dir: &Path,
+    now_ms: i64,
+    builds: impl FnOnce(&Site, u64) -> Result<(), Vec<String>>,
+) -> Result<()> {
+    let (Some(fallback), Some(until_ms)) = (waiting.fallback, waiting.confirm_until_ms) else {
+        return Ok(());
+    };
+    let (version, command) = (waiting.version, format!("rollback {fallback}"));
+    let stored = Queries::open(dir)?.site_at(fallback)?;
+    let site = match stored.map(|stored| Site::parse(&stored.text)) {
+        Some(Ok(site)) => builds(&site, at.version + 1).map(|()| site).map_err(|errors| errors.join("\n")),
+        Some(Err(error)) => Err(error),
+        None => Err("it is not in the history".to_owned()),
+    };
+    let site = match site {
+        Ok(site) => site,
+        // The machine's listeners were changed meanwhile, most likely. To start with what is there is better than not at
+        // all.
+        Err(error) => {
+            log::error(&format!(
+                "version {version} was not confirmed but stays, version {fallback} does not fit: {error}"
+            ));
+            let audit = Audit { outcome: Outcome::Failed, error, ..change(version, "", &command, now_ms).audit };
+            first.push(Record::Confirmed { version, audit: Box::new(audit) });
+            return Ok(());
+        }
+    };
+    // A clock that was set back while we were away must not make the wait longer than it was meant.
+    let until_ms = until_ms.min(now_ms + (until_ms - waiting.at_ms).max(0));
+    at.pending = Some(Pending { version, fallback, site, until_ms, user: waiting.actor.user.clone() });
+    let Some(pending) = at.pending.as_ref().filter(|pending| pending.until_ms <= now_ms) else {
+        return Ok(());
+    };
+    log::warning(&format!("version {version} was not confirmed in time: the site of version {fallback} is put back"));
+    let site = pending.site.clone();
+    let comment = format!("version {version} was not confirmed in time");
+    first.push(at.replace(site, "auto-rollback", &command, &comment, now_ms));
+    Ok(())
+}
+
+/// Site and decks of an empty store, and the record that makes them durable.
+fn bootstrap(config: &Config, decks: &mut HashMap<String, StoredDeck>, at_ms: i64) -> Result<(Site, Record)> {
+    let mut texts = Vec::new();
     for (group, path) in &config.bootstrap.rates {
         let csv =
             std::fs::read(path).with_context(|| format!("cannot read bootstrap.rates.{group} {}", path.display()))?;
@@ -454,13 +543,7 @@ fn bootstrap(config: &Config, decks: &mut HashMap<String, StoredDeck>, at_ms: i6
         let rows = import::apply_import(&[], &parsed.rows, &ImportOptions::new(ImportMode::Merge, at_ms))
             .with_context(|| format!("in {}", path.display()))?;
         let deck = StoredDeck::from_rows(group, 1, at_ms, rows)?;
-        records.push(Record::Deck {
-            version: 1,
-            at_ms,
-            user: user.clone(),
-            group: group.clone(),
-            csv: deck.stored_text(),
-        });
+        texts.push(DeckText { group: group.clone(), version: 1, csv: deck.stored_text() });
         decks.insert(group.clone(), deck);
     }
     let site = match &config.bootstrap.site {
@@ -471,8 +554,9 @@ fn bootstrap(config: &Config, decks: &mut HashMap<String, StoredDeck>, at_ms: i6
             Site::parse(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?
         }
     };
-    records.push(Record::Site { version: 1, at_ms, user, text: site.to_text() });
-    Ok((site, 1, records))
+    let change = change(1, "bootstrap", "tandemd (first start)", at_ms);
+    let record = Record::Change(Box::new(Change { text: Some(site.to_text()), decks: texts, ..change }));
+    Ok((site, record))
 }
 
 /// Compiled decks by group.

@@ -4,14 +4,19 @@
 //! each with a deadline, and an answer that misses some says who.
 
 mod ask;
+mod audit;
 mod calls;
 mod cdrs;
 mod change;
+mod confirm;
 mod explain;
 mod money;
+mod params;
 mod rates;
 mod sampler;
+mod site;
 mod status;
+mod who;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -32,6 +37,7 @@ use tandem_control::frame::{self, Splitter};
 use tandem_control::request::Call;
 use tandem_control::rpc::{Request, Response};
 use tandem_rating::rate::{Deck, Rate};
+use tandem_rating::record::Actor;
 use tandem_store::Positions;
 use tokio::sync::{Mutex, Notify};
 
@@ -114,8 +120,12 @@ pub struct ControlState {
     pub site: Site,
     /// Its version.
     pub version: u64,
-    /// Version of the next change.
-    pub version_next: u64,
+    /// Version of the last change of the site itself; later ones changed rates.
+    pub site_version: u64,
+    /// A site in preparation.
+    pub staged: Option<Staged>,
+    /// A change that is rolled back unless confirmed.
+    pub pending: Option<Pending>,
     /// Names to numbers.
     pub ids: Ids,
     /// Rate groups.
@@ -126,6 +136,8 @@ pub struct ControlState {
     pub listeners: Listeners,
     /// What calls read.
     pub snapshot: Arc<Snapshot>,
+    /// What calls that began earlier still read.
+    pub retired: Vec<Arc<Snapshot>>,
     /// Where journal and database stand.
     pub positions: Arc<Positions>,
     /// The owners' doors.
@@ -146,6 +158,9 @@ pub(crate) struct Control {
     changing: Rc<Mutex<()>>,
     sampler: Rc<RefCell<sampler::Sampler>>,
 }
+
+pub use confirm::Pending;
+pub use site::Staged;
 
 type Reply = Result<Value, ErrorObject>;
 
@@ -183,6 +198,7 @@ pub fn start(state: ControlState, path: &Path) -> Result<Handle> {
                     sampler: Rc::new(RefCell::new(sampler::Sampler::default())),
                 };
                 tokio_uring::spawn(sampler::run(control.clone()));
+                control.watch_pending();
                 tokio::select! {
                     () = accept(listener, control) => {}
                     () = stopped.notified() => {}
@@ -256,15 +272,8 @@ async fn accept(listener: UnixListener, control: Control) {
     }
 }
 
-/// The login name behind a connection, for the audit trail: `uid N` of the kernel's word for the peer.
-fn user(stream: &UnixStream) -> io::Result<String> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)?;
-    // Who may connect was decided by the kernel from the mode of the socket (owner and group); this is for the record.
-    Ok(format!("uid {}", peer.uid.as_raw()))
-}
-
 async fn serve(stream: UnixStream, control: Control) -> io::Result<()> {
-    let user = user(&stream)?;
+    let actor = who::actor(&stream)?;
     // tokio-uring submits reads and writes itself and wants a blocking descriptor.
     stream.set_nonblocking(false)?;
     let stream = tokio_uring::net::UnixStream::from_std(stream);
@@ -280,7 +289,7 @@ async fn serve(stream: UnixStream, control: Control) -> io::Result<()> {
         splitter.push(&buffer[..read]);
         loop {
             let response = match splitter.next_frame() {
-                Ok(Some(frame)) => respond(&control, &user, &frame).await,
+                Ok(Some(frame)) => respond(&control, &actor, &frame).await,
                 Ok(None) => break,
                 Err(error) => {
                     // What follows cannot be found again: say why and hang up.
@@ -299,10 +308,10 @@ async fn serve(stream: UnixStream, control: Control) -> io::Result<()> {
     }
 }
 
-async fn respond(control: &Control, user: &str, frame: &[u8]) -> Response {
+async fn respond(control: &Control, actor: &Actor, frame: &[u8]) -> Response {
     match Request::decode(frame) {
         Ok(request) => {
-            let outcome = control.handle(user, request.call).await;
+            let outcome = control.handle(actor, request.call).await;
             Response { id: Some(request.id), outcome }
         }
         Err(refused) => refused.response(),
@@ -318,28 +327,49 @@ fn internal(message: impl Into<String>) -> ErrorObject {
 }
 
 impl Control {
-    async fn handle(&self, user: &str, call: Call) -> Reply {
+    /// Answers one request. Whatever was to change something and did not gets its row in the audit log here; what did
+    /// has it in the record of the change.
+    async fn handle(&self, actor: &Actor, call: Call) -> Reply {
+        let Some(command) = audit::command(&call) else {
+            return self.answer(actor, "", call).await;
+        };
+        let outcome = self.answer(actor, &command, call).await;
+        if let Err(error) = &outcome {
+            self.note_refused(actor, &command, error).await;
+        }
+        outcome
+    }
+
+    async fn answer(&self, actor: &Actor, command: &str, call: Call) -> Reply {
         match call {
             Call::Status(_) => self.status().await,
             Call::CallsList(q) => self.calls_list(q).await,
             Call::CallsShow(q) => self.calls_show(q.call).await,
-            Call::CallsKill(q) => self.calls_kill(q.call).await,
+            Call::CallsKill(q) => self.calls_kill(actor, command, q.call).await,
             Call::CdrList(q) => self.cdr_list(q).await,
             Call::CdrShow(q) => self.cdr_show(q.call).await,
             Call::CdrTotals(q) => self.cdr_totals(q.filter).await,
             Call::GatewayList(q) => self.gateway_list(q.kind).await,
             Call::AccountList(_) => self.account_list().await,
             Call::AccountShow(q) => self.account_show(&q.name).await,
-            Call::AccountPay(q) => self.account_pay(user, q).await,
+            Call::AccountPay(q) => self.account_pay(actor, command, q).await,
             Call::LedgerList(q) => self.ledger_list(q).await,
-            Call::RatesImport(q) => self.rates_import(user, q).await,
+            Call::RatesImport(q) => self.rates_import(actor, command, q).await,
             Call::RatesExport(q) => self.rates_export(&q.group, q.offset),
             Call::RatesList(_) => self.rates_list(),
-            Call::SiteApply(q) => self.site_apply(user, q).await,
-            Call::SiteExport(_) => self.site_export(),
+            Call::SiteApply(q) => self.site_apply(actor, command, q).await,
+            Call::SiteEdit(q) => self.site_edit(actor, command, q).await,
+            Call::SiteCommit(q) => self.site_commit(actor, command, q).await,
+            Call::SiteConfirm(q) => self.site_confirm(actor, command, &q.comment).await,
+            Call::SiteDiscard(_) => self.site_discard().await,
+            Call::SiteRollback(q) => self.site_rollback(actor, command, q).await,
+            Call::SiteCompare(q) => self.site_compare(q).await,
+            Call::SiteHistory(q) => self.site_history(q).await,
+            Call::SiteExport(q) => self.site_export(q).await,
+            Call::AuditList(q) => self.audit_list(q).await,
             Call::ParamList(q) => self.param_list(q.prefix.as_deref()),
             Call::ParamGet(q) => self.param_get(&q.name),
-            Call::ParamSet(q) => self.param_set(user, &q.name, &q.value).await,
+            Call::ParamSet(q) => self.param_set(actor, command, q).await,
             Call::Explain(q) => self.explain(q).await,
             Call::Trace(q) => self.trace(q.call).await,
         }

@@ -1,5 +1,6 @@
 //! What the control thread asks the owners of state, each with the place for the answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tandem_call::calls::CallView;
@@ -7,8 +8,9 @@ use tandem_call::snapshot::Snapshot;
 use tandem_media::rules::IpNet;
 use tandem_rater::{AccountConfig, AccountView, GatewayConfig, GatewayView, PayError, Rules};
 use tandem_rating::money::Money;
-use tandem_rating::record::{LedgerRow, Record};
+use tandem_rating::record::{Audit, LedgerRow, Record};
 use tandem_sip::config::ResendSchedule;
+use tandem_store::Encoded;
 use tokio::sync::oneshot;
 
 use crate::shard::ShardCounts;
@@ -21,6 +23,8 @@ pub enum ShardOrder {
     Publish {
         /// What calls read.
         snapshot: Arc<Snapshot>,
+        /// Addresses whose OPTIONS are answered.
+        known: Vec<IpAddr>,
         /// Networks media may not be sent to.
         prohibited: Vec<IpNet>,
         /// Waits before retransmissions.
@@ -43,7 +47,7 @@ pub enum ShardOrder {
 /// For the rating thread.
 #[derive(Debug)]
 pub enum RatingOrder {
-    /// Accounts, gateways and rules of a new configuration, with the records that make it durable.
+    /// Accounts, gateways and rules of a new configuration, with the record that makes it durable.
     Configure {
         /// Accounts.
         accounts: Vec<AccountConfig>,
@@ -51,11 +55,20 @@ pub enum RatingOrder {
         gateways: Vec<GatewayConfig>,
         /// Rules.
         rules: Rules,
-        /// Written first.
-        records: Vec<Record>,
-        /// Told when the records are on disk, or why not.
-        done: oneshot::Sender<Result<(), String>>,
+        /// Written first, whole or never.
+        record: Encoded,
+        /// Its sequence once it is written, or why nothing was changed.
+        done: oneshot::Sender<Result<u64, String>>,
     },
+    /// A record about the configuration that changes nothing here, whole or never.
+    Write {
+        /// The record.
+        record: Encoded,
+        /// Its sequence once it is written, or why not.
+        done: oneshot::Sender<Result<u64, String>>,
+    },
+    /// A record about something that was done or refused elsewhere; waits for the disk when it must.
+    Note(Box<Record>, oneshot::Sender<()>),
     /// Balances.
     Accounts(oneshot::Sender<Vec<AccountView>>),
     /// Lines.
@@ -70,8 +83,8 @@ pub enum RatingOrder {
         amount: Money,
         /// Idempotency key.
         key: String,
-        /// Who.
-        user: String,
+        /// Who, for the ledger and, with the balances, for the audit log.
+        audit: Box<Audit>,
         /// Text.
         memo: String,
         /// The row once it is on disk.

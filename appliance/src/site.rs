@@ -5,13 +5,14 @@
 
 mod build;
 mod diff;
+mod edit;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use build::{Built, Ids, Listeners};
-pub use diff::diff;
+pub use diff::{diff, lines};
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

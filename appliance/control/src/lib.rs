@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod fields;
 pub mod frame;
 pub mod reply;
 pub mod request;
@@ -21,5 +22,5 @@ pub use error::{ErrorCode, ErrorData, ErrorObject, ExitCode};
 pub use frame::{FRAME_MAX, FrameError, Splitter, encode};
 pub use request::{Call, METHODS, Verb};
 pub use rpc::{Id, Refused, Request, Response};
-pub use value::{Amount, CallId, Limit, nearest};
+pub use value::{Amount, CallId, ConfirmWithin, Limit, nearest};
 pub use when::When;

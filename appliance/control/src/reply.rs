@@ -21,6 +21,13 @@ macro_rules! reply {
     };
 }
 
+mod site;
+
+pub use site::{
+    AuditList, AuditRow, ChangeRow, PendingConfirm, SiteApplied, SiteChange, SiteCompared, SiteConfirmed,
+    SiteDiscarded, SiteExported, SiteHistory,
+};
+
 reply! {
     /// `status`
     Status {
@@ -74,6 +81,8 @@ reply! {
         cdr_queue: u64,
         /// Version of the site configuration.
         site_version: u64,
+        /// A change that is rolled back unless it is confirmed.
+        unconfirmed: Option<PendingConfirm>,
         /// Addresses SIP listens on.
         listen: Vec<String>,
         /// What needs attention, one sentence each.
@@ -587,32 +596,6 @@ reply! {
         total: u64,
         /// All of them.
         rows: Vec<RateGroupRow>,
-    }
-}
-
-reply! {
-    /// `site.apply`: the preview, and whether it was committed. A file with an error is refused as a whole.
-    SiteApplied {
-        /// What changes, one line each: `+`, `-` or `~`, the object, what about it.
-        changes: Vec<String>,
-        /// What to look at, one sentence each.
-        warnings: Vec<String>,
-        /// Version the preview was made from.
-        base_version: u64,
-        /// Version after it; none for a preview.
-        version: Option<u64>,
-        /// Whether it is in force.
-        committed: bool,
-    }
-}
-
-reply! {
-    /// `site.export`
-    SiteExported {
-        /// The file.
-        toml: String,
-        /// Its version.
-        version: u64,
     }
 }
 

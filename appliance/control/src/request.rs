@@ -3,8 +3,15 @@
 //! Parameters are objects; a name that a verb does not know is refused, so that a mistyped filter cannot show everything
 //! and a mistyped option cannot change something else.
 
+mod site;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use site::{
+    AuditList, Edit, EditKind, FieldEdit, FieldOp, Side, SiteApply, SiteCommit, SiteCompare, SiteConfirm, SiteDiscard,
+    SiteEdit, SiteExport, SiteHistory, SiteRollback, Terms,
+};
 
 use crate::error::{ErrorCode, ErrorData, ErrorObject};
 use crate::reply;
@@ -96,10 +103,26 @@ verbs! {
     RatesExport = "rates.export" -> RatesExported;
     /// Rate groups.
     RatesList = "rates.list" -> RatesList;
-    /// Previews and perhaps commits a site file.
+    /// Previews and perhaps commits or stages a site file.
     SiteApply = "site.apply" -> SiteApplied;
-    /// The site file as it is now.
+    /// Previews and perhaps commits or stages small edits of the site.
+    SiteEdit = "site.edit" -> SiteApplied;
+    /// Previews and perhaps commits what is staged; without anything staged it confirms.
+    SiteCommit = "site.commit" -> SiteApplied;
+    /// A change that would roll itself back stays.
+    SiteConfirm = "site.confirm" -> SiteConfirmed;
+    /// Forgets what is staged.
+    SiteDiscard = "site.discard" -> SiteDiscarded;
+    /// Previews and perhaps puts an earlier version in force again.
+    SiteRollback = "site.rollback" -> SiteApplied;
+    /// What differs between two sites.
+    SiteCompare = "site.compare" -> SiteCompared;
+    /// Versions of the configuration.
+    SiteHistory = "site.history" -> SiteHistory;
+    /// The site file as it is now, as it was, or as it is staged.
     SiteExport = "site.export" -> SiteExported;
+    /// Who changed what, or tried to.
+    AuditList = "audit.list" -> AuditList;
     /// System parameters.
     ParamList = "param.list" -> ParamList;
     /// One system parameter.
@@ -397,6 +420,12 @@ pub struct RatesImport {
     /// Version of the group the preview was made from; when it has moved on, [`ErrorCode::Conflict`] and no change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_version: Option<u64>,
+    /// Columns that no rule knows are left out instead of refused.
+    #[serde(default)]
+    pub ignore_columns: bool,
+    /// Words for the history.
+    #[serde(default)]
+    pub comment: String,
 }
 
 /// Most rows of one page of `rates.export`: about 20 MB, a third of a frame.
@@ -417,25 +446,6 @@ pub struct RatesExport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RatesList {}
-
-/// `site.apply`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SiteApply {
-    /// The site file, whole.
-    pub toml: String,
-    /// False: preview only.
-    #[serde(default)]
-    pub commit: bool,
-    /// Version of the site the preview was made from; when it has moved on, [`ErrorCode::Conflict`] and no change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_version: Option<u64>,
-}
-
-/// `site.export`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SiteExport {}
 
 /// `param.list`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -462,6 +472,9 @@ pub struct ParamSet {
     pub name: String,
     /// New value as text.
     pub value: String,
+    /// Words for the history.
+    #[serde(default)]
+    pub comment: String,
 }
 
 /// `explain`

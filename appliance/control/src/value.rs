@@ -174,6 +174,59 @@ impl FromStr for Limit {
     }
 }
 
+/// Longest wait for a confirmation, seconds: a day.
+pub const CONFIRM_MAX_S: u32 = 86_400;
+const CONFIRM_ALLOWED: &str = "1s to 24h, such as 90s, 5m or 1h; a bare number is minutes";
+
+/// How long a change waits for its confirmation before it rolls itself back: 1 s to [`CONFIRM_MAX_S`]. Written as `90s`,
+/// `5m` or `1h`; a bare number is minutes, as on other routers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u32")]
+pub struct ConfirmWithin(u32);
+
+impl ConfirmWithin {
+    /// Seconds.
+    pub const fn seconds(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for ConfirmWithin {
+    type Error = BadValue;
+
+    fn try_from(seconds: u64) -> Result<ConfirmWithin, BadValue> {
+        match u32::try_from(seconds) {
+            Ok(seconds @ 1..=CONFIRM_MAX_S) => Ok(ConfirmWithin(seconds)),
+            _ => Err(BadValue { value: seconds.to_string(), allowed: "1 to 86400 seconds" }),
+        }
+    }
+}
+
+impl From<ConfirmWithin> for u32 {
+    fn from(within: ConfirmWithin) -> u32 {
+        within.0
+    }
+}
+
+impl FromStr for ConfirmWithin {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<ConfirmWithin, BadValue> {
+        let bad = || BadValue { value: text.to_owned(), allowed: CONFIRM_ALLOWED };
+        let (number, unit) = match text.char_indices().next_back() {
+            Some((at, 's')) => (&text[..at], 1),
+            Some((at, 'm')) => (&text[..at], 60),
+            Some((at, 'h')) => (&text[..at], 3600),
+            _ => (text, 60),
+        };
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(bad());
+        }
+        let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(bad)?;
+        ConfirmWithin::try_from(seconds).map_err(|_| bad())
+    }
+}
+
 /// Words less alike than this are no help to a reader who mistyped.
 const LIKENESS_LEAST: f64 = 0.75;
 
@@ -219,6 +272,18 @@ mod tests {
         for bad in ["0", "5001", "-1", "99999999999"] {
             assert!(serde_json::from_str::<Limit>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_wait_for_a_confirmation_has_a_unit_or_is_minutes() {
+        let seconds = |text: &str| text.parse::<ConfirmWithin>().map(ConfirmWithin::seconds);
+        assert_eq!((seconds("90s"), seconds("5m"), seconds("1h"), seconds("5")), (Ok(90), Ok(300), Ok(3600), Ok(300)));
+        assert_eq!((seconds("24h"), seconds("1s")), (Ok(86_400), Ok(1)));
+        for bad in ["", "0", "0s", "25h", "m", "-1m", "+1m", "5 m", "5d", "1.5h", "99999999999999999999h", "5ü"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+        assert_eq!(serde_json::to_string(&"5m".parse::<ConfirmWithin>().unwrap()).unwrap(), "300");
+        assert!(serde_json::from_str::<ConfirmWithin>("0").is_err());
     }
 
     #[test]

@@ -4,8 +4,20 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tandem_control::request::{self, CallState, CdrFilter, GatewayKind, ImportMode};
+use tandem_control::request::{
+    self, CallState, CdrFilter, Edit, EditKind, FieldEdit, FieldOp, GatewayKind, ImportMode, Side, Terms,
+};
 use tandem_control::{Call, CallId, FrameError, Id, Limit, METHODS, Request, Splitter, encode, reply};
+
+fn terms() -> Terms {
+    Terms {
+        commit: true,
+        stage: true,
+        base_version: Some(4),
+        confirm_within: Some("5m".parse().unwrap()),
+        comment: "why\nnot".to_owned(),
+    }
+}
 
 /// Every verb with every parameter set to something else than its default.
 fn every_call() -> Vec<Call> {
@@ -62,15 +74,46 @@ fn every_call() -> Vec<Call> {
             csv: "a,b\r\n\"1\n2\",ü\n".to_owned(),
             commit: true,
             base_version: Some(4),
+            ignore_columns: true,
+            comment: "why".to_owned(),
         }
         .into(),
         request::RatesExport { group: "retail".to_owned(), offset: 5 }.into(),
         request::RatesList {}.into(),
-        request::SiteApply { toml: "[a]\n".to_owned(), commit: true, base_version: Some(4) }.into(),
-        request::SiteExport {}.into(),
+        request::SiteApply { toml: "[a]\n".to_owned(), terms: terms() }.into(),
+        request::SiteEdit {
+            edits: vec![Edit {
+                edit: EditKind::Unset,
+                kind: "gateway".to_owned(),
+                name: "acme".to_owned(),
+                fields: vec![FieldEdit {
+                    field: "sources".to_owned(),
+                    op: FieldOp::Append,
+                    value: "192.0.2.1".to_owned(),
+                }],
+            }],
+            terms: terms(),
+        }
+        .into(),
+        request::SiteCommit { terms: terms() }.into(),
+        request::SiteConfirm { comment: "good".to_owned() }.into(),
+        request::SiteDiscard {}.into(),
+        request::SiteRollback { version: Some(3), terms: terms() }.into(),
+        request::SiteCompare { from: Some(Side::Version(2)), to: Some(Side::Toml("x = 1\n".to_owned())) }.into(),
+        request::SiteHistory { limit: Limit::MAX, offset: 2 }.into(),
+        request::SiteExport { version: Some(7), staged: true }.into(),
+        request::AuditList {
+            since: Some("20261122".parse().unwrap()),
+            until: Some("2026-11-22T10:00:00Z".parse().unwrap()),
+            user: text("ann"),
+            oldest_first: true,
+            limit: Limit::MAX,
+            offset: 4,
+        }
+        .into(),
         request::ParamList { prefix: text("SS_") }.into(),
         request::ParamGet { name: "SS_X".to_owned() }.into(),
-        request::ParamSet { name: "SS_X".to_owned(), value: "1".to_owned() }.into(),
+        request::ParamSet { name: "SS_X".to_owned(), value: "1".to_owned(), comment: "why".to_owned() }.into(),
         request::Explain {
             from: "in".to_owned(),
             caller: "44".to_owned(),
@@ -123,7 +166,8 @@ macro_rules! survive_as_default {
 fn every_reply_survives_the_wire() {
     survive_as_default! {
         Status CallsList CallShow CallKilled CdrList CdrShow CdrTotals GatewayList AccountList AccountShow AccountPaid
-        LedgerList RatesImported RatesExported RatesList SiteApplied SiteExported ParamList ParamRow ParamSet Explained
+        LedgerList RatesImported RatesExported RatesList SiteApplied SiteExported SiteCompared
+        SiteConfirmed SiteDiscarded SiteHistory SiteChange ChangeRow PendingConfirm AuditList AuditRow ParamList ParamRow ParamSet Explained
         Traced CallRow MediaSide RateShown AttemptRow GatewayRow AccountRow ReservationRow LedgerRow RateChange RowError
         RateGroupRow Numbers CandidateRow SkippedRow Refusal TraceEvent
     }

@@ -15,6 +15,9 @@ pub enum PayError {
     /// The key was booked before.
     #[error("a payment with key {0:?} is already booked")]
     Duplicate(String),
+    /// The journal cannot be written, so it was not begun.
+    #[error("the journal cannot be written, nothing was booked: {0}")]
+    NotBegun(String),
     /// The record is not on disk yet; it is written as soon as the disk lets us.
     #[error("the payment is not written yet: {0}")]
     NotWritten(String),

@@ -9,9 +9,9 @@ use tandem_store::Queries;
 use tokio::sync::oneshot;
 
 use super::{Control, internal};
-use crate::limits;
 use crate::orders::{RatingOrder, ShardOrder};
 use crate::topology::Shared;
+use crate::{limits, log};
 
 const DEADLINE: Duration = Duration::from_millis(limits::CONTROL_DEADLINE_MS);
 
@@ -64,6 +64,35 @@ impl Control {
         }
         shared.rating.wake();
         deadline(receiver).await
+    }
+
+    /// Gives the rating thread an order that must not be given up half-way: its answer is waited for however slow the disk
+    /// is, because what it says is what the next start does.
+    pub(super) async fn order_rating<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> RatingOrder,
+    ) -> Result<T, ErrorObject> {
+        let shared = self.shared();
+        let (sender, receiver) = oneshot::channel();
+        if shared.rating.orders.push(order(sender)).is_err() {
+            return Err(ErrorObject::new(ErrorCode::Busy, "the rating thread has too many questions open; try again"));
+        }
+        shared.rating.wake();
+        receiver.await.map_err(|_| internal("the switch is stopping"))
+    }
+
+    /// Returns when record `seq` is safe from a power cut. A disk that takes longer than the deadline is waited for no
+    /// more: the record is written, only a power cut within the next moments could take it.
+    pub(super) async fn on_disk(&self, seq: u64) {
+        let positions = self.state.borrow().positions.clone();
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while positions.synced() < seq {
+            if tokio::time::Instant::now() >= deadline {
+                log::warning(&format!("record {seq} is not synced after {} s", DEADLINE.as_secs()));
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Runs a query off this thread, once the database holds every call that ended before now.

@@ -8,6 +8,7 @@ use tandem_control::reply;
 use tandem_control::request::{CallState, CallsList};
 use tandem_control::value::CallId;
 use tandem_leg::{Now, ServerReason};
+use tandem_rating::record::Actor;
 
 use super::{Control, Reply, reply};
 use crate::orders::{RatingOrder, ShardOrder};
@@ -116,11 +117,13 @@ impl Control {
         })
     }
 
-    pub(super) async fn calls_kill(&self, call: CallId) -> Reply {
+    pub(super) async fn calls_kill(&self, actor: &Actor, command: &str, call: CallId) -> Reply {
         let shards = self.ask_shards(|done| ShardOrder::Kill(call.0, done)).await?;
         let Some(view) = shards.into_iter().flatten().next() else {
             return Err(not_in_progress(call));
         };
+        let changes = vec![format!("call {call} {}: {} -> ended", view.caller_gateway, state(&view).0.as_str())];
+        self.note(self.audit(actor, command, "", changes)).await;
         reply(&reply::CallKilled { call, state: state(&view).0, end_reason: ServerReason::ServerForcedRelease.code() })
     }
 

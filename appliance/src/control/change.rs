@@ -1,90 +1,170 @@
 //! Changing the configuration: build and validate whole, write, let the owners switch, and only then say so.
 
-use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tandem_call::snapshot::Snapshot;
 use tandem_control::error::{ErrorCode, ErrorObject};
-use tandem_control::reply;
-use tandem_control::request::SiteApply;
+use tandem_control::value::ConfirmWithin;
 use tandem_media::IpNet;
-use tandem_rating::record::Record;
+use tandem_rating::record::{Actor, Audit, Change, DeckText, Record};
 use tandem_sip::ResendSchedule;
+use tandem_store::Encoded;
 
-use super::{Control, Reply, StoredDeck, internal, reply};
+use super::confirm::Pending;
+use super::{Control, StoredDeck, internal};
 use crate::boot;
 use crate::orders::{RatingOrder, ShardOrder};
-use crate::params::{self, Param, TABLE};
-use crate::site::{Site, diff};
+use crate::site::{Built, Ids, Site};
 use crate::{limits, log};
 
-fn invalid(message: String) -> ErrorObject {
+/// Mistakes that one refusal names; a file of ten thousand gateways can have as many.
+const ERRORS_SHOWN: usize = 20;
+
+pub(super) fn invalid(message: String) -> ErrorObject {
     ErrorObject::new(ErrorCode::InvalidParams, message)
 }
 
-impl Control {
-    /// Puts a site and decks in force. `records` are journalled first; on an error nothing has changed.
-    pub(super) async fn commit(
-        &self,
-        site: Site,
-        decks: HashMap<String, StoredDeck>,
-        mut records: Vec<Record>,
-        user: &str,
-    ) -> Result<u64, ErrorObject> {
-        let (built, ids, version, config) = {
-            let state = self.state.borrow();
-            let mut ids = state.ids.clone();
-            let version = state.version_next;
-            let built = site
-                .build(version, &state.config.node, &mut ids, &boot::compiled(&decks), &state.listeners)
-                .map_err(|errors| invalid(errors.join("\n")))?;
-            (built, ids, version, state.config.clone())
-        };
-        // A version is used once, whatever becomes of it: a record of a change that failed half-way must not stand in the
-        // way of the next one.
-        {
-            let mut state = self.state.borrow_mut();
-            state.version_next = version + 1;
-            // The rating thread may know the new names even when its answer is lost: their numbers stay theirs.
-            state.ids = ids;
+/// A change that was looked at and is to be made.
+pub(super) struct Proposal {
+    /// The word of the history.
+    pub(super) how: &'static str,
+    /// What was typed.
+    pub(super) command: String,
+    /// Words of the operator.
+    pub(super) comment: String,
+    /// The new site; `None` when it stays.
+    pub(super) site: Option<Site>,
+    /// Rate groups that are new.
+    pub(super) decks: Vec<(String, StoredDeck)>,
+    /// Old -> new.
+    pub(super) changes: Vec<String>,
+    /// Rolled back after this time unless confirmed.
+    pub(super) confirm_within: Option<ConfirmWithin>,
+    /// Takes back the change that waits for a confirmation.
+    pub(super) ends_confirm: bool,
+}
+
+impl Proposal {
+    pub(super) fn new(how: &'static str, command: &str, comment: &str) -> Proposal {
+        Proposal {
+            how,
+            command: command.to_owned(),
+            comment: comment.to_owned(),
+            site: None,
+            decks: Vec::new(),
+            changes: Vec::new(),
+            confirm_within: None,
+            ends_confirm: false,
         }
-        let at_ms = self.state.borrow().clock.now().wall_ms;
-        records.push(Record::Site { version, at_ms, user: user.to_owned(), text: site.to_text() });
+    }
+}
+
+/// Everything that is wrong, as one refusal.
+pub(super) fn wrong(mut errors: Vec<String>) -> ErrorObject {
+    let total = errors.len();
+    errors.truncate(ERRORS_SHOWN);
+    if total > ERRORS_SHOWN {
+        errors.push(format!("and {} more mistakes", total - ERRORS_SHOWN));
+    }
+    invalid(errors.join("\n"))
+}
+
+impl Control {
+    /// Whether a site holds together with the rate groups in force and `decks`.
+    pub(super) fn build(&self, site: &Site, decks: &[(String, StoredDeck)]) -> Result<(Built, Ids), ErrorObject> {
+        let state = self.state.borrow();
+        let mut ids = state.ids.clone();
+        let mut compiled = boot::compiled(&state.decks);
+        compiled.extend(decks.iter().map(|(group, deck)| (group.clone(), deck.deck.clone())));
+        let built =
+            site.build(state.version + 1, &state.config.node, &mut ids, &compiled, &state.listeners).map_err(wrong)?;
+        Ok((built, ids))
+    }
+
+    /// Makes a change. On an error nothing has changed, and nothing will at the next start: the change is one record, and
+    /// a record that the journal refuses is never written later.
+    ///
+    /// Whoever calls this holds `changing`.
+    pub(super) async fn commit(&self, actor: &Actor, proposal: Proposal) -> Result<u64, ErrorObject> {
+        let site = proposal.site.clone().unwrap_or_else(|| self.state.borrow().site.clone());
+        let (built, ids) = self.build(&site, &proposal.decks)?;
+        let audit = self.audit(actor, &proposal.command, &proposal.comment, proposal.changes);
+        let (version, config, fallback) = {
+            let state = self.state.borrow();
+            (state.version + 1, state.config.clone(), (state.version, state.site.clone(), state.pending.clone()))
+        };
+        let (fallback_version, fallback_site, waiting) = fallback;
+        let confirm_until_ms = proposal.confirm_within.map(|w| audit.at_ms + i64::from(w.seconds()) * 1_000);
+        let record = Record::Change(Box::new(Change {
+            version,
+            how: proposal.how.to_owned(),
+            audit: Audit { version: Some(version), ..audit },
+            text: proposal.site.is_some().then(|| site.to_text()),
+            decks: proposal
+                .decks
+                .iter()
+                .map(|(group, deck)| DeckText { group: group.clone(), version: deck.version, csv: deck.stored_text() })
+                .collect(),
+            confirm_until_ms,
+            fallback: confirm_until_ms.map(|_| fallback_version),
+            ends_confirm: waiting.filter(|_| proposal.ends_confirm).map(|waiting| waiting.version),
+        }));
+        // Encoded here: the rating thread has calls to serve.
+        let record = Encoded::of(&record).map_err(internal)?;
         let (accounts, gateways) = (boot::accounts(&built), boot::gateways(&built.snapshot));
         let rules = boot::rules(&built.params, &config);
         // The rating thread first: a call of the new snapshot must find its accounts and gateways there.
-        self.ask_rating(|done| RatingOrder::Configure { accounts, gateways, rules, records, done })
+        let seq = self
+            .order_rating(|done| RatingOrder::Configure { accounts, gateways, rules, record, done })
             .await?
             .map_err(internal)?;
-        let snapshot = std::sync::Arc::new(built.snapshot);
+        let snapshot = Arc::new(built.snapshot);
         let (prohibited, resend) = (built.prohibited, built.params.resend());
         {
             let mut state = self.state.borrow_mut();
-            state.site = site;
             state.version = version;
-            state.decks = decks;
+            state.ids = ids;
+            state.decks.extend(proposal.decks);
             state.params = built.params;
-            state.snapshot = snapshot.clone();
+            let old = std::mem::replace(&mut state.snapshot, snapshot.clone());
+            state.retired.push(old);
+            if proposal.site.is_some() {
+                state.site_version = version;
+                state.site = site;
+            }
+            if proposal.ends_confirm {
+                state.pending = None;
+            }
+            if let Some(until_ms) = confirm_until_ms {
+                state.pending = Some(Pending {
+                    version,
+                    fallback: fallback_version,
+                    site: fallback_site,
+                    until_ms,
+                    user: actor.user.clone(),
+                });
+            }
+        }
+        if let Some(within) = proposal.confirm_within {
+            self.watch(version, Duration::from_secs(within.seconds().into()));
         }
         // In force from here on: a shard that is late switches later, it is not asked whether.
         for shard in 0..self.shared().shards.len() {
             self.publish(shard, &snapshot, &prohibited, &resend).await;
         }
+        self.on_disk(seq).await;
         Ok(version)
     }
 
     /// Gives a shard the new snapshot, however long its queue of orders is full.
-    async fn publish(
-        &self,
-        shard: usize,
-        snapshot: &std::sync::Arc<Snapshot>,
-        prohibited: &[IpNet],
-        resend: &ResendSchedule,
-    ) {
+    async fn publish(&self, shard: usize, snapshot: &Arc<Snapshot>, prohibited: &[IpNet], resend: &ResendSchedule) {
         let shared = self.shared();
         let door = &shared.shards[shard];
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let mut order = ShardOrder::Publish {
             snapshot: snapshot.clone(),
+            known: boot::known_sources(snapshot),
             prohibited: prohibited.to_vec(),
             resend: resend.clone(),
             done: sender,
@@ -92,128 +172,20 @@ impl Control {
         while let Err(back) = door.orders.push(order) {
             order = back;
             door.waker.wake();
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         door.waker.wake();
-        let deadline = std::time::Duration::from_millis(limits::CONTROL_DEADLINE_MS);
+        let deadline = Duration::from_millis(limits::CONTROL_DEADLINE_MS);
         if tokio::time::timeout(deadline, receiver).await.is_err() {
             log::warning(&format!("shard {shard} has not confirmed version {} yet", snapshot.version));
         }
     }
 
-    pub(super) async fn site_apply(&self, user: &str, q: SiteApply) -> Reply {
-        let _one = self.changing.lock().await;
-        let site = Site::parse(&q.toml).map_err(invalid)?;
-        let (changes, base_version, decks) = {
-            let state = self.state.borrow();
-            let mut ids = state.ids.clone();
-            site.build(
-                state.version + 1,
-                &state.config.node,
-                &mut ids,
-                &boot::compiled(&state.decks),
-                &state.listeners,
-            )
-            .map_err(|errors| invalid(errors.join("\n")))?;
-            (diff(&state.site, &site), state.version, state.decks.clone())
-        };
-        if q.base_version.is_some_and(|base| base != base_version) {
-            return Err(ErrorObject::new(
-                ErrorCode::Conflict,
-                format!("the configuration is at version {base_version} now; look at the changes again"),
-            ));
-        }
-        let warnings = self.warnings(&site);
-        let version = if q.commit && !changes.is_empty() {
-            Some(self.commit(site, decks, Vec::new(), user).await?)
-        } else {
-            None
-        };
-        reply(&reply::SiteApplied { changes, warnings, base_version, committed: q.commit, version })
-    }
-
-    pub(super) fn site_export(&self) -> Reply {
-        let state = self.state.borrow();
-        reply(&reply::SiteExported { toml: state.site.to_text(), version: state.version })
-    }
-
-    /// What is allowed but probably not meant.
-    fn warnings(&self, site: &Site) -> Vec<String> {
-        let state = self.state.borrow();
-        let mut warnings = Vec::new();
-        for (name, account) in &site.account {
-            if !account.rate_group.is_empty() && !state.decks.contains_key(&account.rate_group) {
-                warnings.push(format!(
-                    "account.{name}.rate_group = {:?} has no rates yet; import them with tandem rates import",
-                    account.rate_group
-                ));
-            }
-        }
-        for (name, param) in &site.params {
-            match params::find(name) {
-                Ok(param) if param.reader.is_none() => {
-                    warnings.push(format!("params.{name} is kept but nothing reads it in this version"))
-                }
-                Ok(param) if param.reader == Some("boot") && site.params.get(name) != state.site.params.get(name) => {
-                    warnings.push(format!("params.{name} takes effect at the next start"));
-                }
-                _ => {
-                    let _ = param;
-                }
-            }
-        }
-        warnings
-    }
-
-    fn param_row(&self, param: &'static Param) -> reply::ParamRow {
-        let state = self.state.borrow();
-        reply::ParamRow {
-            name: param.name.to_owned(),
-            value: state.params.get(param).to_owned(),
-            default: param.default.to_owned(),
-            range: param.kind.allowed(),
-            unit: param.unit.to_owned(),
-            meaning: param.meaning.to_owned(),
-            used: param.reader.is_some(),
-            read_by: param.reader.unwrap_or_default().to_owned(),
-        }
-    }
-
-    pub(super) fn param_list(&self, prefix: Option<&str>) -> Reply {
-        let mut rows: Vec<_> = TABLE
-            .iter()
-            .filter(|param| prefix.is_none_or(|prefix| param.name.starts_with(prefix)))
-            .map(|param| self.param_row(param))
-            .collect();
-        rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        reply(&reply::ParamList { total: rows.len() as u64, rows })
-    }
-
-    fn param(name: &str) -> Result<&'static Param, ErrorObject> {
-        params::find(name).map_err(|_| {
-            let names: Vec<&str> = TABLE.iter().map(|p| p.name).collect();
-            ErrorObject::not_found("system parameter", name, &names)
-        })
-    }
-
-    pub(super) fn param_get(&self, name: &str) -> Reply {
-        reply(&self.param_row(Control::param(name)?))
-    }
-
-    pub(super) async fn param_set(&self, user: &str, name: &str, value: &str) -> Reply {
-        let _one = self.changing.lock().await;
-        let param = Control::param(name)?;
-        let before = self.param_row(param).value;
-        let (site, decks, at_ms) = {
-            let state = self.state.borrow();
-            state.params.clone().set(name, value).map_err(|error| invalid(error.to_string()))?;
-            let mut site = state.site.clone();
-            site.params.insert(param.name.to_owned(), value.trim().to_owned());
-            (site, state.decks.clone(), state.clock.now().wall_ms)
-        };
-        let record =
-            Record::Param { at_ms, user: user.to_owned(), name: param.name.to_owned(), value: value.trim().to_owned() };
-        self.commit(site, decks, vec![record], user).await?;
-        reply(&reply::ParamSet { param: self.param_row(param), before })
+    /// Drops the snapshots that no call and no shard has any more. Here and not on a shard: the last owner of a deck of a
+    /// million rows takes long to let go of it.
+    pub(super) fn drop_retired(&self) {
+        let free: Vec<Arc<Snapshot>> =
+            self.state.borrow_mut().retired.extract_if(.., |old| Arc::strong_count(old) == 1).collect();
+        drop(free);
     }
 }

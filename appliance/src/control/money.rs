@@ -9,6 +9,7 @@ use tandem_control::request::{AccountPay, GatewayKind, LedgerList};
 use tandem_control::value::CallId;
 use tandem_rater::{AccountView, PayError};
 use tandem_rating::money::Money;
+use tandem_rating::record::Actor;
 use tandem_store::{LedgerFilter, StoredLedgerRow};
 
 use super::{Control, Reply, internal, reply};
@@ -98,7 +99,7 @@ impl Control {
         })
     }
 
-    pub(super) async fn account_pay(&self, user: &str, q: AccountPay) -> Reply {
+    pub(super) async fn account_pay(&self, actor: &Actor, command: &str, q: AccountPay) -> Reply {
         let _one = self.changing.lock().await;
         let amount =
             Money::from_str(q.amount.as_str()).map_err(|e| ErrorObject::bad_value("amount", q.amount.as_str(), e))?;
@@ -137,7 +138,7 @@ impl Control {
                 account: q.name,
                 amount,
                 key,
-                user: user.to_owned(),
+                audit: Box::new(self.audit(actor, command, &q.memo, Vec::new())),
                 memo: q.memo,
                 done,
             })

@@ -5,8 +5,9 @@ use tandem_control::reply;
 use tandem_control::request::{self, EXPORT_ROWS_MAX, RatesImport};
 use tandem_rating::deck_csv;
 use tandem_rating::import::{self, Change, ImportMode, ImportOptions};
-use tandem_rating::record::Record;
+use tandem_rating::record::Actor;
 
+use super::change::Proposal;
 use super::{Control, Reply, StoredDeck, reply};
 
 fn mode(mode: request::ImportMode) -> ImportMode {
@@ -18,15 +19,15 @@ fn mode(mode: request::ImportMode) -> ImportMode {
 }
 
 impl Control {
-    pub(super) async fn rates_import(&self, user: &str, q: RatesImport) -> Reply {
+    pub(super) async fn rates_import(&self, actor: &Actor, command: &str, q: RatesImport) -> Reply {
         let _one = self.changing.lock().await;
         if q.group.is_empty() || q.group.len() > 64 || q.group.chars().any(char::is_control) {
             return Err(ErrorObject::bad_value("group", &q.group, "a name of 1 to 64 characters"));
         }
-        let (old, site, mut decks, fp, at_ms) = {
+        let (old, fp, at_ms) = {
             let state = self.state.borrow();
             let fp = state.params.billing().map(|b| b.fp).unwrap_or(2);
-            (state.decks.get(&q.group).cloned(), state.site.clone(), state.decks.clone(), fp, state.clock.now().wall_ms)
+            (state.decks.get(&q.group).cloned(), fp, state.clock.now().wall_ms)
         };
         let base_version = old.as_ref().map_or(0, |deck| deck.version);
         if q.base_version.is_some_and(|base| base != base_version) {
@@ -44,6 +45,12 @@ impl Control {
                     .into_iter()
                     .map(|e| reply::RowError { line: e.line, column: e.column, value: e.value, rule: e.rule })
                     .collect();
+                let first = &answer.errors[0];
+                let said = format!(
+                    "line {}: {} is {:?}; {} ({} errors)",
+                    first.line, first.column, first.value, first.rule, answer.errors_total
+                );
+                self.note_refused(actor, command, &ErrorObject::new(ErrorCode::InvalidParams, said)).await;
                 return reply(&answer);
             }
         };
@@ -84,10 +91,12 @@ impl Control {
             .map_err(|error| ErrorObject::new(ErrorCode::InvalidParams, error.to_string()))?;
         if q.commit {
             let version = base_version + 1;
-            let record =
-                Record::Deck { version, at_ms, user: user.to_owned(), group: q.group.clone(), csv: deck.stored_text() };
-            decks.insert(q.group, deck);
-            self.commit(site, decks, vec![record], user).await?;
+            let changes = vec![format!(
+                "~ rates {}: version {base_version} -> {version}; {} new, {} raised, {} lowered, {} otherwise changed, {} closed",
+                q.group, answer.added, answer.raised, answer.lowered, answer.changed, answer.closed
+            )];
+            let decks = vec![(q.group, deck)];
+            self.commit(actor, Proposal { decks, changes, ..Proposal::new("import", command, &q.comment) }).await?;
             answer.version = Some(version);
             answer.committed = true;
         }

@@ -50,6 +50,7 @@ pub(crate) async fn run(control: Control) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
+        control.drop_retired();
         let Ok(counts) = control.ask_shards(ShardOrder::Counts).await else {
             continue;
         };

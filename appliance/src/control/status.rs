@@ -27,6 +27,7 @@ impl Control {
             media: "user space".to_owned(),
             media_ports: state.ports,
             site_version: state.version,
+            unconfirmed: state.pending.as_ref().map(super::confirm::Pending::shown),
             listen: state.listeners.0.iter().map(ToString::to_string).collect(),
             cdr_queue: state.positions.written().saturating_sub(state.positions.applied()),
             ..Default::default()
@@ -93,6 +94,13 @@ impl Control {
         status.media_packets_per_s = sampler.packets_per_s();
         if state.shared.journal_broken.load(Ordering::Relaxed) {
             status.warnings.push("the journal cannot be written: new calls are refused".to_owned());
+        }
+        if let Some(waiting) = &state.pending {
+            let left_s = (waiting.until_ms - status.now_ms).max(0) / 1_000;
+            status.warnings.push(format!(
+                "version {} by {} is rolled back in {left_s} s unless it is confirmed (tandem confirm)",
+                waiting.version, waiting.user
+            ));
         }
         if used * 10 > u64::from(state.ports) * 9 {
             status.warnings.push(format!("{used} of {} media ports are in use", state.ports));

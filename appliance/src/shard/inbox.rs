@@ -49,11 +49,11 @@ impl Shard {
     fn order(&mut self, now: Now, order: ShardOrder) {
         // A reply nobody waits for any more is no error: the asker gave up at its deadline.
         match order {
-            ShardOrder::Publish { snapshot, prohibited, resend, done } => {
+            ShardOrder::Publish { snapshot, known, prohibited, resend, done } => {
                 let mut sip = self.core.endpoint().config().clone();
                 sip.resend = resend;
                 sip.reply_unauthorized = snapshot.settings.reply_unauthorized;
-                sip.known = crate::boot::known_sources(&snapshot);
+                sip.known = known;
                 self.core.publish(sip, prohibited, snapshot);
                 let _ = done.send(());
             }

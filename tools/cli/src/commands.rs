@@ -4,8 +4,10 @@ mod account;
 mod calls;
 mod cdr;
 mod cdr_csv;
+mod changes;
 mod completion;
 mod confirm;
+mod edit;
 mod explain;
 mod gateway;
 mod param;
@@ -46,8 +48,30 @@ pub(crate) enum Command {
     Rates(rates::Command),
     /// Put a site file in force, after a preview
     Apply(site::Apply),
-    /// Print the site file in force
-    Export,
+    /// Print the site file in force, or as it was
+    Export(site::Export),
+    /// What differs between the site in force, its versions, a file and what is staged
+    Compare(changes::Compare),
+    /// Set fields of an object: set gateway acme capacity=200
+    Set(edit::Set),
+    /// Make an object: add routing v9 account=carrier remotes=192.0.2.9
+    Add(edit::Set),
+    /// Take fields back to their defaults
+    Unset(edit::Unset),
+    /// Take an object away
+    Delete(edit::Delete),
+    /// Put what is staged in force; without anything staged, confirm
+    Commit(site::CommitStaged),
+    /// Keep a change that would roll itself back
+    Confirm(site::Confirm),
+    /// Forget what is staged
+    Discard,
+    /// Put the site of an earlier version in force again, after a preview
+    Rollback(site::Rollback),
+    /// Versions of the configuration, newest first
+    History(changes::Page),
+    /// Who changed what, or tried to
+    Audit(changes::Audit),
     /// System parameters
     #[command(subcommand)]
     Param(param::Command),
@@ -72,7 +96,18 @@ pub(crate) fn run(command: Command, client: &mut Client, output: &mut Output) ->
         Command::Ledger(command) => account::run_ledger(command, client, output),
         Command::Rates(command) => rates::run(command, client, output),
         Command::Apply(apply) => site::apply(apply, client, output),
-        Command::Export => site::export(client, output),
+        Command::Export(export) => site::export(export, client, output),
+        Command::Compare(compare) => changes::compare(compare, client, output),
+        Command::Set(set) => edit::set(false, set, client, output),
+        Command::Add(add) => edit::set(true, add, client, output),
+        Command::Unset(unset) => edit::unset(unset, client, output),
+        Command::Delete(delete) => edit::delete(delete, client, output),
+        Command::Commit(commit) => site::commit(commit, client, output),
+        Command::Confirm(confirm) => site::confirm(confirm, client, output),
+        Command::Discard => site::discard(client, output),
+        Command::Rollback(rollback) => site::rollback(rollback, client, output),
+        Command::History(page) => changes::history(page, client, output),
+        Command::Audit(audit) => changes::audit(audit, client, output),
         Command::Param(command) => param::run(command, client, output),
         Command::Explain(explain) => explain::run(explain, client, output),
         Command::Trace(trace) => trace::run(trace, client, output),

@@ -370,22 +370,223 @@ fn an_export_is_read_page_by_page() {
     assert_eq!(changed.out, "");
 }
 
+fn changed(change: &str, name: &str, whole: bool, before: Value, after: Value) -> r::SiteChange {
+    let (kind, field) = ("mapping_gateway".to_owned(), "capacity".to_owned());
+    r::SiteChange { change: change.to_owned(), kind, name: name.to_owned(), field, whole, before, after }
+}
+
 #[test]
 fn apply_shows_the_difference_and_commits_with_yes() {
     let switch = Switch::start(|call| {
         let Call::SiteApply(apply) = call else { panic!("{call:?}") };
-        assert_eq!(apply.base_version, apply.commit.then_some(2));
-        let changes = vec!["+ gateway acme".to_owned()];
-        let version = apply.commit.then_some(3);
-        reply(r::SiteApplied { changes, base_version: 2, version, committed: apply.commit, ..Default::default() })
+        assert_eq!(apply.terms.base_version, apply.terms.commit.then_some(2));
+        let changes = vec![
+            changed("changed", "acme", false, json!(1), json!(7)),
+            changed("added", "new", true, json!(null), json!(3)),
+            changed("removed", "old", true, json!(5), json!(null)),
+        ];
+        let version = apply.terms.commit.then_some(3);
+        let committed = apply.terms.commit;
+        reply(r::SiteApplied { changes, base_version: 2, version, committed, ..Default::default() })
     });
     let file = switch.file("site.toml", "[gateway.acme]\n");
+    let shown = "mapping_gateway acme\n  ~ capacity: 1 -> 7\nmapping_gateway new (new)\n  + capacity = 3\n\
+                 mapping_gateway old (gone)\n";
     let ran = switch.run(&["apply", &file]);
     ran.failed(5, &["nothing was changed"]);
-    assert_eq!(ran.out, "+ gateway acme\n");
+    assert_eq!(ran.out, shown);
     let ran = switch.run(&["apply", &file, "--yes"]).fine();
-    assert_eq!(ran.out, "+ gateway acme\nin force; the site is now version 3\n");
+    assert_eq!(ran.out, format!("{shown}in force; the configuration is now version 3\n"));
     assert_eq!(switch.run(&["apply", &file, "--yes", "-o", "json"]).fine().json()["committed"], true);
+}
+
+#[test]
+fn a_change_can_wait_for_a_confirmation() {
+    let switch = Switch::start(|call| match call {
+        Call::SiteApply(apply) => {
+            assert_eq!(apply.terms.confirm_within.map(|within| within.seconds()), Some(300));
+            assert_eq!((apply.terms.comment.as_str(), apply.terms.stage), ("why", false));
+            let until =
+                r::PendingConfirm { version: 3, fallback: 2, until_ms: 1_795_305_600_000, ..Default::default() };
+            reply(r::SiteApplied {
+                changes: vec![changed("changed", "acme", false, json!(1), json!(7))],
+                base_version: 2,
+                version: apply.terms.commit.then_some(3),
+                committed: apply.terms.commit,
+                unconfirmed: apply.terms.commit.then_some(until),
+                ..Default::default()
+            })
+        }
+        Call::SiteConfirm(_) => reply(r::SiteConfirmed { version: 3 }),
+        Call::SiteCommit(commit) => {
+            assert!(commit.terms.commit);
+            reply(r::SiteApplied { confirmed: Some(3), committed: true, ..Default::default() })
+        }
+        other => panic!("{other:?}"),
+    });
+    let file = switch.file("site.toml", "");
+    let out = switch.run(&["apply", &file, "--confirm", "5m", "-m", "why", "--yes"]).fine().out;
+    assert!(out.contains("site of version 2 at 2026-11-22 00:00:00 unless confirmed"), "{out}");
+    assert_eq!(switch.run(&["confirm"]).fine().out, "confirmed; version 3 stays\n");
+    assert_eq!(switch.run(&["commit"]).fine().out, "confirmed; version 3 stays\n");
+    switch.run(&["apply", &file, "--confirm", "soon"]).failed(2, &["--confirm", "\"soon\"", "5m"]);
+    switch.run(&["apply", &file, "--confirm", "5m", "--stage"]).failed(2, &["cannot be given together"]);
+}
+
+#[test]
+fn set_sends_what_was_typed_and_shows_what_changed() {
+    let switch = Switch::start(|call| {
+        let Call::SiteEdit(edit) = call else { panic!("{call:?}") };
+        let changes = vec![changed("changed", "acme", false, json!(1), json!(7))];
+        let (committed, staged) = (edit.terms.commit && !edit.terms.stage, edit.terms.commit && edit.terms.stage);
+        reply(r::SiteApplied { changes, version: committed.then_some(4), committed, staged, ..Default::default() })
+    });
+    let out = switch.run(&["set", "gateway", "acme", "capacity=7", "sources+=192.0.2.1", "rewrite_caller=00:,+:=x"]);
+    assert_eq!(
+        out.fine().out,
+        "mapping_gateway acme\n  ~ capacity: 1 -> 7\nin force; the configuration is now version 4\n"
+    );
+    assert!(switch.run(&["unset", "gateway", "acme", "capacity", "--stage"]).fine().out.contains("staged"));
+    switch.run(&["add", "routing", "v9", "account=c", "priority=-1", "--if-version", "8", "-m", "more"]).fine();
+    switch.run(&["set", "param", "SS_SIP_SESSION_TTL=600", "--dry-run"]).fine();
+    switch.run(&["delete", "gateway", "acme"]).failed(5, &["nothing was changed"]);
+    switch.run(&["delete", "gateway", "acme", "--yes"]).fine();
+    let asked = switch.asked();
+    let edit = |n: usize| {
+        let Call::SiteEdit(edit) = &asked[n] else { panic!("{:?}", asked[n]) };
+        (serde_json::to_value(&edit.edits[0]).unwrap(), edit.terms.clone())
+    };
+    let fields = json!([
+        {"field": "capacity", "op": "=", "value": "7"},
+        {"field": "sources", "op": "+=", "value": "192.0.2.1"},
+        {"field": "rewrite_caller", "op": "=", "value": "00:,+:=x"},
+    ]);
+    assert_eq!(edit(0).0, json!({"edit": "set", "kind": "gateway", "name": "acme", "fields": fields}));
+    assert!(edit(0).1.commit && !edit(0).1.stage);
+    assert!(edit(1).1.stage && edit(1).0["edit"] == "unset");
+    assert_eq!(
+        (edit(2).0["edit"].as_str(), edit(2).1.base_version, edit(2).1.comment.as_str()),
+        (Some("add"), Some(8), "more")
+    );
+    assert_eq!((edit(3).0.get("name"), edit(3).1.commit), (None, false));
+    // A deletion is looked at twice, once when nobody says yes.
+    assert_eq!((edit(4).1.commit, edit(5).1.commit, edit(6).1.commit, asked.len()), (false, false, true, 7));
+
+    switch.run(&["set", "gatway", "acme", "capacity=7"]).failed(2, &["\"gatway\"", "did you mean gateway?"]);
+    switch.run(&["set", "gateway", "capacity=7"]).failed(2, &["name of the gateway is missing"]);
+    switch.run(&["set", "gateway", "acme", "capacity"]).failed(2, &["\"capacity\" is no field=value"]);
+    switch.run(&["unset", "gateway", "acme", "capacity=7"]).failed(2, &["without a value"]);
+    assert_eq!(switch.asked().len(), 7, "a mistake of the command line does not reach the switch");
+}
+
+#[test]
+fn compare_takes_versions_files_and_what_is_staged() {
+    let switch = always(r::SiteCompared {
+        from: "version 3".to_owned(),
+        to: "version 4 (running)".to_owned(),
+        changes: vec![changed("changed", "acme", false, json!([1]), json!([1, 2]))],
+    });
+    let file = switch.file("site.toml", "x = 1\n");
+    let out = switch.run(&["compare", "3"]).fine().out;
+    assert_eq!(out, "version 3 -> version 4 (running)\nmapping_gateway acme\n  ~ capacity: +2 (2 now)\n");
+    assert_eq!(switch.run(&["compare", &file, "-o", "json"]).fine().json()["changes"][0]["after"], json!([1, 2]));
+    let csv = switch.run(&["compare", "3", "4", "-o", "csv"]).fine().out;
+    assert_eq!(csv, "change,kind,name,field,whole,before,after\nchanged,mapping_gateway,acme,capacity,false,1,1 2\n");
+    switch.run(&["compare"]).fine();
+    switch.run(&["compare", "staged"]).fine();
+    switch.run(&["compare", "no such file"]).failed(2, &["no such file"]);
+    let sides: Vec<Value> = switch
+        .asked()
+        .iter()
+        .map(|call| {
+            let Call::SiteCompare(compare) = call else { panic!("{call:?}") };
+            serde_json::to_value(compare).unwrap()
+        })
+        .collect();
+    assert_eq!(
+        sides,
+        [
+            json!({"from": {"version": 3}}),
+            json!({"to": {"toml": "x = 1\n"}}),
+            json!({"from": {"version": 3}, "to": {"version": 4}}),
+            json!({}),
+            json!({"to": "staged"}),
+        ]
+    );
+}
+
+#[test]
+fn a_rollback_is_shown_first() {
+    let switch = Switch::start(|call| {
+        let Call::SiteRollback(rollback) = call else { panic!("{call:?}") };
+        let committed = rollback.terms.commit;
+        reply(r::SiteApplied {
+            changes: vec![changed("changed", "acme", false, json!(7), json!(1))],
+            from_version: Some(rollback.version.unwrap_or(4)),
+            base_version: 5,
+            version: committed.then_some(6),
+            committed,
+            ..Default::default()
+        })
+    });
+    let ran = switch.run(&["rollback", "2"]);
+    ran.failed(5, &["nothing was changed"]);
+    assert_eq!(ran.out, "the site of version 2 comes back:\nmapping_gateway acme\n  ~ capacity: 7 -> 1\n");
+    assert!(switch.run(&["rollback", "--yes"]).fine().out.ends_with("is now version 6\n"));
+    let Some(Call::SiteRollback(last)) = switch.asked().pop() else { panic!("no rollback") };
+    assert_eq!((last.version, last.terms.base_version), (None, Some(5)));
+}
+
+#[test]
+fn history_and_audit_are_lists() {
+    let history = r::ChangeRow {
+        version: 4,
+        user: "ann".to_owned(),
+        how: "set".to_owned(),
+        changes: vec!["~ mapping_gateway acme capacity: 1 -> 7".to_owned(), "+ x".to_owned()],
+        comment: "night".to_owned(),
+        confirm_state: "pending".to_owned(),
+        running: true,
+        ..Default::default()
+    };
+    let audit = r::AuditRow {
+        seq: 9,
+        user: "bob".to_owned(),
+        pid: Some(77),
+        command: "set gateway acme capacity=x".to_owned(),
+        outcome: "refused".to_owned(),
+        error: "capacity is \"x\"".to_owned(),
+        ..Default::default()
+    };
+    let switch = Switch::start(move |call| match call {
+        Call::SiteHistory(_) => reply(r::SiteHistory { total: 1, rows: vec![history.clone()] }),
+        Call::AuditList(list) => {
+            assert_eq!((list.user.as_deref(), list.oldest_first, list.limit.rows()), (Some("bob"), true, 7));
+            assert!(list.since.is_some() && list.until.is_none());
+            reply(r::AuditList { total: 1, rows: vec![audit.clone()] })
+        }
+        other => panic!("{other:?}"),
+    });
+    let text = switch.run(&["history"]).fine().out;
+    assert!(
+        ["unconfirmed", "ann", "capacity: 1 -> 7 (and 1 more)", "night"].iter().all(|word| text.contains(word)),
+        "{text}"
+    );
+    assert_eq!(switch.run(&["history", "-o", "json"]).fine().json()[0]["version"], 4);
+    let ask = ["audit", "--user", "bob", "--since", "20261122", "--oldest-first", "--limit", "7"];
+    let text = switch.run(&ask).fine().out;
+    assert!(["bob", "77", "refused", "capacity is \"x\""].iter().all(|word| text.contains(word)), "{text}");
+    assert!(switch.run(&[&ask[..], &["-o", "csv"]].concat()).fine().out.starts_with("seq,at_ms,user,uid,pid,command,"));
+}
+
+#[test]
+fn shells_complete_kinds_and_fields() {
+    for (shell, option) in [("bash", "--if-version"), ("fish", "-l if-version"), ("zsh", "--if-version")] {
+        let script = run(&["completion", shell]).fine().out;
+        for word in ["switch.error_codes=", "mapping_gateway", "rollback", option] {
+            assert!(script.contains(word), "{word} is missing for {shell}");
+        }
+    }
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(super) fn run(command: Command, client: &mut Client, output: &mut Output) ->
             ])
         }),
         Command::Set { name, value } => {
-            output.object(&client.ask(request::ParamSet { name, value })?, |output, set| {
+            output.object(&client.ask(request::ParamSet { name, value, comment: String::new() })?, |output, set| {
                 output.line(&format!("{} is {} (was {})", set.param.name, set.param.value, set.before))?;
                 if !set.param.used {
                     output.line(&format!("warning: nothing in this version reads {}", set.param.name))?;

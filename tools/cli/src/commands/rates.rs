@@ -36,6 +36,12 @@ pub(crate) struct ImportArguments {
     /// add: a prefix that is there is an error; merge: add or replace; replace: prefixes missing in the file are closed
     #[arg(long, default_value = "merge")]
     mode: Mode,
+    /// Leave out columns that are not known instead of refusing the file
+    #[arg(long)]
+    ignore_columns: bool,
+    /// Words for the history
+    #[arg(short = 'm', long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    comment: String,
     #[command(flatten)]
     commit: Commit,
 }
@@ -92,6 +98,8 @@ fn import(arguments: ImportArguments, client: &mut Client, output: &mut Output) 
         csv,
         commit: false,
         base_version: None,
+        ignore_columns: arguments.ignore_columns,
+        comment: arguments.comment,
     };
     let preview = client.ask(question.clone())?;
     // A program gets one document: that of the commit when there is one, else the preview.
