@@ -1,13 +1,16 @@
 //! What all measuring commands share: options, where things run, one run of the generator, and simple sums.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::load::Step;
-use crate::subject::{Binaries, CUSTOMER, Kind, Lane, Target, VENDOR, find};
+use crate::subject::{Binaries, CUSTOMER, Kind, Lane, Process, Target, VENDOR, find};
 
 /// Calls that are placed before anything is measured, and at what rate: caches, allocators and pools are warm then.
 const WARM: &str = "calls:rate=500,count=1000,hold_ms=100";
@@ -34,12 +37,12 @@ pub(crate) struct Common {
     pub(crate) load_core: usize,
 }
 
-/// Programs and places of one command.
+/// Programs and places of one command. One at a time on a machine: addresses are fixed, and cores are not shared.
 pub(crate) struct Bench {
-    /// The programs.
-    pub(crate) binaries: Binaries,
+    binaries: Binaries,
     target: Lane,
     load: Lane,
+    _turn: File,
 }
 
 impl Bench {
@@ -64,7 +67,14 @@ impl Bench {
         ensure!(root || !common.realtime, "--realtime needs root");
         let lane = |core| Lane { core, realtime: common.realtime };
         let binaries = Binaries::find(common.tandemd.as_deref())?;
-        Ok(Bench { binaries, target: lane(common.target_core), load: lane(common.load_core) })
+        let turn = match turn(false)? {
+            Some(turn) => turn,
+            None => {
+                println!("waiting for another measurement on this machine to end");
+                turn(true)?.context("a lock that waits was not given")?
+            }
+        };
+        Ok(Bench { binaries, target: lane(common.target_core), load: lane(common.load_core), _turn: turn })
     }
 
     /// Starts a target.
@@ -83,6 +93,16 @@ impl Bench {
         let target = self.start(kind)?;
         self.load(&target, &[], &[WARM.to_owned()])?;
         Ok(target)
+    }
+
+    /// A busy loop on the target's core, until dropped.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn burn(&self, target: &Target) -> Result<Process> {
+        let mut command = self.target.command(&find("sh")?);
+        command.args(["-c", "while :; do :; done"]);
+        Process::start("burner", &mut command, &target.folder().join("burner.log"))
     }
 
     /// Runs the generator against `target` and gives its report of each step, with the target's name.
@@ -122,6 +142,22 @@ impl Bench {
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(command)
+    }
+}
+
+/// The right to measure, until dropped; `None` when somebody else has it and `wait` is false.
+///
+/// # Errors
+/// When the lock file cannot be made.
+pub(crate) fn turn(wait: bool) -> Result<Option<File>> {
+    let path = std::env::temp_dir().join("tandem-bench.lock");
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    let operation = if wait { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
+    match flock(&file, operation) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
 }
 

@@ -15,6 +15,9 @@ mod signalling;
 mod vendor;
 mod wheel;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -44,6 +47,9 @@ pub(crate) struct Arguments {
     /// From 180 to 200, ms
     #[arg(long, default_value_t = 100)]
     ring_ms: u32,
+    /// When a call without an answer has failed, ms
+    #[arg(long, default_value_t = 8_000)]
+    patience_ms: u32,
     /// Processes to account for, step by step
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     watch: Vec<u32>,
@@ -53,14 +59,10 @@ pub(crate) struct Arguments {
     steps: Vec<Step>,
 }
 
-/// Runs the steps and prints one line of JSON for each.
-///
-/// # Errors
-/// An address that is taken, or a step that cannot be done.
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+/// Addresses and names of a run from its options.
+fn plan(arguments: &Arguments) -> Plan {
     let media = |ip: &Ipv4Addr| SocketAddrV4::new(*ip, MEDIA_PORT);
-    let now = clock::Moment::now();
-    let plan = Plan {
+    Plan {
         target: arguments.target,
         customer: arguments.customer,
         vendor: arguments.vendor,
@@ -68,14 +70,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         vendor_media: media(arguments.vendor.ip()),
         prefix: arguments.prefix.clone(),
         ring: calls::hold_of(arguments.ring_ms),
+        patience: calls::hold_of(arguments.patience_ms),
         // Different for each run on this machine.
-        run: (now.wall / clock::MILLISECOND) as u32,
-    };
+        run: (clock::Moment::now().wall / clock::MILLISECOND) as u32,
+    }
+}
+
+/// Runs the steps and prints one line of JSON for each.
+///
+/// # Errors
+/// An address that is taken, or a step that cannot be done.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     // Sleeps of microseconds; without it the kernel rounds them up by 50.
     if let Err(error) = nix::sys::prctl::set_timerslack(1) {
         eprintln!("note: sleeps stay coarse: {error}");
     }
-    let mut engine = engine::Engine::open(plan, arguments.watch.clone())?;
+    let mut engine = engine::Engine::open(plan(arguments), arguments.watch.clone())?;
     for step in &arguments.steps {
         let report = engine.run(step)?;
         let mut out = std::io::stdout().lock();

@@ -4,10 +4,14 @@
 
 mod account;
 mod common;
+mod figures;
 mod load;
 mod peers;
+mod plot;
 mod results;
+mod soak;
 mod subject;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -26,12 +30,30 @@ enum Command {
     Load(load::Arguments),
     /// tandem and its peers in turns: CPU per call, or with --media CPU per packet and latency
     Peers(peers::Arguments),
+    /// Calls a second on one core, without failure and without a storm
+    Rate(figures::RateArguments),
+    /// Four seconds of too many packets, then: which streams live again?
+    Overload(figures::OverloadArguments),
+    /// Memory of an established call
+    Memory(figures::MemoryArguments),
+    /// CPU per call beside many established calls against beside few
+    Growth(figures::GrowthArguments),
+    /// CPU per call and latency against rate and established calls, with plots
+    Sweep(sweep::Arguments),
+    /// Very many calls in one run: is everything flat after warm-up?
+    Soak(soak::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Load(arguments) => load::run(&arguments),
         Command::Peers(arguments) => peers::run(&arguments),
+        Command::Rate(arguments) => figures::rate(&arguments),
+        Command::Overload(arguments) => figures::overload(&arguments),
+        Command::Memory(arguments) => figures::memory(&arguments),
+        Command::Growth(arguments) => figures::growth(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

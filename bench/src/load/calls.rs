@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 
 use super::clock::{MILLISECOND, SECOND};
 use super::message::{self, Message, Start};
-use super::signalling::{Event, PATIENCE, Signalling, T1, answer, sdp};
+use super::signalling::{Event, Signalling, T1, answer, sdp};
 
 /// How long a call that was given up is remembered, to end what the target still makes of it.
 const LINGER: u64 = 10 * SECOND;
@@ -87,14 +87,15 @@ impl Signalling {
     pub(super) fn again(&mut self, n: u32, turn: u8, now: u64) {
         let Some(call) = self.calls.get_mut(&n).filter(|call| call.turn == turn) else { return };
         let inviting = call.state == State::Inviting;
-        if now.saturating_sub(call.due) >= PATIENCE {
+        if now.saturating_sub(call.due) >= self.plan.patience {
             if inviting {
                 self.send_cancel(n);
             }
             self.give_up(n, if inviting { "timeout of INVITE" } else { "timeout of BYE" }, now);
             return;
         }
-        // An INVITE that was heard is not sent again (§17.1.1.2); the timer goes on because of `PATIENCE`.
+        let last = call.due + self.plan.patience;
+        // An INVITE that was heard is not sent again (§17.1.1.2); the timer goes on because patience has an end.
         let mut wait = SECOND;
         if !(inviting && call.provisional) {
             call.sends = call.sends.saturating_add(1);
@@ -107,7 +108,7 @@ impl Signalling {
                 self.send_bye(n);
             }
         }
-        self.wheel.push(now + wait, Event::Again(n, turn));
+        self.wheel.push((now + wait).min(last), Event::Again(n, turn));
     }
 
     fn give_up(&mut self, n: u32, reason: &str, now: u64) {

@@ -13,7 +13,7 @@ use super::counts::Counts;
 use super::port::{self, Arrival, Inlet};
 use super::rtp::Media;
 use super::script::Step;
-use super::signalling::{PATIENCE, Plan, Signalling};
+use super::signalling::{Plan, Signalling};
 use crate::account;
 
 /// Largest SIP datagram that is taken whole.
@@ -97,7 +97,7 @@ impl Engine {
         report.append(&mut extra);
         report.append(&mut self.signalling.counts.json());
         report.insert("held".into(), self.signalling.held.len().into());
-        report.insert("generator_cpu_s".into(), json!(account::seconds(account::own_cpu_ns() - own)));
+        report.insert("generator_cpu_s".into(), json!(account::seconds(account::own_cpu_ns().saturating_sub(own))));
         if !self.watched.is_empty() {
             report.insert("watched".into(), account::Snapshot::take(&self.watched).since(&before));
         }
@@ -201,7 +201,7 @@ impl Engine {
         self.media.begin(relays.into_iter(), pps, seconds, now);
         let end = now.steady + u64::from(seconds) * SECOND + TAIL;
         // A generator that cannot keep up sends late, not less; but not for ever.
-        let limit = end + PATIENCE;
+        let limit = end + signalling.plan.patience;
         let mut glance = 0;
         loop {
             let now = Moment::now();

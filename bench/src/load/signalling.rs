@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 use foldhash::fast::RandomState;
 
 use super::calls::Call;
-use super::clock::{MILLISECOND, SECOND};
+use super::clock::MILLISECOND;
 use super::counts::Counts;
 use super::message::Message;
 use super::port::Outlet;
@@ -16,9 +16,6 @@ use super::wheel::Wheel;
 
 /// First time between two sendings (RFC 3261 §17.1.1.1, T1).
 pub(super) const T1: u64 = 500 * MILLISECOND;
-/// A transaction without an end by then has failed. Shorter than the 32 s of RFC 3261, so that a run ends; longer than any
-/// answer of a target that is not overloaded.
-pub(super) const PATIENCE: u64 = 8 * SECOND;
 
 /// Addresses and names of a run.
 #[derive(Clone, Debug)]
@@ -37,6 +34,9 @@ pub(crate) struct Plan {
     pub(crate) prefix: String,
     /// From 180 to 200, ns.
     pub(crate) ring: u64,
+    /// A transaction without an end after this long has failed, ns. Shorter than the 32 s of RFC 3261, so that a run ends;
+    /// longer than any answer of a target that is not overloaded.
+    pub(crate) patience: u64,
     /// Tells this run's messages from those of another.
     pub(crate) run: u32,
 }
