@@ -61,7 +61,7 @@ pub const PROJECT_EVERY_MS: u64 = 400;
 /// Journal records projected into SQLite in one transaction.
 pub const PROJECT_BATCH: usize = 2_000;
 
-/// Finished calls whose trace is kept per shard. A normal call has some 25 events in about 10 KiB: 50 MiB in all.
+/// Finished calls whose trace is kept per shard. A normal call has some 25 events in about 3 KiB: 15 MiB in all.
 pub const TRACES_MAX: usize = 5_000;
 /// Messages and decisions kept of one call; a call that is changed again and again must not fill the memory.
 pub const TRACE_EVENTS_MAX: usize = 200;

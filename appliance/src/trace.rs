@@ -6,16 +6,18 @@ use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
 use tandem_call::trace::TraceEvent;
-use tandem_leg::{LegId, Now};
+use tandem_leg::{LegId, Now, Time};
+use tandem_sip::method::Method;
 use tandem_sip::{MessageKind, MessageSummary};
 
 use crate::limits;
 
-/// One thing that happened.
+/// One thing that happened. Twenty of them are kept of every call in progress and of thousands of finished ones, so they
+/// are small: addresses are kept once a log.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When.
-    pub at: Now,
+    /// When, monotonic.
+    pub at: Time,
     /// What.
     pub what: What,
 }
@@ -24,29 +26,79 @@ pub struct Event {
 #[derive(Clone, Debug)]
 pub enum What {
     /// A SIP message.
-    Message {
-        /// Its leg.
-        leg: LegId,
-        /// From us.
-        out: bool,
-        /// The far side.
-        peer: SocketAddr,
-        /// What it was.
-        summary: MessageSummary,
-    },
+    Message(Message),
     /// A decision with its reason.
     Decision(Box<TraceEvent>),
 }
+
+/// A SIP message; [`Log::peer`] and [`Log::summary`] have its addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// Its leg.
+    pub leg: LegId,
+    kind: MessageKind,
+    cseq_method: Method,
+    /// From us.
+    pub out: bool,
+    retransmission: bool,
+    peer: Place,
+    sdp: Option<Place>,
+}
+
+/// Position in the addresses of a log.
+type Place = u8;
 
 /// Everything of one call.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     /// Flow number; 0 until the call has one.
     pub flow_no: u64,
+    /// The first event, by both clocks.
+    pub start: Now,
     /// In order.
     pub events: Vec<Event>,
     /// Events beyond `TRACE_EVENTS_MAX`.
     pub dropped: u32,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Log {
+    /// The far side of a message.
+    pub fn peer(&self, message: &Message) -> Option<SocketAddr> {
+        self.addresses.get(usize::from(message.peer)).copied()
+    }
+
+    /// What a message was.
+    pub fn summary(&self, message: &Message) -> MessageSummary {
+        MessageSummary {
+            kind: message.kind,
+            cseq_method: message.cseq_method,
+            sdp: message.sdp.and_then(|place| self.addresses.get(usize::from(place)).copied()),
+            retransmission: message.retransmission,
+        }
+    }
+
+    /// Where `address` is kept. A call with more addresses than a place can name shares the last one.
+    fn place(&mut self, address: SocketAddr) -> Place {
+        let at = self.addresses.iter().position(|known| *known == address).unwrap_or_else(|| {
+            if self.addresses.len() <= usize::from(Place::MAX) {
+                self.addresses.push(address);
+            }
+            self.addresses.len() - 1
+        });
+        at as Place
+    }
+
+    fn push(&mut self, at: Now, what: What) {
+        if self.events.is_empty() {
+            self.start = at;
+        }
+        if self.events.len() < limits::TRACE_EVENTS_MAX {
+            self.events.push(Event { at: at.mono, what });
+        } else {
+            self.dropped += 1;
+        }
+    }
 }
 
 /// Logs of one shard: of calls in progress by their a-leg, and of the last finished ones.
@@ -65,7 +117,21 @@ impl Traces {
         if a_leg == leg && !leg.is_incoming() {
             return;
         }
-        push(self.logs.entry(a_leg).or_default(), Event { at, what: What::Message { leg, out, peer, summary } });
+        let log = self.logs.entry(a_leg).or_default();
+        if log.events.len() == limits::TRACE_EVENTS_MAX {
+            log.dropped += 1;
+            return;
+        }
+        let message = Message {
+            leg,
+            kind: summary.kind,
+            cseq_method: summary.cseq_method,
+            out,
+            retransmission: summary.retransmission,
+            peer: log.place(peer),
+            sdp: summary.sdp.map(|address| log.place(address)),
+        };
+        log.push(at, What::Message(message));
     }
 
     /// A decision on the call of `a_leg`.
@@ -75,7 +141,7 @@ impl Traces {
             log.flow_no = flow_no;
             self.by_flow.insert(flow_no, a_leg);
         }
-        push(log, Event { at, what: What::Decision(Box::new(event)) });
+        log.push(at, What::Decision(Box::new(event)));
     }
 
     /// `b_leg` belongs to the call of `a_leg`.
@@ -85,6 +151,11 @@ impl Traces {
 
     /// The call of `a_leg` is over; the oldest finished log goes when there are too many.
     pub fn finish(&mut self, a_leg: LegId) {
+        if let Some(log) = self.logs.get_mut(&a_leg) {
+            // Little comes after the end; the room for growth is not kept for thousands of calls.
+            log.events.shrink_to_fit();
+            log.addresses.shrink_to_fit();
+        }
         self.finished.push_back(a_leg);
         if self.finished.len() > limits::TRACES_MAX
             && let Some(log) = self.finished.pop_front().and_then(|oldest| self.logs.remove(&oldest))
@@ -107,14 +178,6 @@ impl Traces {
     }
 }
 
-fn push(log: &mut Log, event: Event) {
-    if log.events.len() < limits::TRACE_EVENTS_MAX {
-        log.events.push(event);
-    } else {
-        log.dropped += 1;
-    }
-}
-
 /// Columns of the ladder: time, then the caller's lane and the vendor's lane around our own line.
 const LANE: usize = 40;
 
@@ -125,10 +188,12 @@ impl Log {
         let Some(first) = self.events.first() else {
             return text;
         };
-        let start = first.at.mono;
+        let start = first.at;
         let peer = |incoming: bool| {
-            self.events.iter().find_map(|e| match e.what {
-                What::Message { leg, peer, .. } if leg.is_incoming() == incoming => Some(peer.to_string()),
+            self.events.iter().find_map(|e| match &e.what {
+                What::Message(message) if message.leg.is_incoming() == incoming => {
+                    self.peer(message).map(|peer| peer.to_string())
+                }
                 _ => None,
             })
         };
@@ -136,20 +201,21 @@ impl Log {
         let _ = writeln!(text, "call {}", self.flow_no);
         let _ = writeln!(text, "{:>10}  {a:<LANE$}tandem{b:>LANE$}", "seconds");
         for event in &self.events {
-            let us = event.at.mono.since(start);
+            let us = event.at.since(start);
             let _ = write!(text, "{:>3}.{:06}  ", us / 1_000_000, us % 1_000_000);
             match &event.what {
-                What::Message { leg, out, peer, summary } => {
-                    let mut label = label(summary);
+                What::Message(message) => {
+                    let mut label = label(&self.summary(message));
                     // A second vendor of one call shares the lane; its address says which one it is.
-                    if peer.to_string() != *(if leg.is_incoming() { &a } else { &b }) {
+                    let lane = if message.leg.is_incoming() { &a } else { &b };
+                    if let Some(peer) = self.peer(message).map(|peer| peer.to_string()).filter(|peer| peer != lane) {
                         let _ = write!(label, " [{peer}]");
                     }
                     // Towards the caller is to the left, towards the vendor to the right.
-                    if leg.is_incoming() {
-                        let _ = writeln!(text, "|{}|", arrow(&label, *out));
+                    if message.leg.is_incoming() {
+                        let _ = writeln!(text, "|{}|", arrow(&label, message.out));
                     } else {
-                        let _ = writeln!(text, "|{:LANE$}|{}|", "", arrow(&label, !*out));
+                        let _ = writeln!(text, "|{:LANE$}|{}|", "", arrow(&label, !message.out));
                     }
                 }
                 What::Decision(decision) => {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use tandem_leg::text;
 use tandem_leg::{
     Connect, EndDirection, EndReason, Fail, FailCause, Identity, LegEvent, LegId, Now, Party, Reason, Redirect, Rel100,
     Ring, ServerReason, Transport, Try,
@@ -121,10 +122,10 @@ impl Call {
             nat: gateway.nat,
             latch: gateway.latch,
         };
-        self.usage.callee_ip = remote.to_string();
+        self.usage.callee_ip = text::address(remote);
         self.usage.callee_call_id.clear();
         self.usage.callee_transport = Transport::Udp.as_str().to_owned();
-        self.usage.callee_local_ip = cx.listener(gateway.listener).map(|a| a.ip().to_string()).unwrap_or_default();
+        self.usage.callee_local_ip = cx.listener(gateway.listener).map(|a| text::ip(a.ip())).unwrap_or_default();
         self.usage.callee_pdd_ms = None;
         let leg = cx.next_leg();
         self.attempt = Some(Attempt {
@@ -197,7 +198,9 @@ impl Call {
             },
             headers,
             max_forwards: self.invite.max_forwards.saturating_sub(1),
-            hop: Some(format!("{};{}", self.snapshot.node, hops(self.invite.hop.as_deref()) + 1)),
+            hop: Some(
+                [&*self.snapshot.node, ";", &text::number((hops(self.invite.hop.as_deref()) + 1).into())].concat(),
+            ),
             user_agent: String::new(),
             expires_s: None,
             rel100: Rel100::Unsupported,

@@ -1,7 +1,7 @@
 //! The end of a call: everything it held is given back, and its usage is reported, once.
 
 use tandem_ebpf_abi::RemoveReason;
-use tandem_leg::{EndDirection, EndReason, Now, ServerReason};
+use tandem_leg::{EndDirection, EndReason, Now, ServerReason, text};
 use tandem_media::Side;
 
 use crate::call::{Call, CallState};
@@ -101,7 +101,7 @@ impl Call {
 
     /// Codecs and addresses as they are now.
     pub(crate) fn note_media(&mut self) {
-        let address = |side| self.media.address(side).map(|a| a.to_string()).unwrap_or_default();
+        let address = |side| self.media.address(side).map(text::address).unwrap_or_default();
         self.usage.caller_rtp_ip = address(Side::Caller);
         self.usage.callee_rtp_ip = address(Side::Callee);
         let [caller, callee] = &self.media.codec;

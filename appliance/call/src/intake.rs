@@ -2,7 +2,7 @@
 //! (spec routing.md 1, accounts.md 3).
 
 use smallvec::SmallVec;
-use tandem_leg::{EndDirection, EndReason, Fail, LegEvent, LegId, Now, Reason, ServerReason, Try};
+use tandem_leg::{EndDirection, EndReason, Fail, LegEvent, LegId, Now, Reason, ServerReason, Try, text};
 use tandem_rating::usage::{LegTerms, Usage};
 
 use crate::call::{Call, CallState, RouteUse};
@@ -243,10 +243,10 @@ impl Calls {
             callee_in: clip(&invite.dialled, TEXT_MAX),
             caller_orig_info: clip(&info, ORIG_INFO_MAX),
             caller_type: 1,
-            caller_ip: invite.remote.to_string(),
+            caller_ip: text::address(invite.remote),
             caller_product: clip(&invite.user_agent, TEXT_MAX),
             caller_transport: invite.transport.as_str().to_owned(),
-            caller_local_ip: self.shared.listener(invite.listener).map(|a| a.ip().to_string()).unwrap_or_default(),
+            caller_local_ip: self.shared.listener(invite.listener).map(|a| text::ip(a.ip())).unwrap_or_default(),
             setup_ms: now.wall_ms,
             end_ms: now.wall_ms,
             params: (*snapshot.billing).clone(),

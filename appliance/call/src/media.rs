@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tandem_ebpf_abi::{FlowCounters, FlowKey, PuntReason, RemoveReason};
-use tandem_leg::{Now, ServerReason};
+use tandem_leg::{Now, ServerReason, text};
 use tandem_media::anchor::PacketOut;
 use tandem_media::decide::{self, Functions, Inputs, LegInput, Path, nat_address};
 use tandem_media::latch::LatchMode;
@@ -90,12 +91,12 @@ impl LegPlace {
 #[derive(Debug, Default)]
 pub(crate) struct CallMedia {
     /// The caller's first offer.
-    offer: Option<Sdp>,
+    offer: Option<Arc<Sdp>>,
     relay: Option<Box<Relay>>,
     /// An offer that waits for its answer, and who made it: a change of the session, or the offer in a 2xx.
-    open: Option<(Side, Sdp)>,
+    open: Option<(Side, Arc<Sdp>)>,
     /// Last description from each side that both agreed on, or that began the session.
-    heard: [Option<Sdp>; 2],
+    heard: [Option<Arc<Sdp>>; 2],
     /// What each side was told last.
     told: [Option<Vec<u8>>; 2],
     /// Codec in use on each side.
@@ -133,12 +134,12 @@ impl CallMedia {
     pub(crate) fn new(offer: Option<&[u8]>, config: &MediaConfig) -> Result<CallMedia, MediaProblem> {
         let mut media = CallMedia::default();
         if let Some(body) = offer {
-            let sdp = Sdp::parse(body)?;
+            let sdp = Arc::new(Sdp::parse(body)?);
             check_addresses(&sdp, config)?;
             if !sdp.media().iter().any(|m| m.port != 0) {
                 return Err(MediaProblem::NoAudio);
             }
-            media.heard[Side::Caller as usize] = Some(sdp.clone());
+            media.heard[Side::Caller as usize] = Some(Arc::clone(&sdp));
             media.offer = Some(sdp);
         }
         Ok(media)
@@ -150,7 +151,7 @@ impl CallMedia {
 
     /// Relay or direct for the next attempt (media.md 1.3).
     pub(crate) fn decide(&self, settings: &Settings, caller: &LegPlace, callee: &LegPlace) -> decide::Decision {
-        let host = self.offer.as_ref().and_then(host_of);
+        let host = self.offer.as_deref().and_then(host_of);
         let mixed = host.unwrap_or(caller.remote).is_ipv4() != callee.remote.is_ipv4();
         decide::decide(&Inputs {
             mode: settings.media_proxy_mode,
@@ -185,7 +186,7 @@ impl CallMedia {
         (caller, callee): (&LegPlace, &LegPlace),
         lease: impl FnOnce() -> Option<(u16, u16)>,
     ) -> Result<bool, MediaProblem> {
-        self.step = format!("{} {}", decision.step, decision.why);
+        self.step = [&text::number(decision.step.into()), " ", decision.why].concat();
         match decision.path {
             Path::Refuse => return Err(MediaProblem::Impossible(decision.why)),
             Path::Direct => return Ok(false),
@@ -196,7 +197,7 @@ impl CallMedia {
             None => None,
         };
         let now_us = now.mono.micros();
-        let host = self.offer.as_ref().and_then(host_of);
+        let host = self.offer.as_deref().and_then(host_of);
         let setup = |port, place: &LegPlace, host: Option<IpAddr>| -> Result<(SideSetup, LocalMedia), MediaProblem> {
             let family = host.unwrap_or(place.remote).is_ipv4();
             let address = config.address(family).ok_or(MediaProblem::Impossible("no media address"))?;
@@ -266,9 +267,8 @@ impl CallMedia {
         place: &LegPlace,
         config: &MediaConfig,
     ) -> Result<Vec<u8>, MediaProblem> {
-        let remote = Sdp::parse(body)?;
+        let remote = Arc::new(Sdp::parse(body)?);
         let now_us = now.mono.micros();
-        let told = self.told[Side::Caller as usize].as_deref().and_then(|t| Sdp::parse(t).ok());
         let made = match (&mut self.relay, &self.offer) {
             (None, _) => {
                 check_addresses(&remote, config)?;
@@ -282,6 +282,7 @@ impl CallMedia {
                     relay.anchor.set_remote(now_us, Side::Callee, stream)?;
                     let nat = place.latches_to_any(stream.address().map(|a| a.ip()));
                     relay.anchor.set_nat(now_us, Side::Callee, nat);
+                    let told = self.told[Side::Caller as usize].as_deref().and_then(|t| Sdp::parse(t).ok());
                     let fixed = told.as_ref().and_then(|t| t.media().get(at)).filter(|t| {
                         stream.main_codec().is_none_or(|main| t.codecs.iter().any(|c| c.same_encoding(main)))
                     });
@@ -308,7 +309,7 @@ impl CallMedia {
             }
         };
         if self.offer.is_none() {
-            self.open = Some((Side::Callee, remote.clone()));
+            self.open = Some((Side::Callee, Arc::clone(&remote)));
         }
         let codec = codec_of(&remote);
         self.codec = [codec.clone(), codec];
@@ -334,7 +335,7 @@ impl CallMedia {
         body: &[u8],
         config: &MediaConfig,
     ) -> Result<Change, MediaProblem> {
-        let offer = Sdp::parse(body)?;
+        let offer = Arc::new(Sdp::parse(body)?);
         check_addresses(&offer, config)?;
         let told = &self.told[from as usize];
         if let (Some(before), Some(told)) = (&self.heard[from as usize], told)
@@ -366,7 +367,7 @@ impl CallMedia {
         body: &[u8],
         config: &MediaConfig,
     ) -> Result<Vec<u8>, MediaProblem> {
-        let answer = Sdp::parse(body)?;
+        let answer = Arc::new(Sdp::parse(body)?);
         check_addresses(&answer, config)?;
         let Some((offerer, offer)) = self.open.take() else {
             return Ok(body.to_vec());
@@ -416,7 +417,7 @@ impl CallMedia {
         config: &MediaConfig,
     ) -> Result<Vec<u8>, MediaProblem> {
         let from = to.other();
-        let offer = Sdp::parse(body)?;
+        let offer = Arc::new(Sdp::parse(body)?);
         check_addresses(&offer, config)?;
         let made = match &mut self.relay {
             Some(relay) => relay.sdp[to as usize].offer(&offer, &relay.local[to as usize]).body,

@@ -1,4 +1,5 @@
-//! The few words that protocols and calls share: legs and what happens on them, end reasons, virtual time, timers.
+//! The few words that protocols and calls share: legs and what happens on them, end reasons, virtual time,
+//! timers, and numbers and addresses as text.
 //!
 //! A protocol room (SIP, later H.323) turns bytes into [`LegEvent`]s and leg events into bytes; the call room joins two
 //! legs and knows no protocol. This crate holds the vocabulary between them and nothing else: no I/O, no clock, no
@@ -8,6 +9,7 @@
 pub mod end_reason;
 pub mod event;
 pub mod q850;
+pub mod text;
 pub mod time;
 pub mod timer;
 

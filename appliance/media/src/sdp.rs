@@ -264,6 +264,9 @@ impl Sdp {
         }
         let mut sdp = Sdp { text: text.to_vec(), lines, media: Vec::new(), host: None };
         sdp.understand()?;
+        // Kept for as long as the call.
+        sdp.lines.shrink_to_fit();
+        sdp.media.shrink_to_fit();
         Ok(sdp)
     }
 
@@ -408,7 +411,7 @@ fn split_lines(text: &[u8]) -> Result<Vec<Line>, SdpError> {
     let mut lines = Vec::with_capacity(24);
     let mut at = 0;
     while at < text.len() {
-        let len = text[at..].iter().position(|b| *b == b'\n').unwrap_or(text.len() - at);
+        let len = memchr::memchr(b'\n', &text[at..]).unwrap_or(text.len() - at);
         let mut end = at + len;
         let next = end + 1;
         while end > at && text[end - 1] == b'\r' {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use tandem_leg::{LegEvent, LegId, ListenerId, Time, TimerWheel};
 
@@ -120,8 +121,8 @@ pub struct Endpoint {
     pub(crate) servers: FastMap<u64, ServerTransaction>,
     pub(crate) server_ids: u64,
     /// Keyed by what strangers chose, hence the default hasher.
-    pub(crate) server_keys: HashMap<Vec<u8>, u64>,
-    pub(crate) merges: HashMap<Vec<u8>, u64>,
+    pub(crate) server_keys: HashMap<Arc<[u8]>, u64>,
+    pub(crate) merges: HashMap<Arc<[u8]>, u64>,
     pub(crate) legs: FastMap<LegId, Box<Leg>>,
     pub(crate) legs_in: u64,
     /// Local tag -> leg.

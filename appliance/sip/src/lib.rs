@@ -25,7 +25,6 @@ mod dialog;
 mod leg;
 mod relay;
 mod session;
-mod text;
 mod transactions;
 mod uac;
 mod uas;

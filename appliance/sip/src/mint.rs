@@ -11,8 +11,8 @@ use memchr::memchr;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::text::{into_string, push_hex};
 use crate::uri::trim;
+use tandem_leg::text::{into_string, push_hex};
 
 const CALL_ID_MARK: &[u8] = b"tdm";
 const TAG_MARK: &[u8] = b"t";

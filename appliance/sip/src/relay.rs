@@ -6,8 +6,8 @@ use tandem_leg::{Identity, LegEvent, Party, Reason, Redirect, RedirectTarget, Re
 
 use crate::header::HeaderId;
 use crate::message::{Message, sdp_body, unfold};
-use crate::text::{into_string, push_host};
 use crate::uri::{Host, NameAddr, Uri, unescape, unquote};
+use tandem_leg::text::{into_string, push_host};
 
 /// Max-Forwards of a request that carries none (RFC 3261 8.1.1.6).
 pub(crate) const MAX_FORWARDS_DEFAULT: u8 = 70;

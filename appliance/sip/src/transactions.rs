@@ -1,6 +1,7 @@
 //! The transactions of an endpoint: tables, matching (RFC 3261 17.1.3, 17.2.3), timers, and what the machines ask for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tandem_leg::{LegId, ListenerId, Reason, Time, TimerKey};
 
@@ -76,8 +77,9 @@ pub(crate) struct ServerTransaction {
     copied: Copied,
     response: Vec<u8>,
     summary: MessageSummary,
-    key: Vec<u8>,
-    merge_key: Vec<u8>,
+    key: Arc<[u8]>,
+    /// Only a new INVITE has one.
+    merge_key: Option<Arc<[u8]>>,
     timers: Timers,
     armed: Option<(Time, TimerKey)>,
 }
@@ -305,6 +307,14 @@ impl Endpoint {
                 | client::Action::Forget => (false, true),
             },
         };
+        let over = match &transaction.machine {
+            ClientMachine::Invite(machine) => {
+                matches!(machine.state(), client_invite::State::Accepted | client_invite::State::Completed)
+            }
+            ClientMachine::Other(_) => false,
+        };
+        // Nothing sends it again; half a minute of every call would hold a kilobyte for nothing.
+        let request = if over { std::mem::take(&mut transaction.request) } else { Vec::new() };
         if let Some(again) = ack {
             let summary = MessageSummary::request(Method::Ack, None);
             let summary = if again { summary.again() } else { summary };
@@ -315,6 +325,7 @@ impl Endpoint {
                 transaction.ack = bytes;
             }
         }
+        self.recycle(request);
         self.rearm_client(id);
         if pass { Some((Verdict::Pass, seen)) } else { None }
     }
@@ -416,7 +427,7 @@ impl Endpoint {
 
     /// Whether another branch of the same new INVITE is being served: "482 (Loop Detected)" (RFC 3261 8.2.2.2).
     pub(crate) fn is_merged(&self, request: &Message<'_>) -> bool {
-        self.merges.contains_key(&merge_key(request))
+        self.merges.contains_key(merge_key(request).as_slice())
     }
 
     /// Keeps a request.
@@ -430,13 +441,14 @@ impl Endpoint {
         let StartLine::Request { method, method_raw, .. } = request.start else { return 0 };
         self.server_ids += 1;
         let id = self.server_ids;
-        let mut key = Vec::new();
-        server_key(&mut key, request, method_raw);
-        let mut merged = Vec::new();
+        server_key(&mut self.scratch, request, method_raw);
+        let key: Arc<[u8]> = self.scratch.as_slice().into();
+        let mut merged = None;
         let machine = if method == Method::Invite {
             if request.to_tag.is_none() {
-                merged = merge_key(request);
-                self.merges.insert(merged.clone(), id);
+                let key: Arc<[u8]> = merge_key(request).into();
+                self.merges.insert(Arc::clone(&key), id);
+                merged = Some(key);
             }
             ServerMachine::Invite(ServerInvite::start(self.config.resend.clone()))
         } else {
@@ -447,7 +459,7 @@ impl Endpoint {
         let response = self.buffer();
         let summary = MessageSummary::response(100, method, None);
         leg.transactions += 1;
-        self.server_keys.insert(key.clone(), id);
+        self.server_keys.insert(Arc::clone(&key), id);
         self.servers.insert(
             id,
             ServerTransaction {
@@ -558,8 +570,8 @@ impl Endpoint {
         }
         let transaction = self.servers.remove(&id)?;
         self.server_keys.remove(&transaction.key);
-        if self.merges.get(&transaction.merge_key) == Some(&id) {
-            self.merges.remove(&transaction.merge_key);
+        if let Some(key) = transaction.merge_key.filter(|key| self.merges.get(key) == Some(&id)) {
+            self.merges.remove(&key);
         }
         self.recycle(transaction.response);
         self.recycle(transaction.copied.into_buffer());

@@ -12,9 +12,9 @@ use crate::relay::{
     self, host_of, name_addr, passed_headers, reason_of, redirect_of, sip_uri, software, with_identity,
 };
 use crate::summary::MessageSummary;
-use crate::text::push_number;
 use crate::transactions::{Purpose, Verdict};
 use crate::uas::contact;
+use tandem_leg::text::push_number;
 
 /// Requests of ours inside a dialog start afresh (RFC 3261 8.1.1.6).
 pub(crate) const MAX_FORWARDS: u8 = relay::MAX_FORWARDS_DEFAULT;

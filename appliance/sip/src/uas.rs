@@ -17,8 +17,8 @@ use crate::message::{Message, unfold};
 use crate::method::Method;
 use crate::relay::{self, body_unreadable, push_sip_uri, reason_of, required, sip_uri, try_of};
 use crate::summary::Outcome;
-use crate::text::{into_string, push_number};
 use crate::uri::{Scheme, Uri};
+use tandem_leg::text::{into_string, push_number};
 
 /// Whether the caller takes a session description back, which is all that we answer with. No Accept at all means yes
 /// (RFC 3261 20.1), an empty one no; parameters do not matter.

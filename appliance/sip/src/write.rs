@@ -11,8 +11,8 @@ use memchr::memchr2;
 use crate::header::{HeaderId, Rport, Transport, Via};
 use crate::message::Message;
 use crate::method::Method;
-use crate::text::{push_address, push_ip, push_number};
 use crate::uri::{is_token, trim_start};
+use tandem_leg::text::{push_address, push_ip, push_number};
 
 /// Writes one message. Begin with [`Writer::request`], [`Writer::response_to`] or [`Writer::response`], which empty the
 /// buffer; finish with [`Writer::end`] or [`Writer::body`]. Allocates only when the buffer is too small.

@@ -182,34 +182,32 @@ fn row(shard: u32, view: &CallView, now: Now) -> reply::CallRow {
 }
 
 fn events(log: &Log) -> Vec<reply::TraceEvent> {
-    let Some(first) = log.events.first() else {
-        return Vec::new();
-    };
     let mut vendors = Vec::new();
     log.events
         .iter()
         .map(|event| {
             let mut shown = reply::TraceEvent {
-                at_ms: event.at.wall_ms,
-                offset_us: event.at.mono.since(first.at.mono) as i64,
+                at_ms: log.start.wall_ms + (event.at.since(log.start.mono) / 1_000) as i64,
+                offset_us: event.at.since(log.start.mono) as i64,
                 ..Default::default()
             };
             match &event.what {
-                What::Message { leg, out, peer, summary } => {
-                    shown.leg = if leg.is_incoming() {
+                What::Message(message) => {
+                    let summary = log.summary(message);
+                    shown.leg = if message.leg.is_incoming() {
                         "a".to_owned()
                     } else {
-                        let at = vendors.iter().position(|l| l == leg).unwrap_or_else(|| {
-                            vendors.push(*leg);
+                        let at = vendors.iter().position(|l| *l == message.leg).unwrap_or_else(|| {
+                            vendors.push(message.leg);
                             vendors.len() - 1
                         });
                         format!("b{}", at + 1)
                     };
-                    shown.direction = if *out { "out" } else { "in" }.to_owned();
+                    shown.direction = if message.out { "out" } else { "in" }.to_owned();
                     shown.kind = "sip".to_owned();
-                    shown.text = crate::trace::label(summary);
+                    shown.text = crate::trace::label(&summary);
                     shown.detail = serde_json::json!({
-                        "peer": peer.to_string(),
+                        "peer": log.peer(message).map(|peer| peer.to_string()),
                         "sdp": summary.sdp.map(|s| s.to_string()),
                         "retransmission": summary.retransmission,
                     });

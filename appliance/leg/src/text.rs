@@ -1,16 +1,16 @@
-//! Numbers and addresses as text, appended to bytes. The formatter of the standard library costs some 800 instructions for
-//! an address, and a call writes forty of them.
+//! Numbers and addresses as text. The formatter of the standard library costs some 800 instructions for an address, and a
+//! call writes forty of them.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 /// Appends a number in decimal.
-pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
+pub fn push_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends an address without brackets.
-pub(crate) fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
+pub fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
             let [a, rest @ ..] = ip.octets();
@@ -26,7 +26,7 @@ pub(crate) fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
 }
 
 /// Appends an address as the host of a URI or a Via: IPv6 in brackets.
-pub(crate) fn push_host(out: &mut Vec<u8>, ip: IpAddr) {
+pub fn push_host(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(_) => push_ip(out, ip),
         IpAddr::V6(_) => {
@@ -39,22 +39,41 @@ pub(crate) fn push_host(out: &mut Vec<u8>, ip: IpAddr) {
 
 /// Appends host and port. Not as `SocketAddr` displays itself: that adds the scope of a link-local address, which means
 /// nothing to the peer.
-pub(crate) fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
+pub fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
     push_host(out, address.ip());
     out.push(b':');
     push_number(out, address.port().into());
 }
 
 /// Appends a number in hexadecimal, `digits` of them, lower case.
-pub(crate) fn push_hex(out: &mut Vec<u8>, number: u128, digits: u32) {
+pub fn push_hex(out: &mut Vec<u8>, number: u128, digits: u32) {
     for n in (0..digits).rev() {
         out.push(b"0123456789abcdef"[(number >> (4 * n) & 0xf) as usize]);
     }
 }
 
 /// Bytes that were put together from text.
-pub(crate) fn into_string(bytes: Vec<u8>) -> String {
+pub fn into_string(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// An address as text, without brackets.
+pub fn ip(ip: IpAddr) -> String {
+    let mut out = Vec::with_capacity(15);
+    push_ip(&mut out, ip);
+    into_string(out)
+}
+
+/// Host and port as text; see [`push_address`].
+pub fn address(address: SocketAddr) -> String {
+    let mut out = Vec::with_capacity(21);
+    push_address(&mut out, address);
+    into_string(out)
+}
+
+/// A number as text.
+pub fn number(number: u64) -> String {
+    itoa::Buffer::new().format(number).to_owned()
 }
 
 #[cfg(test)]
