@@ -93,6 +93,13 @@ pub struct ParsedDeck {
     pub rows: Vec<Rate>,
     /// What was understood in a way worth knowing.
     pub warnings: Vec<String>,
+    /// Columns that mean nothing here, as the file spells them; their cells were not read.
+    pub unknown_columns: Vec<String>,
+}
+
+/// Every name a column may have.
+pub fn column_names() -> Vec<&'static str> {
+    NAMES.iter().flat_map(|(_, names)| names.iter().copied()).collect()
 }
 
 /// One thing wrong with a sheet.
@@ -137,7 +144,9 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedDeck, Vec<RowError>> {
         return Err(errors);
     }
     let mut warnings = Vec::new();
-    let header = Header::read(&record, &mut warnings)?;
+    let mut unknown_columns = Vec::new();
+    let header = Header::read(&record, &mut unknown_columns)?;
+    warnings.extend(unknown_columns.iter().map(|name| format!("column {name:?} is not known and was not read")));
     if !header.has(Column::Period) && !header.has(Column::Increment) {
         warnings.push(format!(
             "no column period or increment: every row is billed in blocks of \
@@ -187,7 +196,7 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedDeck, Vec<RowError>> {
             ));
         }
     }
-    Ok(ParsedDeck { rows, warnings })
+    Ok(ParsedDeck { rows, warnings, unknown_columns })
 }
 
 /// Writes rows with the columns of rates.md section 5; [`parse`] of it gives the same rows, apart
@@ -315,7 +324,7 @@ struct Header {
 }
 
 impl Header {
-    fn read(record: &ByteRecord, warnings: &mut Vec<String>) -> Result<Header, Vec<RowError>> {
+    fn read(record: &ByteRecord, unknown: &mut Vec<String>) -> Result<Header, Vec<RowError>> {
         let mut header = Header { names: Vec::new(), places: HashMap::new() };
         let mut errors = Vec::new();
         for (place, cell) in record.iter().enumerate() {
@@ -334,7 +343,7 @@ impl Header {
                     }
                 }
                 None if name.is_empty() => {}
-                None => warnings.push(format!("column {name:?} is not known and was not read")),
+                None => unknown.push(name.clone()),
             }
             header.names.push(name);
         }

@@ -3,6 +3,7 @@
 use tandem_control::error::{ErrorCode, ErrorObject};
 use tandem_control::reply;
 use tandem_control::request::{self, EXPORT_ROWS_MAX, RatesImport};
+use tandem_control::value::nearest;
 use tandem_rating::deck_csv;
 use tandem_rating::import::{self, Change, ImportMode, ImportOptions};
 use tandem_rating::record::Actor;
@@ -45,18 +46,19 @@ impl Control {
                     .into_iter()
                     .map(|e| reply::RowError { line: e.line, column: e.column, value: e.value, rule: e.rule })
                     .collect();
-                let first = &answer.errors[0];
-                let said = format!(
-                    "line {}: {} is {:?}; {} ({} errors)",
-                    first.line, first.column, first.value, first.rule, answer.errors_total
-                );
-                self.note_refused(actor, command, &ErrorObject::new(ErrorCode::InvalidParams, said)).await;
-                return reply(&answer);
+                return self.not_imported(actor, command, &answer).await;
             }
         };
-        let rows: &[_] = old.as_ref().map_or(&[], |deck| deck.deck.rows());
+        if !q.ignore_columns && !parsed.unknown_columns.is_empty() {
+            // A price column that is spelled wrong must not pass as a remark.
+            let known = deck_csv::column_names();
+            answer.errors = parsed.unknown_columns.iter().map(|name| unknown_column(name, &known)).collect();
+            answer.errors_total = answer.errors.len() as u64;
+            return self.not_imported(actor, command, &answer).await;
+        }
+        let rows = old.as_ref().map_or_else(Vec::new, |deck| deck.deck.rows());
         let options = ImportOptions { fp: Some(fp), ..ImportOptions::new(mode(q.mode), at_ms) };
-        let preview = import::diff(rows, &parsed.rows, &options);
+        let preview = import::diff(&rows, &parsed.rows, &options);
         answer.rows = parsed.rows.len() as u64;
         answer.added = preview.added.count as u64;
         answer.raised = preview.raised.count as u64;
@@ -85,7 +87,7 @@ impl Control {
         if let Some(conflict) = preview.conflicts.first() {
             return Err(ErrorObject::new(ErrorCode::InvalidParams, conflict.to_string()));
         }
-        let next = import::apply_import(rows, &parsed.rows, &options)
+        let next = import::apply_import(&rows, &parsed.rows, &options)
             .map_err(|error| ErrorObject::new(ErrorCode::InvalidParams, error.to_string()))?;
         let deck = StoredDeck::from_rows(&q.group, base_version + 1, at_ms, next)
             .map_err(|error| ErrorObject::new(ErrorCode::InvalidParams, error.to_string()))?;
@@ -101,6 +103,17 @@ impl Control {
             answer.committed = true;
         }
         reply(&answer)
+    }
+
+    /// The file has mistakes: the answer lists them, the audit log has the first.
+    async fn not_imported(&self, actor: &Actor, command: &str, answer: &reply::RatesImported) -> Reply {
+        let first = answer.errors.first().cloned().unwrap_or_default();
+        let said = format!(
+            "line {}: {} is {:?}; {} ({} errors)",
+            first.line, first.column, first.value, first.rule, answer.errors_total
+        );
+        self.note_refused(actor, command, &ErrorObject::new(ErrorCode::InvalidParams, said)).await;
+        reply(answer)
     }
 
     pub(super) fn rates_export(&self, group: &str, offset: u64) -> Reply {
@@ -141,6 +154,16 @@ impl Control {
             .collect();
         rows.sort_unstable_by(|a, b| a.group.cmp(&b.group));
         reply(&reply::RatesList { total: rows.len() as u64, rows })
+    }
+}
+
+fn unknown_column(name: &str, known: &[&str]) -> reply::RowError {
+    let nearest = nearest(name, known).map_or_else(String::new, |word| format!("; did you mean {word}?"));
+    reply::RowError {
+        line: 1,
+        column: "header".to_owned(),
+        value: name.to_owned(),
+        rule: format!("no column has that name{nearest} --ignore-columns leaves it out"),
     }
 }
 

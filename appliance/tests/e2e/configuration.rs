@@ -62,6 +62,14 @@ fn a_bad_rate_file_changes_nothing() {
     let after = (switch.ok(&["rates", "list", "-o", "json"]), switch.ok(&["rates", "export", "--group", "retail"]));
     assert_eq!(before, after);
 
+    // A column that nothing knows is a mistake, unless it is said not to be.
+    let text = "fee_prefix,rate_per_min,increment,colour,area_nme\n44,0.02,60/60,red,UK\n";
+    fs::write(switch.folder.join("new.csv"), text).unwrap();
+    let done = switch.tandem(&["rates", "import", "new.csv", "--group", "retail", "--yes"]);
+    assert_eq!((done.code, switch.ok(&["rates", "export", "--group", "retail"])), (2, before.1.clone()), "{done:?}");
+    assert!(["colour", "did you mean area_name?", "--ignore-columns"].iter().all(|words| done.err.contains(words)));
+    switch.ok(&["rates", "import", "new.csv", "--group", "retail", "--ignore-columns", "--dry-run"]);
+
     // The good rows alone: without --yes a preview, with it an import.
     fs::write(switch.folder.join("new.csv"), "fee_prefix,rate_per_min,increment\n44,0.02,60/60\n").unwrap();
     let preview = switch.tandem(&["rates", "import", "new.csv", "--group", "retail"]);

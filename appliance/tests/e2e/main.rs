@@ -5,6 +5,8 @@
 
 mod admission;
 mod answered;
+mod changes;
+mod changes_under_load;
 #[allow(dead_code, unused_imports, reason = "the tests of faults share it and use another part")]
 #[path = "../common/mod.rs"]
 mod common;
