@@ -32,6 +32,10 @@ use sockets::MediaSockets;
 /// Tokens below this name a listener, above a media port.
 const TOKEN_MEDIA: u32 = 1 << 16;
 
+/// Media packets that share one reading of the clocks. Eight take some 40 us: less than the step of RFC 3550's jitter (125
+/// us at 8 kHz), and reading both clocks for each costs 4 % of a packet.
+const MEDIA_PER_CLOCK: u32 = 8;
+
 /// What a shard is started with.
 pub struct ShardConfig {
     /// Number.
@@ -225,11 +229,19 @@ impl Shard {
             }
             let timeout = self.timeout();
             self.ring.wait(Some(timeout)).context("io_uring failed")?;
+            let mut now = self.clock.now();
             // First what frees places and lets calls go on.
-            self.inbox(self.clock.now());
+            self.inbox(now);
+            let mut aged = 0;
             while let Some(completion) = self.ring.next() {
-                // Each completion has its own instant: a long batch must not age the next timer.
-                let now = self.clock.now();
+                // Each completion has its own instant, for a long batch must not age the next timer; only media packets, a
+                // few of them, share one.
+                aged += 1;
+                let media = matches!(completion, Completion::Datagram { token, .. } if token >= TOKEN_MEDIA);
+                if !media || aged == MEDIA_PER_CLOCK {
+                    now = self.clock.now();
+                    aged = 0;
+                }
                 self.completion(now, completion);
             }
         }

@@ -22,7 +22,7 @@ use crate::config::{BufferGroup, DATAGRAM_BYTES_MAX, RingConfig};
 use crate::memory::{PAGE_BYTES, Region};
 use crate::probe::{self, ProbeError};
 use crate::sends::{SendError, Sends, Unsent};
-use crate::sockets::{Entry, SocketId, Sockets};
+use crate::sockets::{Entry, GENERATION_MASK, SocketId, Sockets};
 use crate::udp::{self, UdpError, UdpOptions};
 use crate::wake::{Sleeper, Waker};
 
@@ -198,6 +198,10 @@ pub struct Ring {
     to_close: Vec<u32>,
     /// Sends to be submitted again.
     to_repeat: Vec<u32>,
+    /// Sends in the submission queue that complete without a word when all goes well.
+    silent: Vec<u32>,
+    /// Those of them that the kernel has taken: done, unless a completion says otherwise.
+    taken: Vec<u32>,
     /// Completions that did not come from the kernel one to one.
     pending: VecDeque<Completion>,
     sleeper: Sleeper,
@@ -248,6 +252,8 @@ impl Ring {
             to_cancel: Vec::with_capacity(sockets_max),
             to_close: Vec::with_capacity(sockets_max),
             to_repeat: Vec::with_capacity(config.send_slots as usize),
+            silent: Vec::with_capacity(config.send_slots as usize),
+            taken: Vec::with_capacity(config.send_slots as usize),
             pending: VecDeque::with_capacity(PENDING_RESERVED),
             sleeper: Sleeper::new().map_err(setup("eventfd"))?,
             sleeper_armed: false,
@@ -387,8 +393,8 @@ impl Ring {
     /// Submits all that is queued and waits until something completes or `timeout` has passed; `None` waits for ever,
     /// zero does not wait. One system call.
     ///
-    /// May return early and with nothing for [`Ring::next`]: finished sends and signals end a wait as well. It does not
-    /// sleep while completions are left from the wait before.
+    /// May return early and with nothing for [`Ring::next`]: a send that had to wait and signals end a wait as well. It does
+    /// not sleep while completions are left from the wait before.
     ///
     /// # Errors
     ///
@@ -416,11 +422,17 @@ impl Ring {
             if let Some(completion) = self.pending.pop_front() {
                 return Some(completion);
             }
-            let entry = self.io.completion().next()?;
+            let Some(entry) = self.io.completion().next() else {
+                self.settle_sends();
+                return None;
+            };
             let index = entry.user_data() as u32;
             let completion = match entry.user_data() >> KIND_SHIFT {
                 RECEIVE => self.handle_receive(index, &entry),
-                SEND => self.handle_send(index, entry.result()),
+                SEND => {
+                    let generation = (entry.user_data() >> 32) as u32 & GENERATION_MASK;
+                    self.handle_send(index, generation, entry.result())
+                }
                 CANCEL => self.handle_cancel(&entry),
                 _ => {
                     self.in_flight -= 1;
@@ -456,6 +468,7 @@ impl Drop for Ring {
             let arguments = SubmitArgs::new().timespec(&round);
             // A failure shows as operations left in flight, for which there is the next round and the end.
             let _ = self.io.submitter().submit_with_args(1, &arguments);
+            self.note_taken();
             // Takes completions as always: buffers go back, slots and places are freed, nothing is armed again.
             while self.next().is_some() {}
         }

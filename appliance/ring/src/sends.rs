@@ -7,6 +7,7 @@ use std::ptr;
 use crate::address;
 use crate::buffers::Buffer;
 use crate::memory::{PAGE_BYTES, Region};
+use crate::sockets::GENERATION_MASK;
 
 /// Why a datagram was not queued. The name is the label of the counter the caller keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,11 +66,15 @@ pub(crate) struct Sending {
     pub(crate) retries: u8,
     /// The socket's `reports` when it was last submitted.
     pub(crate) reports: u32,
+    /// The socket's buffer was full: the kernel may take its time and says when it is done.
+    pub(crate) patient: bool,
 }
 
 /// Fixed table of sends; a slot's number travels through the kernel.
 pub(crate) struct Sends {
     slots: Vec<Option<Sending>>,
+    /// Which tenant of each slot; travels with the send, so that news of a former one is not taken for its successor's.
+    generations: Vec<u32>,
     /// Last in, first out: few slots stay warm and few pages are ever touched.
     free: Vec<u32>,
     addresses: Region,
@@ -87,6 +92,7 @@ impl Sends {
         let slot_bytes = (slot_bytes as usize).next_multiple_of(8);
         Ok(Sends {
             slots: (0..count).map(|_| None).collect(),
+            generations: vec![0; count],
             free: (0..count as u32).rev().collect(),
             addresses: Region::map(count * ADDRESS_STRIDE, false)?,
             payloads: Region::map(count * slot_bytes, slot_bytes > PAGE_BYTES)?,
@@ -131,7 +137,15 @@ impl Sends {
         let target = self.addresses.at(index as usize * ADDRESS_STRIDE, raw.len());
         // SAFETY: the slot was free, so the kernel does not read its address; `at` checked the bounds.
         unsafe { ptr::copy_nonoverlapping(raw.as_ptr(), target, raw.len()) };
-        self.slots[index as usize] = Some(Sending { socket, to, len, address_len, buffer, retries: 0, reports: 0 });
+        let sending = Sending { socket, to, len, address_len, buffer, retries: 0, reports: 0, patient: false };
+        self.slots[index as usize] = Some(sending);
+        let generation = &mut self.generations[index as usize];
+        *generation = generation.wrapping_add(1) & GENERATION_MASK;
+    }
+
+    /// The tenant of slot `index`, in 24 bits.
+    pub(crate) fn generation(&self, index: u32) -> u32 {
+        self.generations.get(index as usize).copied().unwrap_or(0)
     }
 
     pub(crate) fn at(&mut self, index: u32) -> Option<&mut Sending> {

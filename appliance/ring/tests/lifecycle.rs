@@ -11,6 +11,25 @@ use common::{STUCK, open, options, peer, ring, run, settle};
 use tandem_ring::{BufferGroup, Completion, RingConfig, RingError, SendError, bind_exclusive_check};
 
 #[test]
+fn a_finished_send_does_not_end_a_wait() {
+    let Some(mut ring) = ring(RingConfig::default()) else { return };
+    let (_sink, to) = peer("127.0.0.1:0");
+    let (socket, _) = open(&mut ring, 1, "127.0.0.1:0", BufferGroup::Signalling);
+    // The first wait also arms the receive.
+    ring.wait(Some(Duration::ZERO)).expect("poll");
+    assert!(ring.next().is_none());
+    let sleep = Duration::from_millis(50);
+    for _ in 0..3 {
+        ring.send(socket, to, b"x").expect("room");
+        let begun = Instant::now();
+        ring.wait(Some(sleep)).expect("wait");
+        assert!(begun.elapsed() >= sleep, "the wait ended before its time although nothing came");
+        assert!(ring.next().is_none());
+    }
+    assert_eq!(ring.stats().sent, 3);
+}
+
+#[test]
 fn a_wait_returns_when_its_time_has_passed() {
     let Some(mut ring) = ring(RingConfig::default()) else { return };
     open(&mut ring, 1, "127.0.0.1:0", BufferGroup::Signalling);

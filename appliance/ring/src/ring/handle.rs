@@ -136,7 +136,37 @@ impl Ring {
         }
     }
 
-    pub(super) fn handle_send(&mut self, slot: u32, result: i32) -> Option<Completion> {
+    /// All completions were taken: silent sends of which none spoke are done. Not while completions may be waiting in the
+    /// kernel because the queue was full.
+    pub(super) fn settle_sends(&mut self) {
+        if self.taken.is_empty() || self.io.submission().cq_overflow() {
+            return;
+        }
+        while let Some(slot) = self.taken.pop() {
+            let Some(index) = self.sends.finish(slot).map(|sending| sending.socket) else {
+                unreachable!("a send slot is kept until it is settled");
+            };
+            self.in_flight -= 1;
+            self.stats.sent += 1;
+            if let Some(entry) = self.sockets.at(index) {
+                entry.in_flight -= 1;
+            }
+            self.sockets.release_if_done(index);
+        }
+    }
+
+    pub(super) fn handle_send(&mut self, slot: u32, generation: u32, result: i32) -> Option<Completion> {
+        if self.sends.generation(slot) != generation || self.sends.at(slot).is_none() {
+            // It was settled, and fails all the same: it was counted as sent, and its datagram is lost like any other.
+            self.stats.send_failed += 1;
+            return None;
+        }
+        // Failures are rare and lists short.
+        for list in [&mut self.taken, &mut self.silent] {
+            if let Some(at) = list.iter().position(|silent| *silent == slot) {
+                list.swap_remove(at);
+            }
+        }
         self.in_flight -= 1;
         let Some(index) = self.sends.at(slot).map(|sending| sending.socket) else {
             unreachable!("a send slot is kept until its completion");
@@ -154,6 +184,9 @@ impl Ring {
 
         let errno = -result;
         let (token, open, group) = (entry.token, entry.open, entry.group);
+        if open && errno == libc::EAGAIN && self.wait_for_room(slot, index) {
+            return None;
+        }
         if open && group == BufferGroup::Signalling && error_queue::may_be_icmp(errno) {
             self.drain_error_queue(index);
             if self.hit_by_another(slot, index, errno) {
@@ -174,6 +207,20 @@ impl Ring {
             return None;
         }
         to.map(|to| Completion::SendFailed { token, socket, to, errno })
+    }
+
+    /// The socket's send buffer is full: the send goes again, and this time the kernel holds it until there is room.
+    fn wait_for_room(&mut self, slot: u32, index: u32) -> bool {
+        let Some(sending) = self.sends.at(slot).filter(|sending| !sending.patient) else {
+            return false;
+        };
+        sending.patient = true;
+        self.to_repeat.push(slot);
+        // Keeps the place until `repeat_send` has settled it.
+        if let Some(entry) = self.sockets.at(index) {
+            entry.in_flight += 1;
+        }
+        true
     }
 
     /// Whether send `slot` failed only because an ICMP error about an earlier datagram was waiting on the socket.

@@ -56,13 +56,22 @@ impl Ring {
             return false;
         };
         let reports = entry.reports;
+        let patient = self.sends.at(slot).is_some_and(|sending| sending.patient);
+        let name = SEND << KIND_SHIFT | u64::from(self.sends.generation(slot)) << 32 | u64::from(slot);
+        // As a rule the kernel takes a datagram while it is submitted. A completion for each would end every wait behind
+        // a send at once, one empty turn per datagram.
+        let (now, silent) =
+            if patient { (0, squeue::Flags::empty()) } else { (libc::MSG_DONTWAIT, squeue::Flags::SKIP_SUCCESS) };
         let submission = opcode::Send::new(Fd(fd), payload, len)
+            .flags(now)
             .dest_addr(to)
             .dest_addr_len(to_len)
             .build()
-            .user_data(SEND << KIND_SHIFT | u64::from(slot));
-        // SAFETY: payload and address belong to the slot, which is freed by the completion only; the descriptor is
-        // closed only after the submission queue that holds this entry was submitted (`close_cancelled`).
+            .flags(silent)
+            .user_data(name);
+        // SAFETY: payload and address belong to the slot, which is freed by its completion, or, for a silent send, when the
+        // kernel has taken the entry: with MSG_DONTWAIT it is done by then. The descriptor is closed only after the
+        // submission queue that holds this entry was submitted (`close_cancelled`).
         if !unsafe { self.push(&submission) } {
             return false;
         }
@@ -72,6 +81,9 @@ impl Ring {
         }
         if let Some(sending) = self.sends.at(slot) {
             sending.reports = reports;
+        }
+        if !patient {
+            self.silent.push(slot);
         }
         true
     }
@@ -237,7 +249,15 @@ impl Ring {
         self.entered(entered)
     }
 
+    /// Once the submission queue is empty the kernel has taken every silent send.
+    pub(super) fn note_taken(&mut self) {
+        if self.io.submission().is_empty() {
+            self.taken.append(&mut self.silent);
+        }
+    }
+
     fn entered(&mut self, result: io::Result<usize>) -> Result<(), RingError> {
+        self.note_taken();
         let Err(error) = result else {
             return Ok(());
         };
