@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -35,16 +35,21 @@ pub(crate) struct Done {
     pub(crate) err: String,
 }
 
-/// The daemon's program.
+/// The daemon's program: of this build, or the one that `TANDEM_DAEMON` names, so that long runs can take an optimised one.
 pub(crate) fn daemon() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_tandemd"))
+    static OTHER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let other = OTHER.get_or_init(|| std::env::var_os("TANDEM_DAEMON").map(PathBuf::from));
+    other.as_deref().unwrap_or(Path::new(BUILT))
 }
+
+/// The daemon of this build.
+const BUILT: &str = env!("CARGO_BIN_EXE_tandemd");
 
 /// The command line's program, of the same build.
 fn command_line() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let folder = daemon().parent().unwrap();
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = Path::new(BUILT).parent().unwrap();
         // Cargo knows the programs of this package only; the profile is the name of the folder.
         let profile = match folder.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => "dev",
@@ -131,6 +136,12 @@ impl Switch {
         self.signal(Signal::TERM);
         let status = until("the daemon ends after TERM", || self.child.try_wait().unwrap());
         assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    /// How it ended, once it has.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        until("the daemon ends by itself", || self.child.try_wait().unwrap())
     }
 
     /// What it has written.

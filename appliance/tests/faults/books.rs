@@ -1,6 +1,7 @@
 //! The audit after a fault: money, records, and that nothing of the calls is left.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tandem_store::{Queries, Verified};
@@ -8,7 +9,7 @@ use tandem_store::{Queries, Verified};
 use crate::common::{Switch, decimal, until};
 
 /// The folder of journal and database.
-pub(crate) fn journal(switch: &Switch) -> std::path::PathBuf {
+pub(crate) fn journal(switch: &Switch) -> PathBuf {
     switch.folder.join("data/journal")
 }
 
@@ -29,8 +30,13 @@ pub(crate) fn settle(switch: &Switch) -> Value {
 /// every record is of a call settled once).
 #[track_caller]
 pub(crate) fn audit(switch: &Switch) -> Verified {
+    audit_of(switch, &journal(switch))
+}
+
+/// [`audit`] with the database in `folder`.
+#[track_caller]
+pub(crate) fn audit_of(switch: &Switch, folder: &Path) -> Verified {
     settle(switch);
-    // A leg stays until the last answer that could be asked for again has been (RFC 3261 timers H, J), 32 s after the call.
     let status = until("ports come back", || {
         let status = switch.json(&["status"]);
         (status["media_ports_free"] == status["media_ports"]).then_some(status)
@@ -41,7 +47,7 @@ pub(crate) fn audit(switch: &Switch) -> Verified {
     for gateway in switch.json(&["gateway", "list"]).as_array().unwrap() {
         assert_eq!(gateway["calls"], 0, "{gateway:#}");
     }
-    let queries = Queries::open(&journal(switch)).unwrap();
+    let queries = Queries::open(folder).unwrap();
     let stored: BTreeMap<String, String> =
         queries.accounts().unwrap().into_iter().map(|one| (one.name, one.balance.to_string())).collect();
     for account in switch.json(&["account", "list"]).as_array().unwrap() {

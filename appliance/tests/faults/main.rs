@@ -10,6 +10,10 @@ mod common;
 
 mod books;
 mod crash;
+mod database;
+mod disk;
+mod flood;
+mod machine;
 mod media;
 mod pause;
 mod peer;
