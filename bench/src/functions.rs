@@ -165,7 +165,9 @@ fn timed(program: &Path, name: &str, realtime: bool) -> Result<Value> {
     let line = text.lines().find(|line| line.split(',').next() == Some(name));
     let fields: Vec<&str> = line.with_context(|| format!("the bench {name} told nothing"))?.split(',').collect();
     let number = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok());
-    Ok(json!({ "name": name, "ns_min": number(1), "ns_median": number(2), "batches": number(3), "per_batch": number(4) }))
+    Ok(
+        json!({ "name": name, "ns_min": number(1), "ns_median": number(2), "batches": number(3), "per_batch": number(4) }),
+    )
 }
 
 /// The program, before everything else on the machine if that was asked.

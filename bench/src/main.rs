@@ -5,6 +5,7 @@
 mod account;
 mod common;
 mod figures;
+mod functions;
 mod load;
 mod peers;
 mod plot;
@@ -38,6 +39,8 @@ enum Command {
     Memory(figures::MemoryArguments),
     /// CPU per call beside many established calls against beside few
     Growth(figures::GrowthArguments),
+    /// One function at a time: instructions and nanoseconds, with rsip and Kamailio's parser as yardsticks
+    Functions(functions::Arguments),
     /// CPU per call and latency against rate and established calls, with plots
     Sweep(sweep::Arguments),
     /// Very many calls in one run: is everything flat after warm-up?
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Overload(arguments) => figures::overload(&arguments),
         Command::Memory(arguments) => figures::memory(&arguments),
         Command::Growth(arguments) => figures::growth(&arguments),
+        Command::Functions(arguments) => functions::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
     };
