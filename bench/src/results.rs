@@ -17,6 +17,8 @@ pub(crate) struct Results {
     command: &'static str,
     name: Option<String>,
     realtime: bool,
+    /// Whether the switch was given as a binary.
+    given: bool,
     load_before: String,
     rows: Vec<Value>,
     summary: String,
@@ -34,6 +36,7 @@ impl Results {
             command,
             name: common.name.clone(),
             realtime: common.realtime,
+            given: common.tandemd.is_some(),
             load_before: load_average(),
             rows: Vec::new(),
             summary: String::new(),
@@ -98,7 +101,7 @@ impl Results {
         for (what, value) in [
             ("command", command_line(std::env::args())),
             ("date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
-            ("tandem", revision()),
+            ("tandem", revision(self.given)),
             ("Kamailio", version("kamailio", "-v")),
             ("rtpengine", version("rtpengine", "--version")),
             ("processor", format!("{cpu}, {cores} cores")),
@@ -148,7 +151,7 @@ fn version(program: &str, option: &str) -> String {
     String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
 }
 
-fn revision() -> String {
+fn revision(given: bool) -> String {
     let git = |arguments: &[&str]| {
         let done = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
         done.ok()
@@ -156,6 +159,9 @@ fn revision() -> String {
             .map(|done| String::from_utf8_lossy(&done.stdout).trim().to_owned())
     };
     let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return String::new() };
+    if given {
+        return format!("a binary given by --tandemd; the checkout is at {commit}");
+    }
     let changed =
         git(&["status", "--porcelain", "--", "../appliance", "../rating"]).is_some_and(|text| !text.is_empty());
     if changed { format!("{commit}, with changes that are not committed") } else { commit }

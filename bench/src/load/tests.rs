@@ -37,6 +37,7 @@ fn story(engine: &mut Engine) -> Vec<Value> {
         "{calls}"
     );
     assert_eq!(calls["invite_180_ms"]["n"], 50);
+    assert!(calls["heard_again"]["BYE"].is_null(), "every BYE found its leg: {calls}");
     assert!(calls["invite_200_ms"]["p50"].as_f64().unwrap() >= 20.0, "the vendor rings 20 ms: {calls}");
     let held = run(engine, "hold:rate=100,count=5");
     assert_eq!((&held["answered"], &held["held"]), (&5.into(), &5.into()), "{held}");
