@@ -38,13 +38,19 @@ pub(crate) fn sipp_is_there() -> bool {
 
 /// Looks until `look` finds something.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look)
+}
+
+/// The same with another patience.
+#[track_caller]
+pub(crate) fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {} s for: {what}", PATIENCE.as_secs());
+        assert!(Instant::now() < deadline, "waited {} s for: {what}", patience.as_secs());
         sleep(LOOK);
     }
 }

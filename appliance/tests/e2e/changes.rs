@@ -341,3 +341,35 @@ fn what_a_full_disk_refused_does_not_come_into_force_later() {
     let failed = switch.json(&["audit"]).as_array().unwrap().iter().filter(|row| row["outcome"] == "failed").count();
     assert_eq!(failed, 5, "what was refused for the disk is told when there is room");
 }
+
+#[test]
+fn a_site_of_ten_thousand_gateways_is_edited_and_rolled_back() {
+    use std::fmt::Write as _;
+
+    let switch = Switch::start(&Plan::default());
+    let mut site = switch.ok(&["export"]);
+    for n in 0..10_000 {
+        let (a, b) = (n / 250, n % 250 + 1);
+        let _ = writeln!(
+            site,
+            "[mapping_gateway.c{n}]\naccount = \"acme\"\nsources = [\"10.1.{a}.{b}\"]\ncapacity = {n}\n\
+             [routing_gateway.r{n}]\naccount = \"carrier\"\nremotes = [\"10.2.{a}.{b}:5060\"]\nprefixes = [\"7{n}\"]"
+        );
+    }
+    fs::write(switch.folder.join("large.toml"), &site).unwrap();
+    let out = switch.ok(&["apply", "large.toml", "--yes"]);
+    assert!(out.contains("mapping_gateway c9999 (new)"), "{}", out.len());
+    assert!(switch.ok(&["apply", "large.toml"]).contains("nothing differs"));
+    // One edit is one line in all of it.
+    let out = switch.ok(&["set", "gateway", "c5000", "capacity=1"]);
+    assert_eq!(out.lines().take(2).collect::<Vec<_>>(), ["mapping_gateway c5000", "  ~ capacity: 5000 -> 1"]);
+    refused(&switch, &["set", "gateway", "c10000", "capacity=1"], 4, &["did you mean"]);
+    // What is wrong ten thousand times is told some times.
+    let bad = site.replace("account = \"carrier\"\nremotes = [\"10.2", "account = \"nobody\"\nremotes = [\"10.2");
+    fs::write(switch.folder.join("bad.toml"), bad).unwrap();
+    refused(&switch, &["apply", "bad.toml", "--yes"], 2, &["nobody", "more mistakes"]);
+    switch.ok(&["rollback", "1", "--yes"]);
+    assert_eq!(switch.json(&["gateway", "list"]).as_array().unwrap().len(), 2);
+    let history = switch.json(&["history"]);
+    assert!(history[0]["changes"].as_array().unwrap().len() <= 101, "the history keeps a summary");
+}
