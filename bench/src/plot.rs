@@ -104,10 +104,10 @@ impl Plot {
             .y_desc(&self.y.label)
             .axis_desc_style(font(16))
             .label_style(font(14))
-            .x_label_formatter(&|value| short(*value))
-            .y_label_formatter(&|value| short(*value))
-            .light_line_style(RGBColor(235, 235, 235))
-            .bold_line_style(RGBColor(215, 215, 215))
+            .x_label_formatter(&|value| label(*value, self.x.log))
+            .y_label_formatter(&|value| label(*value, self.y.log))
+            .max_light_lines(1)
+            .bold_line_style(RGBColor(225, 225, 225))
             .draw()?;
         for line in &self.lines {
             let colour = COLOURS[line.colour % COLOURS.len()];
@@ -154,7 +154,13 @@ fn span(values: impl Iterator<Item = f64>, log: bool, lines: usize) -> Option<(f
         // A line of the legend takes about a 25th of the height, whatever the decades.
         return Some((low / 1.3, high * 1.3 * (high / low).max(10.0).powf(lines / 20.0)));
     }
-    Some((0.0, if high > 0.0 { high * (1.0 + 0.05 * (lines + 1.0)) } else { 1.0 }))
+    Some((0.0, if high > 0.0 { high * (1.0 + 0.07 * (lines + 1.0)) } else { 1.0 }))
+}
+
+/// The label of a mark; on a logarithmic axis 6 to 9 have none, they stand too close.
+fn label(value: f64, log: bool) -> String {
+    let digit = value / 10f64.powf((value.abs().max(f64::MIN_POSITIVE) * (1.0 + 1e-9)).log10().floor());
+    if log && digit > 5.5 && digit < 9.9 { String::new() } else { short(value) }
 }
 
 /// A number for an axis, without digits that say nothing.
@@ -212,11 +218,15 @@ mod tests {
         {
             assert_eq!(short(value), text);
         }
+        for (value, text) in [(600.0, ""), (900.0, ""), (1_000.0, "1000"), (500.0, "500"), (0.2, "0.2"), (0.007, "")] {
+            assert_eq!(label(value, true), text, "{value}");
+        }
+        assert_eq!(label(600.0, false), "600");
     }
 
     #[test]
     fn linear_axes_begin_at_zero() {
-        assert_eq!(span([2.0, 4.0].into_iter(), false, 1), Some((0.0, 4.4)));
+        assert_eq!(span([2.0, 4.0].into_iter(), false, 1), Some((0.0, 4.0 * (1.0 + 0.07 * 2.0))));
         assert_eq!(span([0.0].into_iter(), false, 2), Some((0.0, 1.0)));
         assert_eq!(span(std::iter::empty(), true, 0), None);
         let (low, high) = span([1.0, 100.0].into_iter(), true, 8).unwrap();
