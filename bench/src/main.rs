@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod all;
 mod common;
 mod figures;
 mod functions;
@@ -29,6 +30,8 @@ struct Arguments {
 enum Command {
     /// Generator of calls and RTP, one line of JSON a step
     Load(load::Arguments),
+    /// Every promised figure of this room, one command after the other
+    All(all::Arguments),
     /// tandem and its peers in turns: CPU per call, or with --media CPU per packet and latency
     Peers(peers::Arguments),
     /// Calls a second on one core, without failure and without a storm
@@ -50,6 +53,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Load(arguments) => load::run(&arguments),
+        Command::All(arguments) => all::run(&arguments),
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Rate(arguments) => figures::rate(&arguments),
         Command::Overload(arguments) => figures::overload(&arguments),
@@ -64,6 +68,22 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together_and_all_knows_its_commands() {
+        Arguments::command().debug_assert();
+        for (words, quick) in all::COMMANDS {
+            let line = ["bench"].iter().chain(*words).chain(*quick);
+            assert!(Arguments::try_parse_from(line).is_ok(), "{words:?} {quick:?}");
         }
     }
 }
