@@ -81,3 +81,6 @@ pub const PORT_RETRY_MS: u64 = 50;
 
 /// Records of illegal calls per source address and second (cdr.md 3 row 1); the rest is counted.
 pub const ILLEGAL_RECORDS_PER_S: u32 = 100;
+
+/// Calls that a shard shows in one turn when all are asked for: it looks after its packets between the pages.
+pub const CALLS_PAGE: usize = 256;

@@ -32,8 +32,8 @@ pub enum ShardOrder {
         /// Told when the shard has switched.
         done: oneshot::Sender<()>,
     },
-    /// Every call in progress, bounded by the caller's filter afterwards.
-    Calls(oneshot::Sender<Vec<CallView>>),
+    /// Some calls in progress, from a place on, and the place of the next page; see `CALLS_PAGE`.
+    Calls(usize, oneshot::Sender<(Vec<CallView>, Option<usize>)>),
     /// One call in progress.
     Call(u64, oneshot::Sender<Option<CallView>>),
     /// End a call; whether it was there.

@@ -382,6 +382,9 @@ pub fn friendly(error: &toml::de::Error, text: &str) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

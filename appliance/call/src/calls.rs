@@ -348,6 +348,14 @@ impl Calls {
         self.calls.iter().map(|(_, call)| call.view())
     }
 
+    /// The calls in at most `most` places from place `from` on, and the place where the next page begins; `None` at the
+    /// end. A call keeps its place while it lasts, so pages never show it twice; one that begins meanwhile may be missed.
+    pub fn page(&self, from: usize, most: usize) -> (Vec<CallView>, Option<usize>) {
+        let end = from.saturating_add(most).min(self.calls.capacity());
+        let views = (from..end).filter_map(|place| self.calls.get(place)).map(|call| call.view()).collect();
+        (views, (end < self.calls.capacity()).then_some(end))
+    }
+
     /// One call.
     pub fn show(&self, flow_no: u64) -> Option<CallView> {
         let key = self.shared.flows.get(&flow_no)?;

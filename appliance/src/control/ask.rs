@@ -52,6 +52,24 @@ impl Control {
         Ok(answers)
     }
 
+    /// Asks one shard.
+    pub(super) async fn ask_shard<T>(
+        &self,
+        n: usize,
+        order: impl FnOnce(oneshot::Sender<T>) -> ShardOrder,
+    ) -> Result<T, ErrorObject> {
+        let shared = self.shared();
+        let (sender, receiver) = oneshot::channel();
+        let busy = || ErrorObject::new(ErrorCode::Busy, format!("shard {n} has too many questions open; try again"));
+        let door = shared.shards.get(n).ok_or_else(busy)?;
+        door.orders.push(order(sender)).map_err(|_| busy())?;
+        door.waker.wake();
+        match tokio::time::timeout(DEADLINE, receiver).await {
+            Ok(Ok(answer)) => Ok(answer),
+            _ => Err(internal(format!("shard {n} did not answer within {} s", DEADLINE.as_secs()))),
+        }
+    }
+
     /// Asks the rating thread.
     pub(super) async fn ask_rating<T>(
         &self,

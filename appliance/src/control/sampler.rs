@@ -3,11 +3,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use super::Control;
 use crate::orders::ShardOrder;
 
 /// Seconds the mean is taken over.
 const WINDOW: usize = 10;
+/// Between two marks of the latencies, seconds, and how many marks make a minute.
+const MARK_S: u64 = 10;
+const MARKS: usize = 6;
+
+/// The latencies of `status` since the start: post-dial delay, routing, answer.
+pub(crate) type Latencies = [Option<Histogram<u64>>; 3];
 
 /// Rates of the last seconds.
 #[derive(Debug, Default)]
@@ -16,6 +24,9 @@ pub(crate) struct Sampler {
     calls: VecDeque<u64>,
     packets: u64,
     highest: u64,
+    seconds: u64,
+    /// The latencies as they were, oldest first: what is younger than the oldest is the last minute.
+    marks: VecDeque<Latencies>,
 }
 
 impl Sampler {
@@ -28,6 +39,32 @@ impl Sampler {
     /// Packets relayed in the last full second.
     pub(crate) fn packets_per_s(&self) -> u64 {
         self.packets
+    }
+
+    /// What of `now` came in the last minute, 50 to 60 s; all of it in the first minute.
+    pub(crate) fn last_minute(&self, now: &Latencies) -> Latencies {
+        let mut recent = now.clone();
+        if let Some(mark) = self.marks.front().filter(|_| self.marks.len() == MARKS) {
+            for (recent, before) in recent.iter_mut().zip(mark) {
+                if let (Some(recent), Some(before)) = (recent, before) {
+                    // Counts only grow, so nothing is taken away that is not there.
+                    let _ = recent.subtract(before);
+                }
+            }
+        }
+        recent
+    }
+
+    fn is_due(&mut self) -> bool {
+        self.seconds += 1;
+        self.seconds.is_multiple_of(MARK_S)
+    }
+
+    fn mark(&mut self, now: Latencies) {
+        self.marks.push_back(now);
+        if self.marks.len() > MARKS {
+            self.marks.pop_front();
+        }
     }
 
     fn sample(&mut self, accepted: u64, relayed: u64) {
@@ -56,6 +93,38 @@ pub(crate) async fn run(control: Control) {
         };
         let accepted = counts.iter().map(|c| c.accepted).sum();
         let relayed = counts.iter().map(|c| c.relayed).sum();
-        control.sampler.borrow_mut().sample(accepted, relayed);
+        let mut sampler = control.sampler.borrow_mut();
+        sampler.sample(accepted, relayed);
+        if sampler.is_due() {
+            sampler.mark(super::status::latencies(&counts));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(values: &[u64]) -> Latencies {
+        let mut one = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap();
+        values.iter().for_each(|value| one.record(*value).unwrap());
+        [Some(one), None, None]
+    }
+
+    #[test]
+    fn what_is_older_than_a_minute_is_left_out() {
+        let mut sampler = Sampler::default();
+        let count = |sampler: &Sampler| {
+            let [recent, ..] = sampler.last_minute(&histogram(&[10, 20, 30]));
+            let recent = recent.unwrap();
+            (recent.len(), recent.value_at_percentile(0.0))
+        };
+        assert_eq!(count(&sampler), (3, 10), "nothing is older than a minute");
+        sampler.mark(histogram(&[10]));
+        assert_eq!(count(&sampler), (3, 10), "that mark is not a minute old");
+        (1..MARKS).for_each(|_| sampler.mark(histogram(&[10, 20])));
+        assert_eq!(count(&sampler), (2, 20));
+        sampler.mark(histogram(&[10, 20]));
+        assert_eq!(count(&sampler), (1, 30));
     }
 }

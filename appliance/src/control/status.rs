@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 use hdrhistogram::Histogram;
 use tandem_control::reply;
 
+use super::sampler::Latencies;
 use super::{Control, Reply, reply};
 use crate::orders::ShardOrder;
+use crate::shard::ShardCounts;
 
 /// Percentiles that latency counters are given at.
 const PERCENTILES: &[(&str, f64)] = &[("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p999", 99.9), ("max", 100.0)];
@@ -34,7 +36,6 @@ impl Control {
         };
         let mut counters: BTreeMap<String, u64> = BTreeMap::new();
         let (mut answered_ms, mut answered_ended, mut used) = (0, 0, 0u64);
-        let (mut pdd, mut routing, mut answer) = (None, None, None);
         for shard in &shards {
             status.calls_setup += (shard.calls.authorizing + shard.calls.trying) as u64;
             status.calls_ringing += shard.calls.ringing as u64;
@@ -59,24 +60,27 @@ impl Control {
             ] {
                 *counters.entry(name.to_owned()).or_default() += n;
             }
-            merge(&mut pdd, &shard.pdd_us);
-            merge(&mut routing, &shard.routing_us);
-            merge(&mut answer, &shard.answer_us);
         }
         status.media_ports_free = state.ports.saturating_sub(used as u32);
         status.media_calls = used / 2;
         let ended = answered_ended + status.failed;
         status.asr_pct = (ended > 0).then(|| (answered_ended * 100 / ended) as u32);
         status.acd_s = u64::checked_div(answered_ms, answered_ended * 1_000).map(|s| s as u32);
-        for (name, histogram) in [("pdd_us", &pdd), ("routing_us", &routing), ("answer_us", &answer)] {
-            let Some(histogram) = histogram else {
-                continue;
-            };
-            counters.insert(format!("{name}_count"), histogram.len());
-            for (label, percentile) in PERCENTILES {
-                counters.insert(format!("{name}_{label}"), histogram.value_at_percentile(*percentile));
+        let since_start = latencies(&shards);
+        let last_minute = self.sampler.borrow().last_minute(&since_start);
+        for (window, of_window) in [("", &since_start), ("last_minute_", &last_minute)] {
+            for (name, histogram) in ["pdd_us", "routing_us", "answer_us"].iter().zip(of_window) {
+                let Some(histogram) = histogram else {
+                    continue;
+                };
+                counters.insert(format!("{name}_{window}count"), histogram.len());
+                for (label, percentile) in PERCENTILES {
+                    let value = if histogram.is_empty() { 0 } else { histogram.value_at_percentile(*percentile) };
+                    counters.insert(format!("{name}_{window}{label}"), value);
+                }
             }
         }
+        let [pdd, ..] = since_start;
         status.pdd_ms = pdd.filter(|h| !h.is_empty()).map(|h| (h.mean() / 1_000.0).round() as u32);
         for (name, n) in [
             ("cdr_settled", &money.settled),
@@ -114,6 +118,17 @@ impl Control {
         status.counters = counters;
         reply(&status)
     }
+}
+
+/// The latencies of all shards together.
+pub(super) fn latencies(shards: &[Box<ShardCounts>]) -> Latencies {
+    let (mut pdd, mut routing, mut answer) = (None, None, None);
+    for shard in shards {
+        merge(&mut pdd, &shard.pdd_us);
+        merge(&mut routing, &shard.routing_us);
+        merge(&mut answer, &shard.answer_us);
+    }
+    [pdd, routing, answer]
 }
 
 fn merge(into: &mut Option<Histogram<u64>>, from: &Histogram<u64>) {

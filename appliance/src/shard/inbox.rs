@@ -57,9 +57,10 @@ impl Shard {
                 self.core.publish(sip, prohibited, snapshot);
                 let _ = done.send(());
             }
-            ShardOrder::Calls(reply) => {
-                let views: Vec<_> = self.core.calls().list().collect();
-                let _ = reply.send(views.into_iter().map(|view| self.with_media(now, view)).collect());
+            ShardOrder::Calls(from, reply) => {
+                let (views, next) = self.core.calls().page(from, crate::limits::CALLS_PAGE);
+                let views = views.into_iter().map(|view| self.with_media(now, view)).collect();
+                let _ = reply.send((views, next));
             }
             ShardOrder::Call(flow_no, reply) => {
                 let view = self.core.calls().show(flow_no);
