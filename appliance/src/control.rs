@@ -97,7 +97,7 @@ impl StoredDeck {
             }
         }
         let ids: Vec<String> = runs.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-        format!("{IDS_MARK}{}\n{}", ids.join(","), tandem_rating::deck_csv::export(self.deck.rows()))
+        format!("{IDS_MARK}{}\n{}", ids.join(","), tandem_rating::deck_csv::export(&self.deck.rows()))
     }
 }
 

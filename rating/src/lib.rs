@@ -14,6 +14,7 @@
 
 pub mod account;
 pub mod cdr;
+mod deck;
 pub mod deck_csv;
 pub mod duration;
 pub mod error;
@@ -32,4 +33,4 @@ pub use error::{BillingError, OutOfRange};
 pub use fee::{BillingParams, Charge, RateTerms, Section, explain_leg, rate_leg};
 pub use money::{Money, MoneyError, RawFee};
 pub use prefix::PrefixTrie;
-pub use rate::{Deck, DeckError, Lookup, Rate};
+pub use rate::{Deck, DeckError, Lookup, Rate, Row};

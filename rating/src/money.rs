@@ -312,17 +312,44 @@ pub(crate) fn round_units(numerator: i128, denominator: i128, step: i128, least:
 pub(crate) fn units(value: Decimal) -> Option<i128> {
     let value = if value.scale() > SCALE_MAX { value.normalize() } else { value };
     let places = SCALE_MAX.checked_sub(value.scale())?;
-    Some(value.mantissa() * 10_i128.pow(places))
+    Some(value.mantissa() * i128::from(POWERS[places as usize]))
 }
+
+/// 1 to 10^8: what a decimal of each scale is short of units.
+const POWERS: [u32; SCALE_MAX as usize + 1] = {
+    let mut powers = [1; SCALE_MAX as usize + 1];
+    let mut scale = 1;
+    while scale < powers.len() {
+        powers[scale] = powers[scale - 1] * 10;
+        scale += 1;
+    }
+    powers
+};
 
 /// Units of 10^-8 in `value`, finer digits rounded half up.
 pub(crate) fn units_rounded(value: Decimal) -> i128 {
+    if value.scale() <= SCALE_MAX {
+        // All that decks and parameters accept: nothing to round.
+        return units(value).unwrap_or_default();
+    }
     let rounded = value.round_dp_with_strategy(SCALE_MAX, RoundingStrategy::MidpointAwayFromZero);
     units(rounded).unwrap_or_default()
 }
 
 /// The decimal of `units` times 10^-8, without trailing zeros. Errors: more than 96 bits.
 pub(crate) fn decimal_from_units(units: i128) -> Result<Decimal, MoneyError> {
+    if let Ok(small) = i64::try_from(units) {
+        // Nearly every amount: 92 billion. Trailing zeros go by words of 64 bits instead of 96.
+        let (mut mantissa, mut scale) = (small, if small == 0 { 0 } else { SCALE_MAX });
+        for zeros in [4, 2, 1, 1] {
+            let power = i64::from(POWERS[zeros as usize]);
+            if scale >= zeros && mantissa % power == 0 {
+                mantissa /= power;
+                scale -= zeros;
+            }
+        }
+        return Ok(Decimal::new(mantissa, scale));
+    }
     Decimal::try_from_i128_with_scale(units, SCALE_MAX).map(|value| value.normalize()).map_err(|_| MoneyError::Overflow)
 }
 
@@ -520,6 +547,26 @@ mod tests {
             let money = Money::from_units(units).unwrap();
             prop_assert_eq!(money.units(), units);
             prop_assert_eq!(money.to_string().parse::<Money>().unwrap(), money);
+        }
+
+        /// The 64-bit path against the decimal's own way, to the last digit of the scale.
+        #[test]
+        fn decimals_of_units_are_normal(count in any::<i64>(), places in 0_u32..20, wide in any::<i128>()) {
+            let short = i128::from(count) >> (places * 3);
+            for units in [i128::from(count), short * 10_i128.pow(places), -short, wide] {
+                let decimal = Decimal::try_from_i128_with_scale(units, SCALE_MAX).ok().map(|value| value.normalize());
+                let made = decimal_from_units(units).ok();
+                prop_assert_eq!(made.map(|d| (d.mantissa(), d.scale())), decimal.map(|d| (d.mantissa(), d.scale())));
+            }
+        }
+
+        /// Without rounding where there is nothing to round, against the decimal's rounding.
+        #[test]
+        fn units_are_what_decimals_round_to(mantissa in -(1_i128 << 96) + 1..1_i128 << 96, scale in 0_u32..=28) {
+            let value = Decimal::from_i128_with_scale(mantissa, scale);
+            let rounded = value.round_dp_with_strategy(SCALE_MAX, RoundingStrategy::MidpointAwayFromZero);
+            let places = SCALE_MAX - rounded.scale();
+            prop_assert_eq!(units_rounded(value), rounded.mantissa() * 10_i128.pow(places));
         }
 
         #[test]

@@ -1,4 +1,4 @@
-//! Rate rows and the compiled deck that finds one for a number (rates.md sections 1 to 3).
+//! Rate rows, as operators write them (rates.md sections 1 and 2). Compiled they are a [`Deck`].
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::OutOfRange;
 use crate::fee::{RateTerms, Section, in_order};
 use crate::least_cost::{PerSecond, per_second};
-use crate::prefix::{PREFIX_LEN_MAX, PrefixError, PrefixTrie};
+use crate::prefix::PREFIX_LEN_MAX;
 
-/// Most rows of one deck (rates.md section 5).
-pub const ROWS_MAX: usize = 1_000_000;
+pub use crate::deck::{Deck, DeckError, Lookup, ROWS_MAX, Row};
 
 /// One row of a rate group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,159 +137,5 @@ impl Rate {
 
     pub(crate) fn valid_from(&self) -> i64 {
         self.effective_from_ms.unwrap_or(i64::MIN)
-    }
-}
-
-/// What a deck says about a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup<'a> {
-    /// The rate in force.
-    Found(&'a Rate),
-    /// The destination is forbidden by this row ("rate locked").
-    Locked(&'a Rate),
-    /// No row: the call is refused before routing ("rate not found").
-    NotFound,
-}
-
-/// Why rows do not make a deck.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeckError {
-    /// A row with a value outside its range.
-    #[error("deck {deck:?}, prefix {prefix:?}: {reason}")]
-    Row {
-        /// Name of the deck.
-        deck: String,
-        /// Prefix of the row.
-        prefix: String,
-        /// Field, value and allowed range.
-        reason: OutOfRange,
-    },
-    /// Two rows of one prefix valid at the same time.
-    #[error("deck {deck:?}: rows {first} and {second} (prefix {prefix:?}) are valid at the same time")]
-    Overlap {
-        /// Name of the deck.
-        deck: String,
-        /// Their common prefix.
-        prefix: String,
-        /// Number of the earlier row in the list as given, from 1.
-        first: usize,
-        /// Number of the later row in the list as given, from 1.
-        second: usize,
-    },
-    /// More rows than [`ROWS_MAX`].
-    #[error("deck {deck:?} has {rows} rows; at most {ROWS_MAX} are allowed")]
-    TooManyRows {
-        /// Name of the deck.
-        deck: String,
-        /// Rows given.
-        rows: usize,
-    },
-    /// A prefix the index refuses.
-    #[error(transparent)]
-    Prefix(#[from] PrefixError),
-}
-
-/// The rows of one prefix: a run in [`Deck::rows`].
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    first: u32,
-    end: u32,
-}
-
-/// A compiled, immutable rate group: built and checked whole, then shared and swapped whole.
-#[derive(Clone, Debug, Default)]
-pub struct Deck {
-    name: String,
-    rows: Vec<Rate>,
-    index: PrefixTrie<Run>,
-}
-
-impl Deck {
-    /// Compiles `rows`, in any order.
-    ///
-    /// Errors: a row that is out of range, two rows of one rate prefix and area code that are valid
-    /// at the same time, more than [`ROWS_MAX`] rows. Rows that make one prefix from different
-    /// splits may overlap: the longer rate prefix wins (rates.md section 3).
-    pub fn build(name: impl Into<String>, rows: Vec<Rate>) -> Result<Deck, DeckError> {
-        let name = name.into();
-        if rows.len() > ROWS_MAX {
-            return Err(DeckError::TooManyRows { deck: name, rows: rows.len() });
-        }
-        if let Some((row, reason)) = rows.iter().find_map(|row| Some((row, row.validate().err()?))) {
-            return Err(DeckError::Row { deck: name, prefix: row.prefix(), reason });
-        }
-        let mut numbered: Vec<(String, usize, Rate)> =
-            rows.into_iter().enumerate().map(|(position, row)| (row.prefix(), position + 1, row)).collect();
-        // In a run the longer rate prefix comes first, then the earlier validity: the first valid
-        // row of a run is the answer.
-        numbered.sort_by(|a, b| {
-            let split = b.2.fee_prefix.len().cmp(&a.2.fee_prefix.len());
-            let from = a.2.valid_from().cmp(&b.2.valid_from());
-            a.0.cmp(&b.0).then(split).then(from)
-        });
-        for pair in numbered.windows(2) {
-            let [(prefix, a_number, a), (other, b_number, b)] = pair else {
-                continue;
-            };
-            let same_split = prefix == other && a.fee_prefix.len() == b.fee_prefix.len();
-            if same_split && a.overlaps(b) {
-                return Err(DeckError::Overlap {
-                    deck: name,
-                    prefix: prefix.clone(),
-                    first: *a_number.min(b_number),
-                    second: *a_number.max(b_number),
-                });
-            }
-        }
-        let mut runs: Vec<(String, Run)> = Vec::new();
-        let mut sorted = Vec::with_capacity(numbered.len());
-        for (position, (prefix, _, row)) in numbered.into_iter().enumerate() {
-            // ROWS_MAX is far below u32::MAX.
-            let end = position as u32 + 1;
-            match runs.last_mut() {
-                Some((last, run)) if *last == prefix => run.end = end,
-                _ => runs.push((prefix, Run { first: end - 1, end })),
-            }
-            sorted.push(row);
-        }
-        Ok(Deck { name, rows: sorted, index: PrefixTrie::build(runs)? })
-    }
-
-    /// The row for `number` at `at_ms` (UTC ms): the longest prefix among the rows valid then, an
-    /// empty prefix being the default row; of one length, the longer rate prefix.
-    pub fn lookup(&self, number: impl AsRef<[u8]>, at_ms: i64) -> Lookup<'_> {
-        let number = number.as_ref();
-        // Nearly always the longest match is also valid; the full list is the exception.
-        let valid =
-            |run: &Run| self.rows[run.first as usize..run.end as usize].iter().find(|row| row.is_valid_at(at_ms));
-        let Some((_, run)) = self.index.longest(number) else {
-            return Lookup::NotFound;
-        };
-        let row = valid(run).or_else(|| self.index.matches(number).rev().skip(1).find_map(|(_, run)| valid(run)));
-        match row {
-            Some(row) if row.lock => Lookup::Locked(row),
-            Some(row) => Lookup::Found(row),
-            None => Lookup::NotFound,
-        }
-    }
-
-    /// Name of the rate group.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The rows, ordered by prefix and validity.
-    pub fn rows(&self) -> &[Rate] {
-        &self.rows
-    }
-
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// True without rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 }

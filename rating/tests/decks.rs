@@ -23,8 +23,8 @@ fn between(row: Rate, from_ms: Option<i64>, to_ms: Option<i64>) -> Rate {
 
 fn found(deck: &Deck, number: &str, at_ms: i64) -> Option<String> {
     match deck.lookup(number, at_ms) {
-        Lookup::Found(rate) => Some(rate.rate_per_min.to_string()),
-        Lookup::Locked(rate) => Some(format!("locked {}", rate.rate_per_min)),
+        Lookup::Found(rate) => Some(rate.rate_per_min().to_string()),
+        Lookup::Locked(rate) => Some(format!("locked {}", rate.rate_per_min())),
         Lookup::NotFound => None,
     }
 }
@@ -173,12 +173,72 @@ proptest! {
                 .filter(|row| row.effective_from_ms.is_none_or(|from| from <= at_ms))
                 .filter(|row| row.effective_to_ms.is_none_or(|to| at_ms < to))
                 .max_by_key(|row| (row.prefix().len(), row.fee_prefix.len()));
-            let expected = match best {
-                Some(row) if row.lock => Lookup::Locked(row),
-                Some(row) => Lookup::Found(row),
-                None => Lookup::NotFound,
+            let told = match deck.lookup(&number, at_ms) {
+                Lookup::Found(row) | Lookup::Locked(row) => Some(row.rate()),
+                Lookup::NotFound => None,
             };
-            prop_assert_eq!(deck.lookup(&number, at_ms), expected);
+            prop_assert_eq!(matches!(deck.lookup(&number, at_ms), Lookup::Locked(_)), best.is_some_and(|row| row.lock));
+            prop_assert_eq!(told.as_ref(), best);
         }
     }
+
+    /// Compiled and given back, whatever was said of prices, texts, dates and scale; prices said twice are kept once.
+    #[test]
+    fn a_deck_gives_back_its_rows_as_they_were(
+        rows in prop::collection::btree_map("[12]{0,4}", (any_said(), 0_usize..4), 0..30),
+    ) {
+        let mut given = Vec::new();
+        for (n, (prefix, (said, split))) in rows.into_iter().enumerate() {
+            let (fee_prefix, area_code) = prefix.split_at(split.min(prefix.len()));
+            let row = Rate {
+                rate_id: u64::MAX - n as u64,
+                fee_prefix: fee_prefix.to_owned(),
+                area_code: area_code.to_owned(),
+                ..said
+            };
+            given.push(row);
+        }
+        // In the order of prefixes, as the map has them; every prefix once.
+        let deck = Deck::build("random", given.iter().rev().cloned().collect()).unwrap();
+        prop_assert_eq!(format!("{:?}", deck.rows()), format!("{given:?}"), "to the last digit");
+        for row in &given {
+            let found = deck.lookup(row.prefix(), row.effective_from_ms.unwrap_or(0));
+            let (Lookup::Found(compiled) | Lookup::Locked(compiled)) = found else {
+                return Err(TestCaseError::fail(format!("{row:?} is not found")));
+            };
+            prop_assert_eq!(compiled.terms(), row.terms());
+            prop_assert_eq!(compiled.prefix(), row.prefix());
+            prop_assert_eq!((compiled.rate_id(), compiled.level()), (row.rate_id, row.level));
+            prop_assert_eq!(compiled.per_second(), row.per_second());
+        }
+    }
+}
+
+/// Everything of a row but its prefix, from few values, so that rows share some of it.
+fn any_said() -> impl Strategy<Value = Rate> {
+    let amount = || prop::sample::select(vec!["0.1", "0.10", "0", "9999999999.99999999", "0.00000001"]);
+    let section = (0_u32..3, 0_u32..90, amount()).prop_map(|(at, time_s, fee)| common::section(at, time_s, fee));
+    let sections = prop::collection::vec(section, 0..3).prop_map(|mut sections| {
+        sections.dedup_by_key(|section| section.position);
+        sections.sort_by_key(|section| section.position);
+        sections.dedup_by_key(|section| section.position);
+        sections
+    });
+    let texts = ("[ab]{0,2}", "[ab]{0,2}");
+    (amount(), amount(), amount(), 1_u32..3, 1_u32..3, sections, any::<bool>(), texts, prop::option::of(0_i64..5))
+        .prop_map(|(rate, conn, tax, first_s, next_s, sections, lock, (area_name, memo), from_ms)| Rate {
+            area_name,
+            memo,
+            level: 4,
+            // As written: `dec` would take the zeros off, which the deck must not.
+            rate_per_min: rate.parse().unwrap(),
+            conn_fee: conn.parse().unwrap(),
+            tax_pct: tax.parse().unwrap(),
+            first_s,
+            next_s,
+            sections,
+            lock,
+            effective_from_ms: from_ms,
+            ..Rate::default()
+        })
 }

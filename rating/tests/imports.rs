@@ -411,7 +411,7 @@ proptest! {
                 for day in [-5, -3, -1] {
                     let then = NOW_MS + day * DAY_MS;
                     let price = |deck: &Deck| match deck.lookup(number, then) {
-                        tandem_rating::Lookup::Found(row) | tandem_rating::Lookup::Locked(row) => Some((row.prefix(), row.rate_per_min)),
+                        tandem_rating::Lookup::Found(row) | tandem_rating::Lookup::Locked(row) => Some((row.prefix().to_owned(), row.rate_per_min())),
                         tandem_rating::Lookup::NotFound => None,
                     };
                     // A prefix that was never rated may be given a past; one that was, not another.

@@ -30,8 +30,10 @@ pub enum NumberError {
 /// # Errors
 /// [`NumberError`] when nothing is left, it is too long, or a character is not one of 0-9 * # A-F.
 pub fn normalise(raw: &str) -> Result<String, NumberError> {
-    let number = strip(raw);
-    let number = number.strip_prefix('+').unwrap_or(&number).to_owned();
+    let mut number = strip(raw);
+    if number.starts_with('+') {
+        number.remove(0);
+    }
     check(&number)?;
     Ok(number)
 }
@@ -60,10 +62,13 @@ pub fn normalise_caller(raw: &str) -> Result<String, NumberError> {
 
 fn strip(raw: &str) -> String {
     let user = raw.split(';').next().unwrap_or_default();
-    user.chars()
-        .filter(|c| !matches!(c, '-' | '.' | '(' | ')' | ' '))
-        .map(|c| if matches!(c, 'a'..='f') { c.to_ascii_uppercase() } else { c })
-        .collect()
+    let mut number = String::with_capacity(user.len());
+    number.extend(
+        user.chars()
+            .filter(|c| !matches!(c, '-' | '.' | '(' | ')' | ' '))
+            .map(|c| if matches!(c, 'a'..='f') { c.to_ascii_uppercase() } else { c }),
+    );
+    number
 }
 
 fn check(number: &str) -> Result<(), NumberError> {

@@ -66,8 +66,8 @@ pub fn price(
             return no(ServerReason::RateNotFound, format!("no rate for {number} in rate group {group}"));
         }
     };
-    if gateway.call_level < rate.level {
-        let detail = format!("level {} is below rate type {}", gateway.call_level, rate.level);
+    if gateway.call_level < rate.level() {
+        let detail = format!("level {} is below rate type {}", gateway.call_level, rate.level());
         return no(ServerReason::NoPermission, detail);
     }
     if matches!(found, Lookup::Locked(_)) {

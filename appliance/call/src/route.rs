@@ -3,12 +3,13 @@
 //! [`plan`] is a pure function of the snapshot, the numbers, the time and the rotation: calls and `tandem explain` use
 //! the same one.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::fmt;
 use std::net::IpAddr;
 
 use rand::Rng;
 use rust_decimal::Decimal;
+use smallvec::SmallVec;
 use tandem_leg::ServerReason;
 use tandem_rating::fee::RateTerms;
 use tandem_rating::least_cost::{PerSecond, per_second, profit_percent_at_least};
@@ -426,7 +427,7 @@ fn judge(
     let deck = clearing.and_then(|account| account.deck.as_ref());
     let vendor = match deck.map_or(Lookup::NotFound, |deck| deck.lookup(rated, wanted.at_ms)) {
         Lookup::Found(rate) => Some(rate.terms()),
-        Lookup::Locked(rate) => return Err(Skip::VendorRateLocked { prefix: rate.prefix() }),
+        Lookup::Locked(rate) => return Err(Skip::VendorRateLocked { prefix: rate.prefix().to_owned() }),
         Lookup::NotFound if gateway.check_rate => return Err(Skip::NoVendorRate),
         Lookup::NotFound => None,
     };
@@ -470,11 +471,13 @@ fn unusable(account: &Account, at_ms: i64) -> Option<&'static str> {
     }
 }
 
-/// A cost as a sort key: cheap first, unknown last.
-type Cost = (bool, Option<PerSecond>);
-
-/// Everything before the weight (R-D12).
-type Keys = (Cost, i32, Cost, Cost, Cost, Cost);
+/// A gateway that may be tried, with what it is sorted by.
+struct Ranked<'a> {
+    route: Route,
+    gateway: &'a RoutingGateway,
+    /// `None` is unknown, and sorted last.
+    cost: Option<PerSecond>,
+}
 
 /// Sorts one length group by R-D12 and appends it to `out`.
 ///
@@ -483,36 +486,59 @@ type Keys = (Cost, i32, Cost, Cost, Cost, Cost);
 fn sort(snapshot: &Snapshot, mapping: &MappingGateway, group: Vec<Route>, weights: &mut Weights, out: &mut Vec<Route>) {
     let own_policy = mapping.first_policy != RoutePolicy::None;
     let system = if own_policy { SortPlace::None } else { snapshot.settings.cost_sort };
-    let keys = |route: &Route| -> Keys {
-        let gateway = &snapshot.routing[route.gateway];
-        let cost = route.vendor.as_ref().map(|t| per_second(t.rate_per_min));
-        let when = |used: bool| -> Cost { if used { (cost.is_none(), cost) } else { (false, None) } };
-        let least_cost = gateway.least_cost && gateway.check_rate;
-        (
-            when(system == SortPlace::BeforePriority),
-            gateway.priority,
-            when(system == SortPlace::AfterPriority),
-            when(mapping.first_policy == RoutePolicy::LowestRate),
-            when(mapping.second_policy == RoutePolicy::LowestRate),
-            if least_cost { (false, cost) } else { (true, None) },
-        )
+    // Everything before the weight.
+    let compare = |a: &Ranked<'_>, b: &Ranked<'_>| -> Ordering {
+        let by_cost = |used: bool| if used { cheap_first(a.cost, b.cost) } else { Ordering::Equal };
+        let least_cost = |r: &Ranked<'_>| r.gateway.least_cost && r.gateway.check_rate;
+        by_cost(system == SortPlace::BeforePriority)
+            .then_with(|| a.gateway.priority.cmp(&b.gateway.priority))
+            .then_with(|| by_cost(system == SortPlace::AfterPriority))
+            .then_with(|| by_cost(mapping.first_policy == RoutePolicy::LowestRate))
+            .then_with(|| by_cost(mapping.second_policy == RoutePolicy::LowestRate))
+            .then_with(|| match (least_cost(a), least_cost(b)) {
+                (true, true) => a.cost.cmp(&b.cost),
+                (true, false) => Ordering::Less,
+                (false, true) => Ordering::Greater,
+                (false, false) => Ordering::Equal,
+            })
     };
-    let name = |route: &Route| snapshot.routing[route.gateway].name.as_str();
-    let mut keyed: Vec<(Keys, Route)> = group.into_iter().map(|r| (keys(&r), r)).collect();
-    keyed.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| name(x).cmp(name(y))));
-    while !keyed.is_empty() {
-        let first = keyed[0].0;
-        let equal = keyed.iter().take_while(|(k, _)| *k == first).count();
-        let mut class: Vec<Route> = keyed.drain(..equal).map(|(_, r)| r).collect();
-        if class.len() > 1 {
-            let members: Vec<_> =
-                class.iter().map(|r| (snapshot.routing[r.gateway].id, snapshot.routing[r.gateway].weight)).collect();
-            let turn = weights.turn(&members);
-            let mut ranked: Vec<(i64, Route)> = turn.into_iter().zip(class).collect();
-            // The sort is stable: equal rank leaves the order of names.
-            ranked.sort_by_key(|(rank, _)| Reverse(*rank));
-            class = ranked.into_iter().map(|(_, r)| r).collect();
-        }
-        out.append(&mut class);
+    let mut ranked: Vec<Option<Ranked<'_>>> = Vec::with_capacity(group.len());
+    for route in group {
+        let cost = route.vendor.as_ref().map(|terms| per_second(terms.rate_per_min));
+        ranked.push(Some(Ranked { gateway: &snapshot.routing[route.gateway], cost, route }));
     }
+    // Places are sorted, not routes: those are large.
+    let mut order: SmallVec<[usize; 16]> = (0..ranked.len()).collect();
+    let of = |at: usize| ranked[at].as_ref();
+    let compare_at = |a: usize, b: usize| match (of(a), of(b)) {
+        (Some(a), Some(b)) => compare(a, b),
+        // All are there until the order is made.
+        _ => Ordering::Equal,
+    };
+    let name = |at: usize| of(at).map(|r| r.gateway.name.as_str());
+    order.sort_by(|a, b| compare_at(*a, *b).then_with(|| name(*a).cmp(&name(*b))));
+    let mut rest = &mut order[..];
+    while let Some(first) = rest.first().copied() {
+        let equal = rest.iter().take_while(|at| compare_at(first, **at) == Ordering::Equal).count();
+        let (class, later) = rest.split_at_mut(equal);
+        if class.len() > 1 {
+            let members: SmallVec<[_; 16]> =
+                class.iter().filter_map(|at| of(*at)).map(|r| (r.gateway.id, r.gateway.weight)).collect();
+            let turn = weights.turn(&members);
+            let mut places: SmallVec<[(i64, usize); 16]> = turn.into_iter().zip(class.iter().copied()).collect();
+            // The sort is stable: equal rank leaves the order of names.
+            places.sort_by_key(|(rank, _)| Reverse(*rank));
+            for (place, (_, at)) in class.iter_mut().zip(places) {
+                *place = at;
+            }
+        }
+        rest = later;
+    }
+    out.reserve(order.len());
+    out.extend(order.into_iter().filter_map(|at| ranked[at].take()).map(|r| r.route));
+}
+
+/// Cheap first, unknown last.
+fn cheap_first(a: Option<PerSecond>, b: Option<PerSecond>) -> Ordering {
+    (a.is_none(), a).cmp(&(b.is_none(), b))
 }

@@ -1,0 +1,432 @@
+//! The compiled deck: finds the row for a number among a million (rates.md section 3).
+//!
+//! A sheet says the same few prices, names and dates over and over. A compiled row is 32 bytes of numbers: where its
+//! digits stand, and which price, validity and texts it has; each of those is kept once. With the index that is some
+//! 70 MiB for a million rows, a quarter of what the rows weigh as they are read, and a look-up touches little of it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+
+use rust_decimal::Decimal;
+
+use crate::error::OutOfRange;
+use crate::fee::{RateTerms, Section, in_order};
+use crate::least_cost::{PerSecond, per_second};
+use crate::prefix::{PrefixError, PrefixTrie};
+use crate::rate::Rate;
+
+/// Most rows of one deck (rates.md section 5).
+pub const ROWS_MAX: usize = 1_000_000;
+
+/// What a deck says about a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// The rate in force.
+    Found(Row<'a>),
+    /// The destination is forbidden by this row ("rate locked").
+    Locked(Row<'a>),
+    /// No row: the call is refused before routing ("rate not found").
+    NotFound,
+}
+
+/// Why rows do not make a deck.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeckError {
+    /// A row with a value outside its range.
+    #[error("deck {deck:?}, prefix {prefix:?}: {reason}")]
+    Row {
+        /// Name of the deck.
+        deck: String,
+        /// Prefix of the row.
+        prefix: String,
+        /// Field, value and allowed range.
+        reason: OutOfRange,
+    },
+    /// Two rows of one prefix valid at the same time.
+    #[error("deck {deck:?}: rows {first} and {second} (prefix {prefix:?}) are valid at the same time")]
+    Overlap {
+        /// Name of the deck.
+        deck: String,
+        /// Their common prefix.
+        prefix: String,
+        /// Number of the earlier row in the list as given, from 1.
+        first: usize,
+        /// Number of the later row in the list as given, from 1.
+        second: usize,
+    },
+    /// More rows than [`ROWS_MAX`].
+    #[error("deck {deck:?} has {rows} rows; at most {ROWS_MAX} are allowed")]
+    TooManyRows {
+        /// Name of the deck.
+        deck: String,
+        /// Rows given.
+        rows: usize,
+    },
+    /// A prefix the index refuses.
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+}
+
+/// One compiled row. Every `u32` is a position in a list of the deck; [`ROWS_MAX`] is far below 2^32.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    rate_id: u64,
+    /// Where its prefix begins in `digits`.
+    digits: u32,
+    price: u32,
+    life: u32,
+    area_name: u32,
+    memo: u32,
+    /// Digits of the whole prefix, and how many of them are the rate prefix; at most `PREFIX_LEN_MAX`.
+    length: u8,
+    fee_length: u8,
+}
+
+/// What a second costs and in which steps: shared by all rows that say the same.
+#[derive(Clone, Debug)]
+struct Price {
+    rate_per_min: Decimal,
+    conn_fee: Decimal,
+    tax_pct: Decimal,
+    first_s: u32,
+    next_s: u32,
+    level: u8,
+    lock: bool,
+    sections: Vec<Section>,
+}
+
+/// From when to when rows are valid, UTC ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Life {
+    from_ms: Option<i64>,
+    to_ms: Option<i64>,
+}
+
+/// The rows of one prefix.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: u32,
+    end: u32,
+}
+
+/// A compiled, immutable rate group: built and checked whole, then shared and swapped whole.
+#[derive(Clone, Default)]
+pub struct Deck {
+    name: String,
+    /// Ordered by prefix; in a prefix the longer rate prefix first, then the earlier validity.
+    slots: Vec<Slot>,
+    /// All prefixes, one behind the other.
+    digits: String,
+    prices: Vec<Price>,
+    lives: Vec<Life>,
+    texts: Vec<Box<str>>,
+    /// The distinct prefixes in order: number n has the rows of run n.
+    index: PrefixTrie<()>,
+    /// Empty when every prefix has one row, as in most decks: then run n is row n.
+    runs: Vec<Run>,
+}
+
+impl Deck {
+    /// Compiles `rows`, in any order.
+    ///
+    /// Errors: a row that is out of range, two rows of one rate prefix and area code that are valid
+    /// at the same time, more than [`ROWS_MAX`] rows. Rows that make one prefix from different
+    /// splits may overlap: the longer rate prefix wins (rates.md section 3).
+    pub fn build(name: impl Into<String>, rows: Vec<Rate>) -> Result<Deck, DeckError> {
+        let name = name.into();
+        if rows.len() > ROWS_MAX {
+            return Err(DeckError::TooManyRows { deck: name, rows: rows.len() });
+        }
+        if let Some((row, reason)) = rows.iter().find_map(|row| Some((row, row.validate().err()?))) {
+            return Err(DeckError::Row { deck: name, prefix: row.prefix(), reason });
+        }
+        let mut numbered: Vec<(String, usize, &Rate)> =
+            rows.iter().enumerate().map(|(position, row)| (row.prefix(), position + 1, row)).collect();
+        // In a run the longer rate prefix comes first, then the earlier validity: the first valid
+        // row of a run is the answer.
+        numbered.sort_by(|a, b| {
+            let split = b.2.fee_prefix.len().cmp(&a.2.fee_prefix.len());
+            let from = a.2.valid_from().cmp(&b.2.valid_from());
+            a.0.cmp(&b.0).then(split).then(from)
+        });
+        for pair in numbered.windows(2) {
+            let [(prefix, a_number, a), (other, b_number, b)] = pair else {
+                continue;
+            };
+            let same_split = prefix == other && a.fee_prefix.len() == b.fee_prefix.len();
+            if same_split && a.overlaps(b) {
+                return Err(DeckError::Overlap {
+                    deck: name,
+                    prefix: prefix.clone(),
+                    first: *a_number.min(b_number),
+                    second: *a_number.max(b_number),
+                });
+            }
+        }
+        let mut deck = Deck { name, ..Deck::default() };
+        let mut known = Known::default();
+        deck.slots.reserve_exact(numbered.len());
+        deck.digits.reserve_exact(numbered.iter().map(|(prefix, _, _)| prefix.len()).sum());
+        let mut distinct: Vec<&str> = Vec::with_capacity(numbered.len());
+        for (prefix, _, row) in &numbered {
+            let at = deck.slots.len() as u32;
+            deck.push(prefix, row, &mut known);
+            if distinct.last() == Some(&prefix.as_str()) {
+                if let Some(run) = deck.runs.last_mut() {
+                    run.end = at + 1;
+                }
+            } else {
+                distinct.push(prefix);
+                deck.runs.push(Run { first: at, end: at + 1 });
+            }
+        }
+        if deck.runs.len() == deck.slots.len() {
+            deck.runs = Vec::new();
+        }
+        deck.index = PrefixTrie::build(distinct.into_iter().map(|prefix| (prefix, ())))?;
+        deck.runs.shrink_to_fit();
+        deck.prices.shrink_to_fit();
+        deck.texts.shrink_to_fit();
+        Ok(deck)
+    }
+
+    fn push(&mut self, prefix: &str, row: &Rate, known: &mut Known) {
+        let price = known.prices.place(PriceKey::of(row), &mut self.prices, || Price {
+            rate_per_min: row.rate_per_min,
+            conn_fee: row.conn_fee,
+            tax_pct: row.tax_pct,
+            first_s: row.first_s,
+            next_s: row.next_s,
+            level: row.level,
+            lock: row.lock,
+            sections: row.sections.clone(),
+        });
+        let life = Life { from_ms: row.effective_from_ms, to_ms: row.effective_to_ms };
+        let life = known.lives.place(life, &mut self.lives, || life);
+        let mut text = |text: &String| known.texts.place(text.clone(), &mut self.texts, || text.as_str().into());
+        let slot = Slot {
+            rate_id: row.rate_id,
+            digits: self.digits.len() as u32,
+            price,
+            life,
+            area_name: text(&row.area_name),
+            memo: text(&row.memo),
+            length: prefix.len() as u8,
+            fee_length: row.fee_prefix.len() as u8,
+        };
+        self.slots.push(slot);
+        self.digits.push_str(prefix);
+    }
+
+    /// The row for `number` at `at_ms` (UTC ms): the longest prefix among the rows valid then, an
+    /// empty prefix being the default row; of one length, the longer rate prefix.
+    pub fn lookup(&self, number: impl AsRef<[u8]>, at_ms: i64) -> Lookup<'_> {
+        let number = number.as_ref();
+        // Nearly always the longest match is also valid; the full list is the exception.
+        let Some((_, run)) = self.index.longest_at(number) else {
+            return Lookup::NotFound;
+        };
+        let shorter = || self.index.matches_at(number).rev().skip(1).find_map(|(_, run)| self.valid(run, at_ms));
+        match self.valid(run, at_ms).or_else(shorter) {
+            Some(row) if row.price().lock => Lookup::Locked(row),
+            Some(row) => Lookup::Found(row),
+            None => Lookup::NotFound,
+        }
+    }
+
+    /// The first row of a run that is valid at `at_ms`.
+    fn valid(&self, run: usize, at_ms: i64) -> Option<Row<'_>> {
+        let rows = match self.runs.get(run) {
+            Some(run) => run.first as usize..run.end as usize,
+            None => run..run + 1,
+        };
+        rows.map(|at| Row { deck: self, at }).find(|row| row.is_valid_at(at_ms))
+    }
+
+    /// Name of the rate group.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rows as they were given, ordered by prefix and validity: made anew, for lists and sheets.
+    pub fn rows(&self) -> Vec<Rate> {
+        self.iter().map(|row| row.rate()).collect()
+    }
+
+    /// The compiled rows in the same order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> + DoubleEndedIterator {
+        (0..self.slots.len()).map(|at| Row { deck: self, at })
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
+impl fmt::Debug for Deck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Deck {{ {:?}, {} rows, {} prices }}", self.name, self.slots.len(), self.prices.len())
+    }
+}
+
+/// One row of a deck, by reference.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    deck: &'a Deck,
+    at: usize,
+}
+
+impl<'a> Row<'a> {
+    /// The row as it was given to [`Deck::build`].
+    pub fn rate(&self) -> Rate {
+        let (slot, price, life) = (self.slot(), self.price(), self.life());
+        let (fee_prefix, area_code) = self.prefix().split_at(usize::from(slot.fee_length));
+        Rate {
+            rate_id: slot.rate_id,
+            fee_prefix: fee_prefix.to_owned(),
+            area_code: area_code.to_owned(),
+            area_name: self.deck.texts[slot.area_name as usize].to_string(),
+            level: price.level,
+            rate_per_min: price.rate_per_min,
+            first_s: price.first_s,
+            next_s: price.next_s,
+            sections: price.sections.clone(),
+            conn_fee: price.conn_fee,
+            tax_pct: price.tax_pct,
+            lock: price.lock,
+            effective_from_ms: life.from_ms,
+            effective_to_ms: life.to_ms,
+            memo: self.deck.texts[slot.memo as usize].to_string(),
+        }
+    }
+
+    /// What a leg is charged by; taken at the answer and kept for the life of the call.
+    pub fn terms(&self) -> RateTerms {
+        let price = self.price();
+        RateTerms {
+            rate_id: self.slot().rate_id,
+            prefix: self.prefix().to_owned(),
+            rate_per_min: price.rate_per_min,
+            first_s: price.first_s,
+            next_s: price.next_s,
+            sections: in_order(&price.sections).into_iter().cloned().collect(),
+            conn_fee: price.conn_fee,
+            tax_pct: price.tax_pct,
+            level: price.level,
+        }
+    }
+
+    /// Number of the row, kept for life.
+    pub fn rate_id(&self) -> u64 {
+        self.slot().rate_id
+    }
+
+    /// The whole prefix: rate prefix and area code together.
+    pub fn prefix(&self) -> &'a str {
+        let slot = self.slot();
+        let begin = slot.digits as usize;
+        &self.deck.digits[begin..begin + usize::from(slot.length)]
+    }
+
+    /// Call level: 1 in-network, 2 local, 4 domestic long distance, 5 international.
+    pub fn level(&self) -> u8 {
+        self.price().level
+    }
+
+    /// Price of 60 s.
+    pub fn rate_per_min(&self) -> Decimal {
+        self.price().rate_per_min
+    }
+
+    /// The price of one second, for routing (rates.md section 9).
+    pub fn per_second(&self) -> PerSecond {
+        per_second(self.price().rate_per_min)
+    }
+
+    /// True when the row is valid at `at_ms` (half-open, billing.md section 6.a).
+    pub fn is_valid_at(&self, at_ms: i64) -> bool {
+        let life = self.life();
+        life.from_ms.is_none_or(|from_ms| from_ms <= at_ms) && life.to_ms.is_none_or(|to_ms| at_ms < to_ms)
+    }
+
+    fn slot(&self) -> &'a Slot {
+        &self.deck.slots[self.at]
+    }
+
+    fn price(&self) -> &'a Price {
+        &self.deck.prices[self.slot().price as usize]
+    }
+
+    fn life(&self) -> &'a Life {
+        &self.deck.lives[self.slot().life as usize]
+    }
+}
+
+impl PartialEq for Row<'_> {
+    fn eq(&self, other: &Row<'_>) -> bool {
+        self.rate() == other.rate()
+    }
+}
+
+impl Eq for Row<'_> {}
+
+impl fmt::Debug for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rate().fmt(f)
+    }
+}
+
+/// Where everything that is kept once already stands, while a deck is built.
+#[derive(Default)]
+struct Known {
+    prices: Places<PriceKey>,
+    lives: Places<Life>,
+    texts: Places<String>,
+}
+
+struct Places<K>(HashMap<K, u32>);
+
+impl<K> Default for Places<K> {
+    fn default() -> Self {
+        Places(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq> Places<K> {
+    /// Position of what `key` stands for in `list`; it is put there the first time.
+    fn place<T>(&mut self, key: K, list: &mut Vec<T>, make: impl FnOnce() -> T) -> u32 {
+        *self.0.entry(key).or_insert_with(|| {
+            list.push(make());
+            list.len() as u32 - 1
+        })
+    }
+}
+
+/// A price to the last digit as written: 0.10 and 0.1 cost the same, but come back as they were given.
+#[derive(PartialEq, Eq, Hash)]
+struct PriceKey {
+    amounts: [[u8; 16]; 3],
+    blocks: (u32, u32),
+    level: u8,
+    lock: bool,
+    sections: Vec<(u32, u32, [u8; 16])>,
+}
+
+impl PriceKey {
+    fn of(row: &Rate) -> PriceKey {
+        PriceKey {
+            amounts: [row.rate_per_min, row.conn_fee, row.tax_pct].map(|amount| amount.serialize()),
+            blocks: (row.first_s, row.next_s),
+            level: row.level,
+            lock: row.lock,
+            sections: row.sections.iter().map(|s| (s.position, s.time_s, s.amount.serialize())).collect(),
+        }
+    }
+}
