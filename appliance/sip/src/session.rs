@@ -96,11 +96,7 @@ impl Endpoint {
                 leg.ours = None;
                 leg.hang_up = Some(reason);
             }
-            Phase::Unconfirmed => {
-                self.send_ack(leg, leg.invite_cseq, None);
-                self.send_bye(now, leg, &reason);
-            }
-            Phase::Established => self.send_bye(now, leg, &reason),
+            Phase::Unconfirmed | Phase::Established => self.send_bye(now, leg, &reason),
             Phase::Ending | Phase::Ended => {}
         }
     }
@@ -108,6 +104,10 @@ impl Endpoint {
     /// BYE; the leg is gone when it was answered, or when nobody answers.
     pub(crate) fn send_bye(&mut self, now: Time, leg: &mut Leg, reason: &Reason) {
         self.close_changes(now, leg);
+        if leg.phase == Phase::Unconfirmed {
+            // "MUST generate an ACK request for each 2xx" (RFC 3261 13.2.2.4), also when the answer never came.
+            self.send_ack(leg, leg.invite_cseq, None);
+        }
         leg.phase = Phase::Ending;
         let cseq = leg.dialog.next_seq();
         if self.request(now, leg, Purpose::Bye, Method::Bye, cseq, Some(reason), None) == 0 {

@@ -232,6 +232,22 @@ fn a_delayed_offer_given_up_is_acknowledged_and_hung_up() {
 }
 
 #[test]
+fn a_delayed_offer_that_is_lost_before_its_answer_is_acknowledged_and_hung_up() {
+    let mut bench = Bench::default();
+    let (leg, invite) = bench.outgoing("");
+    bench.feed(B, &reply(&invite, 200, "tb", "Contact: <sip:b@192.0.2.10:5060>\r\n", SDP_B));
+    bench.event();
+    bench.order(leg, LegEvent::Info(Info { content_type: "text/plain".into(), body: b"5".to_vec() }));
+    let info = bench.expect("INFO");
+    bench.feed(B, &reply(&info, 481, "", "", ""));
+    assert!(bench.expect("ACK").body().is_empty());
+    let bye = bench.expect("BYE");
+    bench.event();
+    bench.feed(B, &reply(&bye, 200, "", "", ""));
+    bench.nothing_left();
+}
+
+#[test]
 fn a_2xx_without_the_offer_that_was_asked_for_is_acknowledged() {
     let mut bench = Bench::default();
     let (leg, invite) = bench.answered_outgoing();
