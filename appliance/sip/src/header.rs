@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use memchr::memchr;
 
+use crate::find::{find, same};
 use crate::message::Message;
 use crate::method::Method;
 use crate::uri::{Host, NameAddr, Params, host_port, is_lws, is_token, parse_u32, trim, trim_end, trim_start};
@@ -127,6 +128,8 @@ const SLOT: [u8; SLOTS] = {
     let mut table = [u8::MAX; SLOTS];
     let mut id = 0;
     while id < HeaderId::COUNT - 1 {
+        // What `same` can compare.
+        assert!(HeaderId::NAMES[id].len() <= 24);
         let mut slot = hash(HeaderId::NAMES[id].as_bytes());
         while table[slot] != u8::MAX {
             slot = (slot + 1) % SLOTS;
@@ -161,7 +164,7 @@ impl HeaderId {
         let mut slot = hash(name);
         while let Some(&id) = HeaderId::ALL.get(usize::from(SLOT[slot])) {
             let known = id.as_str().as_bytes();
-            if known.len() == name.len() && (known == name || known.eq_ignore_ascii_case(name)) {
+            if known.len() == name.len() && (same(known, name) || known.eq_ignore_ascii_case(name)) {
                 return id;
             }
             slot = (slot + 1) % SLOTS;
@@ -268,30 +271,25 @@ impl<'a> Via<'a> {
         params: Params::EMPTY,
     };
 
-    /// Reads one value. `None` if the protocol or the sent-by is broken. Blanks may stand around every separator.
+    /// Reads one value. `None` if the protocol or the sent-by is broken, or a quote is never closed. Blanks may stand around every separator.
     pub fn parse(value: &'a [u8]) -> Option<Via<'a>> {
         let value = trim(value);
-        let first_slash = memchr(b'/', value)?;
-        let second_slash = first_slash + 1 + memchr(b'/', &value[first_slash + 1..])?;
-        let version = trim(&value[first_slash + 1..second_slash]);
-        if !is_token(trim_end(&value[..first_slash])) || !is_token(version) {
-            return None;
-        }
-        let rest = trim_start(&value[second_slash + 1..]);
-        let transport_len = rest.iter().position(|byte| is_lws(*byte))?;
-        let transport = &rest[..transport_len];
-        if !is_token(transport) {
-            return None;
-        }
-        let protocol = &value[..value.len() - rest.len() + transport_len];
-        let rest = &rest[transport_len..];
-        let sent_by_end = memchr(b';', rest).unwrap_or(rest.len());
+        // What nearly everybody writes.
+        let (protocol, transport) = match value.first_chunk() {
+            Some(b"SIP/2.0/UDP ") => (&value[..b"SIP/2.0/UDP".len()], Transport::Udp),
+            _ => via_protocol(value)?,
+        };
+        let rest = &value[protocol.len()..];
+        let sent_by_end = find(rest, [b';']).unwrap_or(rest.len());
         let sent_by = trim(&rest[..sent_by_end]);
         let (host, port) = host_port(sent_by).ok()?;
         let params = Params::new(&rest[sent_by_end..]);
+        if !params.is_closed() {
+            return None;
+        }
         let mut via = Via {
             protocol,
-            transport: Transport::parse(transport),
+            transport,
             sent_by,
             host,
             port,
@@ -667,6 +665,21 @@ impl<'a> Message<'a> {
     pub fn allows(&self, method: Method) -> bool {
         self.all(HeaderId::Allow).any(|value| value == method.as_str().as_bytes())
     }
+}
+
+/// `SIP / 2.0 / transport` at the start of a Via, up to the blank that ends it.
+fn via_protocol(value: &[u8]) -> Option<(&[u8], Transport)> {
+    let first_slash = memchr(b'/', value)?;
+    let second_slash = first_slash + 1 + memchr(b'/', &value[first_slash + 1..])?;
+    let version = trim(&value[first_slash + 1..second_slash]);
+    if !is_token(trim_end(&value[..first_slash])) || !is_token(version) {
+        return None;
+    }
+    let rest = trim_start(&value[second_slash + 1..]);
+    let transport_len = rest.iter().position(|byte| is_lws(*byte))?;
+    let transport = &rest[..transport_len];
+    let protocol = &value[..value.len() - rest.len() + transport_len];
+    is_token(transport).then(|| (protocol, Transport::parse(transport)))
 }
 
 /// What stands before the parameters, and the parameters.

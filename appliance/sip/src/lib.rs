@@ -22,6 +22,7 @@ pub mod write;
 
 mod compose;
 mod dialog;
+mod find;
 mod leg;
 mod relay;
 mod session;

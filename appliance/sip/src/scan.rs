@@ -9,6 +9,7 @@ use memchr::{memchr, memchr3};
 
 pub use crate::message::{Header, Message, StartLine, Values};
 
+use crate::find::find;
 use crate::header::{CSeq, HeaderId, Via};
 use crate::message::{HEADERS_MAX, NONE, Span, split_comma};
 use crate::method::Method;
@@ -221,17 +222,27 @@ fn start_line<'a>(line: &'a [u8], faults: &mut Faults) -> Result<StartLine<'a>, 
     if line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) {
         return status_line(line);
     }
-    let method_len = line.iter().position(|byte| is_lws(*byte)).ok_or(ScanError::NotSip)?;
+    // The line holds no line feed, so these are all blanks there are.
+    let method_len = find(line, [b' ', b'\t', b'\r']).ok_or(ScanError::NotSip)?;
     let (method_raw, rest) = line.split_at(method_len);
-    let version_at = 1 + rest.iter().rposition(|byte| is_lws(*byte)).ok_or(ScanError::NotSip)?;
-    let version = &rest[version_at..];
-    if !version.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) || !is_token(method_raw) {
+    if !is_token(method_raw) {
         return Err(ScanError::NotSip);
     }
-    if !version[4..].eq_ignore_ascii_case(b"2.0") {
-        faults.note(ScanError::Version);
-    }
-    let uri = trim(&rest[..version_at]);
+    let uri = match rest.split_last_chunk() {
+        // What nearly everybody writes.
+        Some((uri, b" SIP/2.0")) => trim(uri),
+        _ => {
+            let version_at = 1 + rest.iter().rposition(|byte| is_lws(*byte)).ok_or(ScanError::NotSip)?;
+            let version = &rest[version_at..];
+            if !version.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) {
+                return Err(ScanError::NotSip);
+            }
+            if !version[4..].eq_ignore_ascii_case(b"2.0") {
+                faults.note(ScanError::Version);
+            }
+            trim(&rest[..version_at])
+        }
+    };
     // RFC 4475 sections 3.1.2.6 and 3.1.2.7: brackets or blanks in the Request-URI deserve 400, not a guess.
     if uri.is_empty() || uri[0] == b'<' || memchr3(b' ', b'\t', b'\r', uri).is_some() {
         faults.note(ScanError::RequestLine);
@@ -295,8 +306,7 @@ fn headers(message: &mut Message<'_>, start: usize, faults: &mut Faults) -> usiz
 
 fn header_line(message: &mut Message<'_>, at: usize, line_len: usize, faults: &mut Faults) {
     let line = &message.datagram[at..at + line_len];
-    // Names are too short for memchr to win.
-    let Some(colon) = line.iter().position(|byte| *byte == b':') else { return faults.note(ScanError::HeaderLine) };
+    let Some(colon) = find(line, [b':']) else { return faults.note(ScanError::HeaderLine) };
     let name = trim_end(&line[..colon]);
     let id = HeaderId::parse(name);
     if id == HeaderId::Other && (name.len() > NAME_BYTES_MAX || !is_token(name)) {

@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use memchr::{memchr, memchr2};
 
+use crate::find::find;
+
 /// Longest number, routing number or user name taken out of a URI, in bytes. E.164 has 15 digits; carrier prefixes and
 /// phone contexts add to that. What is longer is refused, because a cut number would reach somebody else.
 pub const NUMBER_BYTES_MAX: usize = 64;
@@ -29,7 +31,7 @@ pub enum UriError {
     /// A port that is not a number up to 65535.
     #[error("the port is not a number up to 65535")]
     Port,
-    /// A quoted display name or an angle bracket that is never closed.
+    /// A quoted display name or parameter, or an angle bracket, that is never closed.
     #[error("a quote or an angle bracket is not closed")]
     Unclosed,
     /// A number or user longer than [`NUMBER_BYTES_MAX`], or holding bytes that are not printable ASCII.
@@ -106,7 +108,7 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// [`UriError`] naming the part that is wrong. A scheme we do not know is not an error.
     pub fn parse(raw: &'a [u8]) -> Result<Uri<'a>, UriError> {
-        let colon = memchr(b':', raw).ok_or(UriError::Scheme)?;
+        let colon = find(raw, [b':']).ok_or(UriError::Scheme)?;
         let (name, opaque) = (&raw[..colon], &raw[colon + 1..]);
         let scheme = if name.eq_ignore_ascii_case(b"sip") {
             Scheme::Sip
@@ -146,12 +148,12 @@ impl<'a> Uri<'a> {
     /// So the first `@`, wherever it stands, ends the user.
     fn read_sip(&mut self, rest: &'a [u8]) -> Result<(), UriError> {
         let mut rest = rest;
-        if let Some(at) = memchr(b'@', rest) {
+        if let Some(at) = find(rest, [b'@']) {
             let user_info = &rest[..at];
             if user_info.iter().copied().any(is_unfit) {
                 return Err(UriError::User);
             }
-            let (user, password) = match memchr(b':', user_info) {
+            let (user, password) = match find(user_info, [b':']) {
                 Some(colon) => (&user_info[..colon], Some(&user_info[colon + 1..])),
                 None => (user_info, None),
             };
@@ -160,7 +162,7 @@ impl<'a> Uri<'a> {
             self.password = password;
             rest = &rest[at + 1..];
         }
-        let host_end = memchr2(b';', b'?', rest).unwrap_or(rest.len());
+        let host_end = find(rest, [b';', b'?']).unwrap_or(rest.len());
         (self.host, self.port) = host_port(&rest[..host_end])?;
         rest = &rest[host_end..];
         if let Some(question) = memchr(b'?', rest) {
@@ -374,11 +376,11 @@ impl<'a> NameAddr<'a> {
     /// Takes one value apart; the URI itself is not looked into. Linear in the length.
     ///
     /// # Errors
-    /// [`UriError::Unclosed`] for an open quote or bracket, [`UriError::Scheme`] if there is no URI at all.
+    /// [`UriError::Unclosed`] for an open quote or bracket, also in a parameter, [`UriError::Scheme`] if there is no URI at all.
     pub fn parse(value: &'a [u8]) -> Result<NameAddr<'a>, UriError> {
         let value = trim(value);
         let name_end = if value.first() == Some(&b'"') { quoted_end(value).ok_or(UriError::Unclosed)? } else { 0 };
-        let (display, uri_raw, rest) = match memchr(b'<', &value[name_end..]) {
+        let (display, uri_raw, rest) = match find(&value[name_end..], [b'<']) {
             Some(open) => {
                 let open = name_end + open;
                 let close = open + memchr(b'>', &value[open..]).ok_or(UriError::Unclosed)?;
@@ -392,7 +394,11 @@ impl<'a> NameAddr<'a> {
         if uri_raw.is_empty() {
             return Err(UriError::Scheme);
         }
-        Ok(NameAddr { display: Some(display).filter(|name| !name.is_empty()), uri_raw, params: Params::new(rest) })
+        let params = Params::new(rest);
+        if !params.is_closed() {
+            return Err(UriError::Unclosed);
+        }
+        Ok(NameAddr { display: Some(display).filter(|name| !name.is_empty()), uri_raw, params })
     }
 
     /// The URI taken apart.
@@ -433,6 +439,18 @@ impl<'a> Params<'a> {
         Params { rest: raw }
     }
 
+    /// Whether every quote is closed. What we add behind an open one (a tag, `received`) would be read as part of it.
+    pub(crate) fn is_closed(&self) -> bool {
+        let mut rest = self.rest;
+        while let Some(open) = find(rest, [b'"']) {
+            match quoted_end(&rest[open..]) {
+                Some(length) => rest = &rest[open + length..],
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// The bytes they are read from.
     pub fn raw(&self) -> &'a [u8] {
         self.rest
@@ -470,7 +488,11 @@ impl<'a> Iterator for ParamsIter<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.rest.is_empty() {
+        while let [first, tail @ ..] = self.rest {
+            if *first == b';' {
+                self.rest = tail;
+                continue;
+            }
             let (end, equals) = param_end(self.rest);
             let (part, rest) = self.rest.split_at(end);
             self.rest = rest.get(1..).unwrap_or(b"");
@@ -486,24 +508,23 @@ impl<'a> Iterator for ParamsIter<'a> {
     }
 }
 
-/// Where the first parameter ends, and its `=`. One pass, because parameters are shorter than a search is worth.
+/// Where the first parameter ends, and its `=`.
 fn param_end(raw: &[u8]) -> (usize, Option<usize>) {
     let mut equals = None;
     let mut at = 0;
-    while let Some(&byte) = raw.get(at) {
-        match byte {
+    while let Some(found) = find(&raw[at..], [b';', b'=', b'"']) {
+        at += found;
+        match raw[at] {
             b';' => return (at, equals),
-            b'=' if equals.is_none() => equals = Some(at),
-            b'"' => match quoted_end(&raw[at..]) {
-                Some(length) => {
-                    at += length;
-                    continue;
-                }
+            b'=' => {
+                equals = equals.or(Some(at));
+                at += 1;
+            }
+            _ => match quoted_end(&raw[at..]) {
+                Some(length) => at += length,
                 None => break,
             },
-            _ => {}
         }
-        at += 1;
     }
     (raw.len(), equals)
 }

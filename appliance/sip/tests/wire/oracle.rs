@@ -95,9 +95,12 @@ fn same(raw: &str, printed: &str) -> bool {
     plain(raw) == plain(printed)
 }
 
-/// Quotes in pairs, one URI in brackets at most: it looks for neither.
+/// Quotes in pairs, none escaped, one URI in brackets at most: it looks for neither.
 fn closed(value: &str) -> bool {
-    value.matches('"').count().is_multiple_of(2) && value.matches('<').count() <= 1 && value.matches('>').count() <= 1
+    !value.contains('\\')
+        && value.matches('"').count().is_multiple_of(2)
+        && value.matches('<').count() <= 1
+        && value.matches('>').count() <= 1
 }
 
 fn plain(text: &str, more: &str) -> bool {

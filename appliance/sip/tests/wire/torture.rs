@@ -415,6 +415,24 @@ fn broken_header_lines_are_answered() {
     assert_eq!(refused(broken_via.as_bytes()), (ScanError::Via, None));
 }
 
+/// Our tag, or `received`, would stand inside the quote for the next one who reads it.
+#[test]
+fn a_parameter_with_an_open_quote_is_refused() {
+    let whole = String::from_utf8(request("INVITE sip:x SIP/2.0", "")).unwrap();
+    for (from, to, error, answer) in [
+        ("To: <sip:b@x>", "To: <sip:b@x>;p=\"open", ScanError::To, Some(400)),
+        ("To: <sip:b@x>", "To: <sip:b@x>;p=\"open\\\"", ScanError::To, Some(400)),
+        (";tag=1", ";tag=1;p=\"a\"\"", ScanError::From, Some(400)),
+        (";branch=z9hG4bKt", ";branch=z9hG4\"bKt", ScanError::Via, None),
+    ] {
+        let text = whole.replace(from, to);
+        assert_ne!(text, whole);
+        assert_eq!(refused(text.as_bytes()), (error, answer), "{to}");
+    }
+    let closed = whole.replace(";tag=1", ";tag=1;p=\"a;\\\"b\"");
+    assert_eq!(take(closed.as_bytes()).from().unwrap().param("p").map(text), Some("\"a;\\\"b\""));
+}
+
 #[test]
 fn a_broken_ack_is_never_answered() {
     assert_eq!(refused(&request("ACK sip:x SIP/2.0", "Content-Length: -1\n")), (ScanError::ContentLength, None));

@@ -145,6 +145,7 @@ fn anchor(flags: u8, packets: &[&[u8]]) {
         hairpin: false,
     };
     let mut anchor = Anchor::new(Arc::new(AnchorRules::default()), side(CALLER_PORT), side(CALLEE_PORT));
+    assert_eq!(std::iter::from_fn(|| anchor.poll_flow()).count(), 2, "a flow for each side");
     for (packet, now_us) in packets.iter().zip((STEP_US..).step_by(STEP_US as usize)) {
         let side = if packet.first().is_some_and(|byte| byte & 1 != 0) { Side::Caller } else { Side::Callee };
         let mut copy = packet.to_vec();
