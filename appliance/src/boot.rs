@@ -391,7 +391,11 @@ fn shard_config(
         calls,
         snapshot: snapshot.clone(),
         media_addresses: addresses,
-        media: UdpOptions { tos: tos_rtp, ..UdpOptions::new(SocketAddr::new(config.media.address, 0)) },
+        media: UdpOptions {
+            tos: tos_rtp,
+            recv_buffer: limits::MEDIA_RECV_BUFFER_BYTES,
+            ..UdpOptions::new(SocketAddr::new(config.media.address, 0))
+        },
         ports,
         core: (config.threads.pin && cores > 1).then_some((n + 1) % cores),
     })

@@ -50,6 +50,16 @@ pub const SETTLE_WAKE_MS: u64 = 5;
 /// Calls in one heartbeat record; keeps the record under 2 MiB.
 pub const HEARTBEAT_CALLS_MAX: usize = 20_000;
 
+/// Receive buffer of a media socket, bytes; the kernel doubles it. What waits there was spoken long ago: after an overload it
+/// is relayed first, and with the system's default (5 s of speech) no stream was alive again for two seconds. Smaller would lose
+/// packets of a stream whenever its shard is away for a moment.
+pub const MEDIA_RECV_BUFFER_BYTES: usize = 16 << 10;
+/// What the kernel counts for a packet of 20 ms of G.711: data and its own header, on 64-bit machines.
+const MEDIA_PACKET_KERNEL_BYTES: usize = 768;
+// Between 200 ms and a second of speech, 20 ms a packet.
+const _: () = assert!(MEDIA_RECV_BUFFER_BYTES * 2 / MEDIA_PACKET_KERNEL_BYTES >= 10);
+const _: () = assert!(MEDIA_RECV_BUFFER_BYTES * 2 / MEDIA_PACKET_KERNEL_BYTES <= 50);
+
 /// Longest wait from a journal write to its fdatasync, ms: what a power cut may take. A call answered later than this
 /// before the cut has a hold time below the smallest billing threshold (50 ms), so nothing that is billed is lost.
 pub const GROUP_COMMIT_MS: u64 = 50;
