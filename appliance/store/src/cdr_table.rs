@@ -1,20 +1,57 @@
-//! CDR day tables: one row per call, one column per field of [`CDR_FIELDS`], one table per day of the end time in the
-//! server's zone (cdr.md 4.4).
+//! CDR day tables: one row per call, one table per day of the end time in the server's zone (cdr.md 4.4), and a view of it
+//! with one column per field of [`CDR_FIELDS`].
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use rusqlite::types::{Null, ValueRef};
+use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Statement};
 use serde_json::{Map, Value};
-use tandem_rating::cdr::{CDR_FIELDS, Cdr, CdrKind, CdrValue};
+use tandem_rating::cdr::{CDR_FIELDS, Cdr, CdrKind};
 
 use crate::error::StoreError;
+use crate::msgpack::{Token, Tokens};
+use crate::payload::{ATTEMPT, FIELDS, Field};
 
-/// Columns with an index: what people ask by (cdr.md 4.4; the called number and the routing gateway beside it).
-const INDEXED: [&str; 7] =
-    ["caller_billed", "callee_billed", "caller_gateway", "callee_gateway", "connect_ms", "end_ms", "account"];
+/// Fields with a column of their own: what people ask by, and what is summed. The others stand in one JSON array, because a
+/// column costs 50 ns to bind and write whether it has a value or not, and most of a hundred are 0 or empty.
+const COLUMNS: [&str; 22] = [
+    "flow_no",
+    "caller_in",
+    "caller_billed",
+    "callee_in",
+    "callee_billed",
+    "caller_gateway",
+    "callee_gateway",
+    "account",
+    "vendor_account",
+    "connect_ms",
+    "end_ms",
+    "hold_s",
+    "billed_s",
+    "vendor_s",
+    "fee",
+    "tax",
+    "vendor_fee",
+    "vendor_tax",
+    "margin",
+    "end_reason",
+    "caller_rtp_relayed",
+    "callee_rtp_relayed",
+];
+
+/// Fields with an index ([`crate::block_index`]): what people ask by (cdr.md 4.4; the called number and the routing gateway
+/// beside it).
+pub(crate) const INDEXED: [&str; 8] = [
+    "account",
+    "callee_billed",
+    "callee_gateway",
+    "callee_in",
+    "caller_billed",
+    "caller_gateway",
+    "caller_in",
+    "vendor_account",
+];
 
 /// Fields that are unsigned in a [`Cdr`]; SQLite knows signed integers only, so these are turned back when read.
 const UNSIGNED: [&str; 4] = ["flow_no", "flow_no_first", "rate_id", "vendor_rate_id"];
@@ -22,12 +59,15 @@ const UNSIGNED: [&str; 4] = ["flow_no", "flow_no_first", "rate_id", "vendor_rate
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 
-/// All columns, comma separated, in the order of [`CDR_FIELDS`].
-static COLUMNS: LazyLock<String> =
-    LazyLock::new(|| CDR_FIELDS.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", "));
+/// Places of the fields of [`INDEXED`].
+static KEYS: LazyLock<[usize; INDEXED.len()]> = LazyLock::new(|| INDEXED.map(|name| place(name).unwrap_or(FIELDS)));
+/// Place of the end time.
+static END_MS: LazyLock<usize> = LazyLock::new(|| place("end_ms").unwrap_or(FIELDS));
 
-/// Place of the row id, which the store fills in.
-static ID_INDEX: LazyLock<Option<usize>> = LazyLock::new(|| CDR_FIELDS.iter().position(|(name, _)| *name == "id"));
+/// Place of a field in [`CDR_FIELDS`].
+fn place(name: &str) -> Option<usize> {
+    CDR_FIELDS.iter().position(|(field, _)| *field == name)
+}
 
 /// The day of an instant as yyyymmdd, `zone_offset_ms` east of UTC.
 ///
@@ -46,98 +86,273 @@ pub(crate) fn day_of(at_ms: i64, zone_offset_ms: i64) -> i64 {
     year * 10_000 + month * 100 + day
 }
 
-/// Name of the table of a day.
-pub(crate) fn table_name(day: i64) -> String {
+/// Name of what people read: a view with a column for each field of [`CDR_FIELDS`].
+pub(crate) fn view_name(day: i64) -> String {
     format!("cdr_{day:08}")
 }
 
-/// Makes the table of `day`, or gives an older one the columns that were added since.
-pub(crate) fn ensure(connection: &Connection, path: &Path, day: i64) -> Result<(), StoreError> {
-    let table = table_name(day);
-    let have = columns_of(connection, path, &table)?;
+/// Name of the table under it: `id`, the columns, and `rest`, a JSON array of the other fields in order.
+pub(crate) fn table_name(day: i64) -> String {
+    format!("cdr_{day:08}_row")
+}
+
+/// Where the fields are in the table of a day. A table keeps the columns it was made with; `rest` is what has none, so that
+/// fields added later stand at its end and older rows have shorter arrays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Places of the fields with a column, in the order of the columns.
+    columns: Vec<usize>,
+    /// Places of the others.
+    rest: Vec<usize>,
+}
+
+impl Layout {
+    fn new(columns: Vec<usize>) -> Layout {
+        let id = place("id");
+        let rest = (0..FIELDS).filter(|index| !columns.contains(index) && Some(*index) != id).collect();
+        Layout { columns, rest }
+    }
+
+    /// Of the table of `day`; `None` when there is none.
+    pub(crate) fn of(connection: &Connection, path: &Path, day: i64) -> Result<Option<Layout>, StoreError> {
+        let names = columns_of(connection, path, &table_name(day))?;
+        let columns: Vec<usize> = names.iter().filter(|name| *name != "id").filter_map(|name| place(name)).collect();
+        Ok((!names.is_empty()).then(|| Layout::new(columns)))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.columns.iter().map(|index| CDR_FIELDS[*index].0)
+    }
+
+    /// The columns to select for [`read`].
+    pub(crate) fn select_list(&self) -> String {
+        let names: Vec<String> = self.names().map(|name| format!("\"{name}\"")).collect();
+        format!("id, {}, rest", names.join(", "))
+    }
+
+    /// The statement that [`insert`] runs.
+    pub(crate) fn insert_sql(&self, day: i64) -> String {
+        let marks = vec!["?"; self.columns.len() + 2].join(", ");
+        format!("INSERT INTO {} ({}) VALUES ({marks})", table_name(day), self.select_list())
+    }
+
+    fn create_table(&self, day: i64) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|index| column(*index)).collect();
+        format!(
+            "CREATE TABLE {} (id INTEGER PRIMARY KEY, {}, rest TEXT NOT NULL) STRICT;",
+            table_name(day),
+            columns.join(", ")
+        )
+    }
+
+    fn create_view(&self, day: i64) -> String {
+        let columns: Vec<String> = CDR_FIELDS
+            .iter()
+            .enumerate()
+            .map(|(index, (name, _))| match self.rest.iter().position(|other| *other == index) {
+                Some(at) => format!("json_extract(rest, '$[{at}]') AS \"{name}\""),
+                None => format!("\"{name}\""),
+            })
+            .collect();
+        let (view, table) = (view_name(day), table_name(day));
+        format!("DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS SELECT {} FROM {table};", columns.join(", "))
+    }
+}
+
+/// Makes table and view of `day`; gives an older view the fields that were added since.
+pub(crate) fn ensure(connection: &Connection, path: &Path, day: i64) -> Result<Layout, StoreError> {
     let mut sql = String::new();
-    if have.is_empty() {
-        let columns: Vec<String> = CDR_FIELDS.iter().map(|(name, kind)| column(name, *kind)).collect();
-        sql.push_str(&format!("CREATE TABLE {table} ({}) STRICT;", columns.join(", ")));
-        for name in INDEXED {
-            sql.push_str(&format!("CREATE INDEX {table}_{name} ON {table} (\"{name}\");"));
+    let layout = match Layout::of(connection, path, day)? {
+        Some(layout) => layout,
+        None => {
+            let layout = Layout::new(COLUMNS.iter().filter_map(|name| place(name)).collect());
+            sql.push_str(&layout.create_table(day));
+            layout
         }
-    } else {
-        for (name, kind) in CDR_FIELDS.iter().filter(|(name, _)| !have.contains(*name)) {
-            sql.push_str(&format!("ALTER TABLE {table} ADD COLUMN {};", column(name, *kind)));
-        }
+    };
+    let shown = columns_of(connection, path, &view_name(day))?;
+    if !shown.iter().map(String::as_str).eq(CDR_FIELDS.iter().map(|(name, _)| *name)) {
+        sql.push_str(&layout.create_view(day));
     }
     connection.execute_batch(&sql).map_err(StoreError::sql(path, "make a CDR day table"))?;
     connection
         .execute("INSERT INTO cdr_day (day, cdrs) VALUES (?1, 0) ON CONFLICT DO NOTHING", [day])
         .map_err(StoreError::sql(path, "write table cdr_day"))?;
-    Ok(())
+    Ok(layout)
 }
 
-fn column(name: &str, kind: CdrKind) -> String {
-    match (name, kind) {
-        ("flow_no", _) => "\"flow_no\" INTEGER PRIMARY KEY".to_owned(),
-        (_, CdrKind::Int) => format!("\"{name}\" INTEGER"),
-        (_, CdrKind::Text | CdrKind::Money | CdrKind::Json) => format!("\"{name}\" TEXT"),
+fn column(index: usize) -> String {
+    let (name, kind) = CDR_FIELDS[index];
+    match kind {
+        CdrKind::Int => format!("\"{name}\" INTEGER"),
+        CdrKind::Text | CdrKind::Money | CdrKind::Json => format!("\"{name}\" TEXT"),
     }
 }
 
-fn columns_of(connection: &Connection, path: &Path, table: &str) -> Result<HashSet<String>, StoreError> {
+fn columns_of(connection: &Connection, path: &Path, table: &str) -> Result<Vec<String>, StoreError> {
     connection
         .prepare_cached("SELECT name FROM pragma_table_info(?1)")
         .and_then(|mut statement| statement.query_map([table], |row| row.get(0))?.collect())
         .map_err(StoreError::sql(path, "read the columns of a CDR day table"))
 }
 
-/// The statement that [`insert`] runs.
-pub(crate) fn insert_sql(day: i64) -> String {
-    let marks = vec!["?"; CDR_FIELDS.len()].join(", ");
-    format!("INSERT INTO {} ({}) VALUES ({marks})", table_name(day), *COLUMNS)
+/// The end time of a CDR.
+pub(crate) fn end_ms(fields: &[Field<'_>; FIELDS]) -> i64 {
+    match fields.get(*END_MS) {
+        Some(Field::Int(end_ms)) => *end_ms,
+        _ => 0,
+    }
 }
 
-/// Writes one row, with row id `id`.
-pub(crate) fn insert(statement: &mut Statement<'_>, cdr: &Cdr, id: i64, text: &mut String) -> rusqlite::Result<()> {
-    use std::fmt::Write;
-    for index in 0..CDR_FIELDS.len() {
-        match cdr.value(index) {
-            _ if Some(index) == *ID_INDEX => statement.raw_bind_parameter(index + 1, id)?,
-            CdrValue::Null => statement.raw_bind_parameter(index + 1, Null)?,
-            CdrValue::Int(value) => statement.raw_bind_parameter(index + 1, value)?,
-            CdrValue::Text(value) => statement.raw_bind_parameter(index + 1, value)?,
-            CdrValue::Money(value) if value.is_zero() => statement.raw_bind_parameter(index + 1, "0")?,
-            CdrValue::Money(value) => {
-                text.clear();
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{value}");
-                statement.raw_bind_parameter(index + 1, text.as_str())?;
+/// What [`INDEXED`] names, of a CDR.
+pub(crate) fn keys<'a>(fields: &[Field<'a>; FIELDS]) -> [&'a [u8]; INDEXED.len()] {
+    KEYS.map(|index| match fields.get(index) {
+        Some(Field::Text(text)) => *text,
+        _ => b"",
+    })
+}
+
+/// The last rows of the table of `day`, from `first_id` on, as the index wants them: (end time, keys).
+pub(crate) fn key_rows(
+    connection: &Connection,
+    path: &Path,
+    day: i64,
+    first_id: i64,
+    last_id: i64,
+    mut each: impl FnMut(i64, i64, [&str; INDEXED.len()]),
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "SELECT id, end_ms, {} FROM {} WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        INDEXED.join(", "),
+        table_name(day)
+    );
+    let mut read = || -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([first_id, last_id])?;
+        while let Some(row) = rows.next()? {
+            let mut keys = [""; INDEXED.len()];
+            for (index, key) in keys.iter_mut().enumerate() {
+                *key = row.get_ref(index + 2)?.as_str_or_null()?.unwrap_or_default();
             }
-            CdrValue::Attempts([]) => statement.raw_bind_parameter(index + 1, "[]")?,
-            CdrValue::Attempts(attempts) => {
-                let json = serde_json::to_string(attempts)
-                    .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-                statement.raw_bind_parameter(index + 1, json)?;
+            each(row.get(0)?, row.get(1)?, keys);
+        }
+        Ok(())
+    };
+    read().map_err(StoreError::sql(path, "read a CDR day table"))
+}
+
+/// Writes one row, with row id `id`; `json` is room to work in.
+pub(crate) fn insert(
+    statement: &mut Statement<'_>,
+    layout: &Layout,
+    fields: &[Field<'_>; FIELDS],
+    id: i64,
+    json: &mut Vec<u8>,
+) -> rusqlite::Result<()> {
+    statement.raw_bind_parameter(1, id)?;
+    let mut mark = 2;
+    for index in &layout.columns {
+        match fields[*index] {
+            Field::Null => statement.raw_bind_parameter(mark, Null)?,
+            Field::Int(value) => statement.raw_bind_parameter(mark, value)?,
+            Field::Big(value) => statement.raw_bind_parameter(mark, value as i64)?,
+            Field::Text(text) => statement.raw_bind_parameter(mark, as_text(text))?,
+            Field::Attempts(encoded) => {
+                json.clear();
+                write_attempts(json, encoded).ok_or(rusqlite::Error::InvalidQuery)?;
+                statement.raw_bind_parameter(mark, as_text(json))?;
             }
         }
+        mark += 1;
     }
+    json.clear();
+    write_rest(json, layout, fields)?;
+    statement.raw_bind_parameter(mark, as_text(json))?;
     statement.raw_execute()?;
     Ok(())
 }
 
-/// The columns to select from the table of `day`, in the order of [`CDR_FIELDS`]: `NULL` for one that table has not got.
-pub(crate) fn select_list(connection: &Connection, path: &Path, day: i64) -> Result<String, StoreError> {
-    let have = columns_of(connection, path, &table_name(day))?;
-    let columns: Vec<String> = CDR_FIELDS
-        .iter()
-        .map(|(name, _)| if have.contains(*name) { format!("\"{name}\"") } else { "NULL".to_owned() })
-        .collect();
-    Ok(columns.join(", "))
+/// UTF-8 as SQLite takes it.
+fn as_text(bytes: &[u8]) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(ValueRef::Text(bytes))
 }
 
-/// Reads back a row selected with [`select_list`].
+fn write_rest(json: &mut Vec<u8>, layout: &Layout, fields: &[Field<'_>; FIELDS]) -> rusqlite::Result<()> {
+    json.push(b'[');
+    for index in &layout.rest {
+        match fields[*index] {
+            Field::Null => json.extend_from_slice(b"null"),
+            Field::Int(value) => write_int(json, value),
+            Field::Big(value) => json.extend_from_slice(value.to_string().as_bytes()),
+            Field::Text(text) => write_text(json, text),
+            Field::Attempts(encoded) => write_attempts(json, encoded).ok_or(rusqlite::Error::InvalidQuery)?,
+        }
+        json.push(b',');
+    }
+    if json.len() > 1 {
+        json.pop();
+    }
+    json.push(b']');
+    Ok(())
+}
+
+/// Most are one digit.
+fn write_int(json: &mut Vec<u8>, value: i64) {
+    if (0..10).contains(&value) {
+        json.push(b'0' + value as u8);
+    } else {
+        // Writing to memory cannot fail.
+        let _ = serde_json::to_writer(json, &value);
+    }
+}
+
+fn write_text(json: &mut Vec<u8>, text: &[u8]) {
+    // Without a way out of the loop, so that it is done many bytes at a time.
+    let is_plain = |plain, byte: &u8| plain & (*byte >= b' ') & (*byte < 0x7f) & (*byte != b'"') & (*byte != b'\\');
+    if text.iter().fold(true, is_plain) {
+        json.push(b'"');
+        json.extend_from_slice(text);
+        json.push(b'"');
+    } else {
+        // Writing to memory cannot fail, and the text was looked at before.
+        let _ = serde_json::to_writer(json, std::str::from_utf8(text).unwrap_or_default());
+    }
+}
+
+/// The attempts as serde writes them to JSON; `None` when they are not what [`ATTEMPT`] says.
+fn write_attempts(json: &mut Vec<u8>, encoded: &[u8]) -> Option<()> {
+    let mut tokens = Tokens::new(encoded);
+    let Token::Array(attempts) = tokens.next()? else { return None };
+    json.push(b'[');
+    for attempt in 0..attempts {
+        if tokens.next()? != Token::Array(ATTEMPT.len()) {
+            return None;
+        }
+        for (index, name) in ATTEMPT.iter().enumerate() {
+            json.extend_from_slice(match (attempt, index) {
+                (0, 0) => b"{\"",
+                (_, 0) => b",{\"",
+                _ => b",\"",
+            });
+            json.extend_from_slice(name.as_bytes());
+            json.extend_from_slice(b"\":");
+            match tokens.next()? {
+                Token::Int(value) => write_int(json, value),
+                Token::Text(text) => write_text(json, text),
+                _ => return None,
+            }
+        }
+        json.push(b'}');
+    }
+    json.push(b']');
+    Some(())
+}
+
+/// Reads back a row selected with [`Layout::select_list`].
 ///
 /// It goes through serde, field by name, so that a field added to [`Cdr`] with a default reads from older tables.
-pub(crate) fn read(row: &Row<'_>, day: i64) -> Result<Cdr, StoreError> {
-    let mut fields = Map::with_capacity(CDR_FIELDS.len());
+pub(crate) fn read(row: &Row<'_>, layout: &Layout, day: i64) -> Result<Cdr, StoreError> {
+    let mut map = Map::with_capacity(FIELDS);
     let mut flow_no = 0;
     let bad = |flow_no: i64, column: &str, cause: String| StoreError::Row {
         table: table_name(day),
@@ -145,12 +360,15 @@ pub(crate) fn read(row: &Row<'_>, day: i64) -> Result<Cdr, StoreError> {
         column: column.to_owned(),
         cause,
     };
-    for (index, (name, kind)) in CDR_FIELDS.iter().enumerate() {
-        let stored = row.get_ref(index).map_err(|error| bad(flow_no, name, error.to_string()))?;
+    let id: i64 = row.get(0).map_err(|error| bad(0, "id", error.to_string()))?;
+    map.insert("id".to_owned(), Value::from(id));
+    for (at, index) in layout.columns.iter().enumerate() {
+        let (name, kind) = CDR_FIELDS[*index];
+        let stored = row.get_ref(at + 1).map_err(|error| bad(flow_no, name, error.to_string()))?;
         let value = match (stored, kind) {
             (ValueRef::Null, _) => continue,
-            (ValueRef::Integer(value), CdrKind::Int) if UNSIGNED.contains(name) => {
-                if *name == "flow_no" {
+            (ValueRef::Integer(value), CdrKind::Int) if UNSIGNED.contains(&name) => {
+                if name == "flow_no" {
                     flow_no = value;
                 }
                 Value::from(value as u64)
@@ -166,14 +384,26 @@ pub(crate) fn read(row: &Row<'_>, day: i64) -> Result<Cdr, StoreError> {
             },
             (other, _) => return Err(bad(flow_no, name, format!("it holds a value of kind {}", other.data_type()))),
         };
-        fields.insert((*name).to_owned(), value);
+        map.insert(name.to_owned(), value);
     }
-    serde_json::from_value(Value::Object(fields)).map_err(|error| bad(flow_no, "of any name", error.to_string()))
+    let rest = row.get_ref(layout.columns.len() + 1).and_then(|value| Ok(value.as_bytes()?));
+    let rest: Vec<Value> = rest
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| serde_json::from_slice(bytes).map_err(|error| error.to_string()))
+        .map_err(|cause| bad(flow_no, "rest", cause))?;
+    for (index, value) in layout.rest.iter().zip(rest) {
+        // What is null was not known, or has a default.
+        if !value.is_null() {
+            map.insert(CDR_FIELDS[*index].0.to_owned(), value);
+        }
+    }
+    serde_json::from_value(Value::Object(map)).map_err(|error| bad(flow_no, "of any name", error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tandem_rating::usage::Attempt;
 
     #[test]
     fn days_follow_the_civil_calendar_in_the_servers_zone() {
@@ -194,5 +424,35 @@ mod tests {
         ] {
             assert_eq!(day_of(at_ms, offset), day, "{at_ms} at {offset}");
         }
+    }
+
+    #[test]
+    fn every_field_is_a_column_or_in_the_rest_and_the_indexed_ones_are_columns() {
+        let layout = Layout::new(COLUMNS.iter().filter_map(|name| place(name)).collect());
+        assert_eq!(layout.columns.len(), COLUMNS.len(), "a name is no field");
+        assert_eq!(layout.columns.len() + layout.rest.len() + 1, FIELDS);
+        assert!(INDEXED.iter().all(|name| COLUMNS.contains(name)));
+        assert!(INDEXED.is_sorted());
+    }
+
+    #[test]
+    fn attempts_are_written_as_serde_writes_them() {
+        let attempt = |reason: &str| Attempt {
+            gateway: "rg1".into(),
+            status: 503,
+            q850: 41,
+            reason: reason.into(),
+            start_ms: -1,
+            end_ms: i64::MAX,
+            next: String::new(),
+        };
+        for attempts in
+            [vec![], vec![attempt("x")], vec![attempt("a\"b\\c\nd"), attempt("\u{e4}\u{1}"), Attempt::default()]]
+        {
+            let mut json = Vec::new();
+            write_attempts(&mut json, &rmp_serde::to_vec(&attempts).unwrap()).unwrap();
+            assert_eq!(String::from_utf8(json).unwrap(), serde_json::to_string(&attempts).unwrap());
+        }
+        assert_eq!(write_attempts(&mut Vec::new(), &rmp_serde::to_vec(&[["a"]]).unwrap()), None);
     }
 }

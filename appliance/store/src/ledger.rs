@@ -5,21 +5,29 @@ use std::path::Path;
 
 use rusqlite::{CachedStatement, Connection};
 use tandem_rating::money::Money;
-use tandem_rating::record::LedgerRow;
 
+use crate::block_index::{self, LEDGER, Tail};
 use crate::error::StoreError;
+use crate::payload::{Booking, call_key};
 
-/// Balances as the database has them, kept by the writer so that a row costs no look-up.
-#[derive(Debug, Default)]
-pub(crate) struct Balances {
+/// Fields of a ledger row with an index ([`crate::block_index`]).
+pub(crate) const INDEXED: [&str; 2] = ["account", "kind"];
+
+/// Ledger rows of a call that are found from table `settled`; the 15 in [`BY_KEY`] and in the questions is one less.
+pub(crate) const CALL_ROWS_MAX: usize = 16;
+
+/// What the writer knows of accounts and ledger, so that a row costs no look-up.
+#[derive(Debug)]
+pub(crate) struct Ledger {
     accounts: HashMap<String, Account>,
+    tail: Tail,
 }
 
 #[derive(Debug)]
 struct Account {
     balance: Money,
-    /// Time of the last row not yet written to table `account`.
-    changed_ms: Option<i64>,
+    /// Time and id of the last row not yet written to table `account`.
+    changed: Option<(i64, i64)>,
 }
 
 /// What became of a row.
@@ -38,78 +46,192 @@ pub(crate) enum Booked {
 
 /// The statements of one batch.
 pub(crate) struct LedgerWriter<'c> {
+    connection: &'c Connection,
     insert: CachedStatement<'c>,
+    insert_call: CachedStatement<'c>,
+    known: CachedStatement<'c>,
     open: CachedStatement<'c>,
 }
 
 impl<'c> LedgerWriter<'c> {
     pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<LedgerWriter<'c>> {
         Ok(LedgerWriter {
+            connection,
             insert: connection.prepare_cached(
-                "INSERT INTO ledger (key, account, kind, amount, balance_after, at_ms, flow_no, user, memo)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO NOTHING",
+                "INSERT INTO ledger_row (id, account, kind, amount, balance_after, at_ms, flow_no, leg, key, user, memo)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?,
+            // Of a call there is less to say, and each value costs.
+            insert_call: connection.prepare_cached(
+                "INSERT INTO ledger_row (id, account, kind, amount, balance_after, at_ms, flow_no, leg, key, user, memo)
+                 VALUES (?1, ?2, 'call', ?3, ?4, ?5, ?6, ?7, NULL, '', '')",
+            )?,
+            known: connection.prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM ledger_row WHERE {BY_KEY})"))?,
             open: connection.prepare_cached(
-                "INSERT INTO account (name, balance, created_ms, changed_ms) VALUES (?1, '0', ?2, ?2)",
+                "INSERT INTO account (name, balance, created_ms, changed_ms, last_id) VALUES (?1, '0', ?2, ?2, 0)",
             )?,
         })
     }
 
-    /// Books a row unless its key is known. The first row of an account opens it.
-    pub(crate) fn book(&mut self, balances: &mut Balances, path: &Path, row: &LedgerRow) -> Result<Booked, StoreError> {
-        if !balances.accounts.contains_key(&row.account) {
-            self.open.execute((&row.account, row.at_ms)).map_err(StoreError::sql(path, "write table account"))?;
-            balances.accounts.insert(row.account.clone(), Account { balance: Money::ZERO, changed_ms: None });
+    /// Books a row of a call that is settled for the first time, so that only a row of its own record can have its key.
+    pub(crate) fn book_call(
+        &mut self,
+        ledger: &mut Ledger,
+        path: &Path,
+        flow_no: u64,
+        row: &Booking<'_>,
+    ) -> Result<Booked, StoreError> {
+        match row.leg().filter(|_| row.flow_no == Some(flow_no)) {
+            Some(leg) => self.insert(ledger, path, row, Some(leg)),
+            None => self.book(ledger, path, row),
         }
-        let inserted = self
-            .insert
-            .execute((
-                &row.key,
-                &row.account,
-                row.kind.as_str(),
-                row.amount.to_string(),
-                row.balance_after.to_string(),
-                row.at_ms,
-                row.flow_no.map(|flow_no| flow_no as i64),
-                &row.user,
-                &row.memo,
-            ))
-            .map_err(StoreError::sql(path, "write table ledger"))?;
-        if inserted == 0 {
-            return Ok(Booked::Duplicate);
+    }
+
+    /// Books a row unless its key is known.
+    pub(crate) fn book(&mut self, ledger: &mut Ledger, path: &Path, row: &Booking<'_>) -> Result<Booked, StoreError> {
+        let (key, flow_no, leg) = by_key(row.key);
+        let known: bool = self
+            .known
+            .query_row((key, flow_no, leg), |row| row.get(0))
+            .map_err(StoreError::sql(path, "read table ledger"))?;
+        if known { Ok(Booked::Duplicate) } else { self.insert(ledger, path, row, None) }
+    }
+
+    /// The first row of an account opens it.
+    fn insert(
+        &mut self,
+        ledger: &mut Ledger,
+        path: &Path,
+        row: &Booking<'_>,
+        leg: Option<&str>,
+    ) -> Result<Booked, StoreError> {
+        let amount = money(row.account, "amount", row.amount)?;
+        let balance_after = money(row.account, "balance after", row.balance_after)?;
+        if !ledger.accounts.contains_key(row.account) {
+            self.open.execute((row.account, row.at_ms)).map_err(StoreError::sql(path, "write table account"))?;
+            ledger.accounts.insert(row.account.to_owned(), Account { balance: Money::ZERO, changed: None });
         }
-        let account =
-            balances.accounts.entry(row.account.clone()).or_insert(Account { balance: Money::ZERO, changed_ms: None });
-        let sum = account.balance.checked_add(row.amount).map_err(|error| StoreError::Money {
-            account: row.account.clone(),
+        let id = ledger.tail.next_id();
+        let mut write = || {
+            let flow_no = row.flow_no.map(|flow_no| flow_no as i64);
+            match leg {
+                Some(leg) if row.kind == "call" && row.user.is_empty() && row.memo.is_empty() => {
+                    let insert = &mut self.insert_call;
+                    insert.raw_bind_parameter(1, id)?;
+                    insert.raw_bind_parameter(2, row.account)?;
+                    insert.raw_bind_parameter(3, row.amount)?;
+                    insert.raw_bind_parameter(4, row.balance_after)?;
+                    insert.raw_bind_parameter(5, row.at_ms)?;
+                    insert.raw_bind_parameter(6, flow_no)?;
+                    insert.raw_bind_parameter(7, leg)?;
+                    insert.raw_execute()?;
+                }
+                _ => {
+                    let key = if leg.is_none() { Some(row.key) } else { None };
+                    let amounts = (row.amount, row.balance_after);
+                    self.insert.execute((
+                        id,
+                        row.account,
+                        row.kind,
+                        amounts.0,
+                        amounts.1,
+                        row.at_ms,
+                        flow_no,
+                        leg,
+                        key,
+                        row.user,
+                        row.memo,
+                    ))?;
+                }
+            }
+            ledger.tail.push(row.at_ms, [row.account, row.kind]);
+            if ledger.tail.is_full() {
+                ledger.tail.close(self.connection, LEDGER, &INDEXED)?;
+            }
+            Ok(())
+        };
+        write().map_err(StoreError::sql(path, "write table ledger"))?;
+        let account = match ledger.accounts.get_mut(row.account) {
+            Some(account) => account,
+            None => return Ok(Booked::New),
+        };
+        let sum = account.balance.checked_add(amount).map_err(|error| StoreError::Money {
+            account: row.account.to_owned(),
             what: format!("{} + {} of row {}", account.balance, row.amount, row.key),
             cause: error.to_string(),
         })?;
         account.balance = sum;
-        account.changed_ms = Some(account.changed_ms.map_or(row.at_ms, |at_ms| at_ms.max(row.at_ms)));
-        Ok(if sum == row.balance_after { Booked::New } else { Booked::Disagrees { sum } })
+        account.changed = Some((account.changed.map_or(row.at_ms, |(at_ms, _)| at_ms.max(row.at_ms)), id));
+        Ok(if sum == balance_after { Booked::New } else { Booked::Disagrees { sum } })
     }
 }
 
-impl Balances {
-    /// Reads all balances.
-    pub(crate) fn load(connection: &Connection, path: &Path) -> Result<Balances, StoreError> {
+/// The condition for one key; [`by_key`] gives its values. The rows of a call have no key of their own: they stand behind each
+/// other, from the one that `settled` names.
+pub(crate) const BY_KEY: &str = "key = ?1 OR id IN (
+    SELECT row.id FROM settled JOIN ledger_row AS row
+    ON row.id BETWEEN settled.ledger_id AND settled.ledger_id + 15
+    WHERE settled.flow_no = ?2 AND row.flow_no = ?2 AND row.leg = ?3)";
+
+/// The values of [`BY_KEY`].
+pub(crate) fn by_key(key: &str) -> (&str, Option<i64>, Option<&str>) {
+    match call_key(key) {
+        Some((flow_no, leg)) => (key, Some(flow_no as i64), Some(leg)),
+        None => (key, None, None),
+    }
+}
+
+/// Rows as the index wants them: (id, time, keys).
+pub(crate) fn key_rows(
+    connection: &Connection,
+    first_id: i64,
+    last_id: i64,
+    mut each: impl FnMut(i64, i64, [&str; INDEXED.len()]),
+) -> rusqlite::Result<()> {
+    let mut statement = connection
+        .prepare_cached("SELECT id, at_ms, account, kind FROM ledger_row WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
+    let mut rows = statement.query([first_id, last_id])?;
+    while let Some(row) = rows.next()? {
+        each(row.get(0)?, row.get(1)?, [row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_str()?]);
+    }
+    Ok(())
+}
+
+impl Ledger {
+    /// Reads all balances, and the rows that are in no block yet.
+    pub(crate) fn load(connection: &Connection, path: &Path) -> Result<Ledger, StoreError> {
         let accounts = accounts(connection, path)?
             .into_iter()
-            .map(|account| (account.name, Account { balance: account.balance, changed_ms: None }))
+            .map(|account| (account.name, Account { balance: account.balance, changed: None }))
             .collect();
-        Ok(Balances { accounts })
+        let tail = || -> rusqlite::Result<Tail> {
+            let first_id = block_index::last_id(connection, LEDGER)? + 1;
+            let mut tail = Tail::new(first_id, INDEXED.len());
+            key_rows(connection, first_id, i64::MAX, |id, at_ms, keys| {
+                tail.skip_to(id, at_ms);
+                tail.push(at_ms, keys);
+            })?;
+            Ok(tail)
+        };
+        Ok(Ledger { accounts, tail: tail().map_err(StoreError::sql(path, "read table ledger"))? })
+    }
+
+    /// The id the next row will have.
+    pub(crate) fn next_id(&self) -> i64 {
+        self.tail.next_id()
     }
 
     /// Writes the balances that changed in this batch.
     pub(crate) fn store(&mut self, connection: &Connection, path: &Path) -> Result<(), StoreError> {
         let mut update = connection
-            .prepare_cached("UPDATE account SET balance = ?2, changed_ms = max(changed_ms, ?3) WHERE name = ?1")
+            .prepare_cached(
+                "UPDATE account SET balance = ?2, changed_ms = max(changed_ms, ?3), last_id = ?4 WHERE name = ?1",
+            )
             .map_err(StoreError::sql(path, "write table account"))?;
         for (name, account) in &mut self.accounts {
-            if let Some(changed_ms) = account.changed_ms.take() {
+            if let Some((changed_ms, last_id)) = account.changed.take() {
                 update
-                    .execute((name, account.balance.to_string(), changed_ms))
+                    .execute((name, account.balance.to_string(), changed_ms, last_id))
                     .map_err(StoreError::sql(path, "write table account"))?;
             }
         }

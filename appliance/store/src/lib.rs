@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod block_index;
 mod cdr_table;
 mod changes;
 mod config;
@@ -16,6 +17,9 @@ mod error;
 mod frame;
 mod journal;
 mod ledger;
+mod msgpack;
+mod payload;
+mod plan;
 mod query;
 mod reader;
 mod rebuild;

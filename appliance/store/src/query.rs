@@ -1,5 +1,6 @@
 //! Questions to the database, on a connection that cannot write: CDRs, ledger, accounts, configuration.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -7,11 +8,13 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
 
-use crate::cdr_table;
+use crate::block_index::LEDGER;
+use crate::cdr_table::{self, Layout};
 use crate::changes::{self, AuditFilter, StoredAudit, StoredChange};
 use crate::config::{self, StoredDeck, StoredParam, StoredSite};
 use crate::error::StoreError;
 use crate::ledger::{self, StoredAccount};
+use crate::plan::{Lookup, Plan, Span};
 use crate::rebuild;
 use crate::schema;
 use crate::verify::{self, Verified};
@@ -69,7 +72,7 @@ pub struct CdrFilter {
     pub limit: Option<usize>,
     /// Rows to leave out first: the next page begins at `offset + limit`.
     pub offset: u64,
-    /// Oldest end first; newest first by default.
+    /// In the order of booking, day by day; newest first by default.
     pub oldest_first: bool,
     /// Only CDRs behind this one in the chosen order: pages that neither skip nor repeat while new calls end.
     pub after_flow_no: Option<u64>,
@@ -150,6 +153,17 @@ pub struct StoredLedgerRow {
     pub memo: String,
 }
 
+/// The columns of a [`StoredLedgerRow`].
+const LEDGER_COLUMNS: &str = "id, coalesce(key, 'call:' || flow_no || ':' || leg), account, kind, amount, balance_after, at_ms, flow_no, user, memo";
+
+/// The ledger rows of one call: those settled with it stand behind each other, from the one that `settled` names; another
+/// row that names it has a key, and an index for it. [`of_call`] gives the values.
+const OF_CALL: &str = "id IN (
+    SELECT one.id FROM settled JOIN ledger_row AS one
+    ON one.id BETWEEN settled.ledger_id AND settled.ledger_id + 15
+    WHERE settled.flow_no = ? AND one.flow_no = ?
+    UNION ALL SELECT id FROM ledger_row WHERE flow_no = ? AND key IS NOT NULL)";
+
 /// Words accepted by [`LedgerFilter::kind`].
 const KINDS: [&str; 5] = ["call", "payment", "opening", "make_zero", "correction"];
 
@@ -181,56 +195,43 @@ impl Queries {
         Ok(Queries { connection, path })
     }
 
-    /// A page of CDRs, by end time and flow number.
+    /// A page of CDRs, by day and then in the order of booking.
     ///
     /// # Errors
     /// [`StoreError::Refused`] naming the part of the question that cannot be answered; the database.
     pub fn cdr_list(&self, filter: &CdrFilter) -> Result<Vec<Cdr>, StoreError> {
         let limit = checked_limit(filter.limit)?;
         self.snapshot(|| {
-            let after = match filter.after_flow_no {
-                None => None,
-                Some(flow_no) => Some((self.end_of(flow_no)?, flow_no)),
-            };
-            let condition = cdr_condition(filter, after);
-            let mut days = self.days(filter)?;
-            if !filter.oldest_first {
-                days.reverse();
-            }
-            let order = if filter.oldest_first { "ASC" } else { "DESC" };
             let mut skip = filter.offset;
             let mut cdrs = Vec::new();
-            for day in days {
-                let table = cdr_table::table_name(day);
-                if skip > 0 {
-                    let count = self.count(&table, &condition)?;
-                    if count <= skip {
-                        skip -= count;
-                        continue;
+            self.each_day(filter, filter.after_flow_no, |plan, day, last_id| {
+                let mut layout = None;
+                for span in plan.spans(last_id)? {
+                    if skip > 0 {
+                        let count = plan.count(span)?;
+                        if count <= skip {
+                            skip -= count;
+                            continue;
+                        }
+                    }
+                    let layout = match &mut layout {
+                        Some(layout) => layout,
+                        None => layout.insert(self.layout(day)?),
+                    };
+                    plan.read(span, &layout.select_list(), |row| {
+                        if skip > 0 {
+                            skip -= 1;
+                        } else {
+                            cdrs.push(cdr_table::read(row, layout, day)?);
+                        }
+                        Ok(cdrs.len() < limit)
+                    })?;
+                    if cdrs.len() >= limit {
+                        return Ok(false);
                     }
                 }
-                let columns = cdr_table::select_list(&self.connection, &self.path, day)?;
-                let room = limit - cdrs.len();
-                let sql = format!(
-                    "SELECT {columns} FROM {table} WHERE {} ORDER BY end_ms {order}, flow_no {order} LIMIT {room} OFFSET {}",
-                    condition.sql,
-                    i64::try_from(skip).unwrap_or(i64::MAX)
-                );
-                skip = 0;
-                let read = StoreError::sql(&self.path, "read a CDR day table");
-                let mut statement = match self.connection.prepare(&sql) {
-                    Ok(statement) => statement,
-                    Err(error) => return Err(read(error)),
-                };
-                let mut rows =
-                    statement.query(params_from_iter(&condition.values)).map_err(self.failed("read a CDR day table"))?;
-                while let Some(row) = rows.next().map_err(self.failed("read a CDR day table"))? {
-                    cdrs.push(cdr_table::read(row, day)?);
-                }
-                if cdrs.len() >= limit {
-                    break;
-                }
-            }
+                Ok(true)
+            })?;
             Ok(cdrs)
         })
     }
@@ -244,39 +245,20 @@ impl Queries {
         Ok(self.cdr_list(&filter)?.pop())
     }
 
-    /// How many CDRs `filter` has on all its pages.
+    /// How many CDRs `filter` has on all its pages. A question of one key and times is answered from the index.
     ///
     /// # Errors
     /// [`StoreError::Refused`]; the database.
     pub fn cdr_count(&self, filter: &CdrFilter) -> Result<u64, StoreError> {
         self.snapshot(|| {
-            let condition = cdr_condition(filter, None);
             let mut total = 0;
-            for day in self.days(filter)? {
-                total += self.count(&cdr_table::table_name(day), &condition)?;
-            }
+            self.each_day(filter, None, |plan, _, last_id| {
+                for span in plan.spans(last_id)? {
+                    total += plan.count(span)?;
+                }
+                Ok(true)
+            })?;
             Ok(total)
-        })
-    }
-
-    /// When the call of a cursor ended.
-    fn end_of(&self, flow_no: u64) -> Result<i64, StoreError> {
-        let one = CdrFilter { flow_no: Some(flow_no), ..CdrFilter::default() };
-        for day in self.days(&one)? {
-            let sql = format!("SELECT end_ms FROM {} WHERE flow_no = ?1", cdr_table::table_name(day));
-            let found = self
-                .connection
-                .query_row(&sql, [flow_no as i64], |row| row.get(0))
-                .optional()
-                .map_err(self.failed("read a CDR day table"))?;
-            if let Some(end_ms) = found {
-                return Ok(end_ms);
-            }
-        }
-        Err(StoreError::Refused {
-            field: "after",
-            value: flow_no.to_string(),
-            range: "the flow number of a stored call".to_owned(),
         })
     }
 
@@ -287,43 +269,122 @@ impl Queries {
     /// [`StoreError::Refused`]; a sum out of range; the database.
     pub fn cdr_totals(&self, filter: &CdrFilter) -> Result<CdrTotals, StoreError> {
         self.snapshot(|| {
-            let condition = cdr_condition(filter, None);
             let mut totals = CdrTotals::default();
-            for day in self.days(filter)? {
-                let table = cdr_table::table_name(day);
-                let sql = format!(
-                    "SELECT connect_ms IS NOT NULL, hold_s, billed_s, vendor_s, caller_rtp_relayed, callee_rtp_relayed, fee, tax, vendor_fee, vendor_tax, margin FROM {table}
-                     WHERE {}",
-                    condition.sql
-                );
-                let mut statement = self.connection.prepare(&sql).map_err(self.failed("read a CDR day table"))?;
-                let mut rows =
-                    statement.query(params_from_iter(&condition.values)).map_err(self.failed("read a CDR day table"))?;
-                while let Some(row) = rows.next().map_err(self.failed("read a CDR day table"))? {
-                    let number = |index: usize| row.get::<_, i64>(index).map_err(self.failed("read a CDR day table"));
-                    totals.calls += 1;
-                    totals.answered += u64::from(number(0)? != 0);
-                    totals.hold_s = totals.hold_s.saturating_add(number(1)?);
-                    totals.billed_s = totals.billed_s.saturating_add(number(2)?);
-                    totals.vendor_s = totals.vendor_s.saturating_add(number(3)?);
-                    let packets = |index| number(index).map(|n| u64::try_from(n).unwrap_or(0));
-                    totals.caller_rtp_relayed = totals.caller_rtp_relayed.saturating_add(packets(4)?);
-                    totals.callee_rtp_relayed = totals.callee_rtp_relayed.saturating_add(packets(5)?);
-                    let sums = [
-                        &mut totals.fee,
-                        &mut totals.tax,
-                        &mut totals.cost,
-                        &mut totals.cost_tax,
-                        &mut totals.margin,
-                    ];
-                    for (index, sum) in (6..).zip(sums) {
-                        let text = row.get_ref(index).and_then(|value| Ok(value.as_str()?));
-                        let text = text.map_err(self.failed("read a CDR day table"))?;
-                        *sum = add(*sum, text, &table)?;
-                    }
+            self.each_day(filter, None, |plan, _, last_id| {
+                let columns = "connect_ms IS NOT NULL, hold_s, billed_s, vendor_s, caller_rtp_relayed, \
+                               callee_rtp_relayed, fee, tax, vendor_fee, vendor_tax, margin";
+                for span in plan.spans(last_id)? {
+                    plan.read(span, columns, |row| {
+                        self.add_totals(&mut totals, row, plan.table)?;
+                        Ok(true)
+                    })?;
+                }
+                Ok(true)
+            })?;
+            Ok(totals)
+        })
+    }
+
+    fn add_totals(&self, totals: &mut CdrTotals, row: &rusqlite::Row<'_>, table: &str) -> Result<(), StoreError> {
+        let number = |index: usize| row.get::<_, i64>(index).map_err(self.failed("read a CDR day table"));
+        totals.calls += 1;
+        totals.answered += u64::from(number(0)? != 0);
+        totals.hold_s = totals.hold_s.saturating_add(number(1)?);
+        totals.billed_s = totals.billed_s.saturating_add(number(2)?);
+        totals.vendor_s = totals.vendor_s.saturating_add(number(3)?);
+        let packets = |index| number(index).map(|n| u64::try_from(n).unwrap_or(0));
+        totals.caller_rtp_relayed = totals.caller_rtp_relayed.saturating_add(packets(4)?);
+        totals.callee_rtp_relayed = totals.callee_rtp_relayed.saturating_add(packets(5)?);
+        let sums = [&mut totals.fee, &mut totals.tax, &mut totals.cost, &mut totals.cost_tax, &mut totals.margin];
+        for (index, sum) in (6..).zip(sums) {
+            let text = row.get_ref(index).and_then(|value| Ok(value.as_str()?));
+            let text = text.map_err(self.failed("read a CDR day table"))?;
+            if text != "0" {
+                *sum = add(*sum, text, table)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans the question for each day that can hold an answer, in order, until `ask` says false.
+    fn each_day(
+        &self,
+        filter: &CdrFilter,
+        after: Option<u64>,
+        mut ask: impl FnMut(&Plan<'_>, i64, i64) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let after = after.map(|flow_no| self.place_of(flow_no)).transpose()?;
+        let condition = cdr_condition(filter);
+        let one = match filter.flow_no {
+            None => None,
+            Some(flow_no) => Some(self.settled(flow_no)?.unwrap_or((0, 0))),
+        };
+        let mut days = self.days(filter)?;
+        if !filter.oldest_first {
+            days.reverse();
+        }
+        for (day, cdrs) in days {
+            let mut ids = (1, cdrs);
+            if let Some((after_day, after_id)) = after {
+                match (day.cmp(&after_day), filter.oldest_first) {
+                    (Ordering::Less, true) | (Ordering::Greater, false) => continue,
+                    (Ordering::Equal, true) => ids.0 = after_id + 1,
+                    (Ordering::Equal, false) => ids.1 = after_id - 1,
+                    (Ordering::Greater, true) | (Ordering::Less, false) => {}
                 }
             }
-            Ok(totals)
+            if let Some((one_day, id)) = one {
+                if one_day != day {
+                    continue;
+                }
+                ids = (ids.0.max(id), ids.1.min(id));
+            }
+            let plan = Plan {
+                connection: &self.connection,
+                path: &self.path,
+                space: day,
+                table: &cdr_table::table_name(day),
+                sql: &condition.sql(),
+                values: &condition.values,
+                lookup: condition.lookup.as_ref(),
+                is_plain: condition.is_plain,
+                times: (filter.from_ms, filter.to_ms),
+                ids,
+                oldest_first: filter.oldest_first,
+            };
+            if !ask(&plan, day, cdrs)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Day and row of the CDR of a settled call.
+    fn settled(&self, flow_no: u64) -> Result<Option<(i64, i64)>, StoreError> {
+        self.connection
+            .prepare_cached("SELECT day, cdr_id FROM settled WHERE flow_no = ?1")
+            .and_then(|mut statement| {
+                statement.query_row([flow_no as i64], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            })
+            .map_err(self.failed("read table settled"))
+    }
+
+    /// The same for a cursor.
+    fn place_of(&self, flow_no: u64) -> Result<(i64, i64), StoreError> {
+        match self.settled(flow_no)? {
+            Some((day, id)) if day != 0 => Ok((day, id)),
+            _ => Err(StoreError::Refused {
+                field: "after",
+                value: flow_no.to_string(),
+                range: "the flow number of a stored call".to_owned(),
+            }),
+        }
+    }
+
+    fn layout(&self, day: i64) -> Result<Layout, StoreError> {
+        Layout::of(&self.connection, &self.path, day)?.ok_or_else(|| StoreError::Damaged {
+            path: self.path.clone(),
+            cause: format!("table {} is gone", cdr_table::table_name(day)),
         })
     }
 
@@ -342,27 +403,34 @@ impl Queries {
                 range: format!("one of {}", KINDS.join(", ")),
             });
         }
-        let condition = ledger_condition(filter);
-        let order = if filter.oldest_first { "ASC" } else { "DESC" };
-        let sql = format!(
-            "SELECT id, key, account, kind, amount, balance_after, at_ms, flow_no, user, memo FROM ledger WHERE {}
-             ORDER BY id {order} LIMIT {limit} OFFSET {}",
-            condition.sql(),
-            i64::try_from(filter.offset).unwrap_or(i64::MAX)
-        );
-        let mut statement = self.connection.prepare(&sql).map_err(self.failed("read table ledger"))?;
-        let mut rows =
-            statement.query(params_from_iter(&condition.values)).map_err(self.failed("read table ledger"))?;
-        let mut list = Vec::new();
-        while let Some(row) = rows.next().map_err(self.failed("read table ledger"))? {
-            let (stored, amount, balance_after) = ledger_row(row).map_err(self.failed("read table ledger"))?;
-            list.push(StoredLedgerRow {
-                amount: ledger::money(&stored.account, "amount", &amount)?,
-                balance_after: ledger::money(&stored.account, "balance after", &balance_after)?,
-                ..stored
-            });
-        }
-        Ok(list)
+        self.snapshot(|| {
+            let mut skip = filter.offset;
+            let mut list = Vec::new();
+            self.ledger(filter, |plan, spans| {
+                for span in spans {
+                    if skip > 0 {
+                        let count = plan.count(*span)?;
+                        if count <= skip {
+                            skip -= count;
+                            continue;
+                        }
+                    }
+                    plan.read(*span, LEDGER_COLUMNS, |row| {
+                        if skip > 0 {
+                            skip -= 1;
+                        } else {
+                            list.push(self.ledger_row(row)?);
+                        }
+                        Ok(list.len() < limit)
+                    })?;
+                    if list.len() >= limit {
+                        break;
+                    }
+                }
+                Ok(())
+            })?;
+            Ok(list)
+        })
     }
 
     /// How many ledger rows `filter` has on all its pages.
@@ -370,14 +438,57 @@ impl Queries {
     /// # Errors
     /// The database.
     pub fn ledger_count(&self, filter: &LedgerFilter) -> Result<u64, StoreError> {
+        self.snapshot(|| {
+            let mut total = 0;
+            self.ledger(filter, |plan, spans| {
+                for span in spans {
+                    total += plan.count(*span)?;
+                }
+                Ok(())
+            })?;
+            Ok(total)
+        })
+    }
+
+    /// Plans the question to the ledger.
+    fn ledger(
+        &self,
+        filter: &LedgerFilter,
+        ask: impl FnOnce(&Plan<'_>, &[Span]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let condition = ledger_condition(filter);
-        self.connection
-            .prepare(&format!("SELECT count(*) FROM ledger WHERE {}", condition.sql()))
-            .and_then(|mut statement| {
-                statement.query_row(params_from_iter(&condition.values), |row| row.get::<_, i64>(0))
-            })
-            .map(|count| count as u64)
-            .map_err(self.failed("count table ledger"))
+        let last_id: i64 = self
+            .connection
+            .query_row("SELECT ifnull(max(id), 0) FROM ledger_row", [], |row| row.get(0))
+            .map_err(self.failed("read table ledger"))?;
+        let mut ids = (1, last_id);
+        if let Some(flow_no) = filter.flow_no {
+            // The rows of a call stand behind each other; another row that names it has a key, and an index for it.
+            let rows = format!("SELECT min(id), max(id) FROM ledger_row WHERE {OF_CALL}");
+            let found: (Option<i64>, Option<i64>) = self
+                .connection
+                .prepare_cached(&rows)
+                .and_then(|mut statement| {
+                    statement.query_row(params_from_iter(of_call(flow_no)), |row| Ok((row.get(0)?, row.get(1)?)))
+                })
+                .map_err(self.failed("read table ledger"))?;
+            let (Some(first_id), Some(last_id)) = found else { return Ok(()) };
+            ids = (first_id, last_id);
+        }
+        let plan = Plan {
+            connection: &self.connection,
+            path: &self.path,
+            space: LEDGER,
+            table: "ledger_row",
+            sql: &condition.sql(),
+            values: &condition.values,
+            lookup: condition.lookup.as_ref(),
+            is_plain: condition.is_plain,
+            times: (filter.from_ms, filter.to_ms),
+            ids,
+            oldest_first: filter.oldest_first,
+        };
+        ask(&plan, &plan.spans(last_id)?)
     }
 
     /// The ledger row with this idempotency key, whatever its account.
@@ -385,19 +496,22 @@ impl Queries {
     /// # Errors
     /// The database.
     pub fn ledger_by_key(&self, key: &str) -> Result<Option<StoredLedgerRow>, StoreError> {
-        let sql = "SELECT id, key, account, kind, amount, balance_after, at_ms, flow_no, user, memo FROM ledger
-                   WHERE key = ?1";
-        let found =
-            self.connection.query_row(sql, [key], ledger_row).optional().map_err(self.failed("read table ledger"))?;
-        found
-            .map(|(stored, amount, balance_after)| {
-                Ok(StoredLedgerRow {
-                    amount: ledger::money(&stored.account, "amount", &amount)?,
-                    balance_after: ledger::money(&stored.account, "balance after", &balance_after)?,
-                    ..stored
-                })
-            })
-            .transpose()
+        let sql = format!("SELECT {LEDGER_COLUMNS} FROM ledger_row WHERE {}", ledger::BY_KEY);
+        let mut statement = self.connection.prepare_cached(&sql).map_err(self.failed("read table ledger"))?;
+        let mut rows = statement.query(ledger::by_key(key)).map_err(self.failed("read table ledger"))?;
+        match rows.next().map_err(self.failed("read table ledger"))? {
+            Some(row) => self.ledger_row(row).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn ledger_row(&self, row: &rusqlite::Row<'_>) -> Result<StoredLedgerRow, StoreError> {
+        let (stored, amount, balance_after) = ledger_row(row).map_err(self.failed("read table ledger"))?;
+        Ok(StoredLedgerRow {
+            amount: ledger::money(&stored.account, "amount", &amount)?,
+            balance_after: ledger::money(&stored.account, "balance after", &balance_after)?,
+            ..stored
+        })
     }
 
     /// All accounts with their balances, by name.
@@ -499,8 +613,8 @@ impl Queries {
         StoreError::sql(&self.path, doing)
     }
 
-    /// Days that can hold what `filter` asks for, oldest first.
-    fn days(&self, filter: &CdrFilter) -> Result<Vec<i64>, StoreError> {
+    /// Days that can hold what `filter` asks for and how many CDRs each has, oldest first.
+    fn days(&self, filter: &CdrFilter) -> Result<Vec<(i64, i64)>, StoreError> {
         let all = verify::days(&self.connection, &self.path)?;
         if let Some(day) = filter.day {
             let day = i64::from(day);
@@ -523,38 +637,15 @@ impl Queries {
                 range: format!("must be before to_ms {to_ms}"),
             });
         }
-        let settled = match filter.flow_no {
-            None => None,
-            Some(flow_no) => Some(
-                self.connection
-                    .prepare_cached("SELECT day FROM settled WHERE flow_no = ?1")
-                    .and_then(|mut statement| {
-                        statement.query_row([flow_no as i64], |row| row.get::<_, i64>(0)).optional()
-                    })
-                    .map_err(self.failed("read table settled"))?,
-            ),
-        };
         // The zone may have been another when a day was written: half a day either way covers all of them.
         let zone_ms = 14 * 3_600_000;
         let first = filter.from_ms.map_or(i64::MIN, |at_ms| cdr_table::day_of(at_ms, -zone_ms));
         let last = filter.to_ms.map_or(i64::MAX, |at_ms| cdr_table::day_of(at_ms, zone_ms));
         Ok(all
             .into_iter()
-            .map(|(day, _)| day)
-            .filter(|day| (first..=last).contains(day))
-            .filter(|day| filter.day.is_none_or(|asked| i64::from(asked) == *day))
-            .filter(|day| settled.is_none_or(|settled| settled == Some(*day)))
+            .filter(|(day, _)| (first..=last).contains(day))
+            .filter(|(day, _)| filter.day.is_none_or(|asked| i64::from(asked) == *day))
             .collect())
-    }
-
-    fn count(&self, table: &str, condition: &CdrCondition) -> Result<u64, StoreError> {
-        self.connection
-            .prepare(&format!("SELECT count(*) FROM {table} WHERE {}", condition.sql))
-            .and_then(|mut statement| {
-                statement.query_row(params_from_iter(&condition.values), |row| row.get::<_, i64>(0))
-            })
-            .map(|count| count as u64)
-            .map_err(self.failed("count a CDR day table"))
     }
 }
 
@@ -602,12 +693,10 @@ fn checked_limit(limit: Option<usize>) -> Result<usize, StoreError> {
 struct Condition {
     parts: Vec<&'static str>,
     values: Vec<Value>,
-}
-
-/// A [`Condition`] in its final words.
-struct CdrCondition {
-    sql: String,
-    values: Vec<Value>,
+    /// The part that the index serves; the first that is given.
+    lookup: Option<Lookup>,
+    /// Whether there is nothing but that part and times.
+    is_plain: bool,
 }
 
 impl Condition {
@@ -619,11 +708,30 @@ impl Condition {
         }
     }
 
+    /// A part that asks for `key` in one of `fields`, which have an index.
+    fn key(&mut self, part: &'static str, fields: &'static [&'static str], key: Option<NumberMatch>) {
+        if let Some(key) = key {
+            let (NumberMatch::Exact(text) | NumberMatch::Prefix(text)) = &key;
+            self.text(part, &Some(text.clone()));
+            // Rows without the field are not in the index.
+            if self.lookup.is_none() && !text.is_empty() {
+                self.lookup = Some(Lookup { fields, key });
+            }
+        }
+    }
+
     fn number(&mut self, part: &'static str, value: Option<i64>) {
         if let Some(value) = value {
             self.parts.push(part);
             self.values.push(Value::Integer(value));
         }
+    }
+
+    /// Adds the times, of column `column`, when all else is there.
+    fn times(&mut self, parts: [&'static str; 2], from_ms: Option<i64>, to_ms: Option<i64>) {
+        self.is_plain = self.parts.len() == usize::from(self.lookup.is_some());
+        self.number(parts[0], from_ms);
+        self.number(parts[1], to_ms);
     }
 
     fn sql(&self) -> String {
@@ -633,55 +741,64 @@ impl Condition {
 
 fn ledger_condition(filter: &LedgerFilter) -> Condition {
     let mut condition = Condition::default();
-    condition.text("account = ?", &filter.account);
-    condition.text("kind = ?", &filter.kind);
-    condition.number("flow_no = ?", filter.flow_no.map(|flow_no| flow_no as i64));
-    condition.number("at_ms >= ?", filter.from_ms);
-    condition.number("at_ms < ?", filter.to_ms);
+    let exact = |text: &Option<String>| text.clone().map(NumberMatch::Exact);
+    condition.key("account = ?", &["account"], exact(&filter.account));
+    condition.key("kind = ?", &["kind"], exact(&filter.kind));
+    if let Some(flow_no) = filter.flow_no {
+        condition.parts.push(OF_CALL);
+        condition.values.extend(of_call(flow_no));
+    }
+    condition.times(["at_ms >= ?", "at_ms < ?"], filter.from_ms, filter.to_ms);
     condition
 }
 
-fn cdr_condition(filter: &CdrFilter, after: Option<(i64, u64)>) -> CdrCondition {
+/// The values of [`OF_CALL`].
+fn of_call(flow_no: u64) -> [Value; 3] {
+    [Value::Integer(flow_no as i64), Value::Integer(flow_no as i64), Value::Integer(flow_no as i64)]
+}
+
+fn cdr_condition(filter: &CdrFilter) -> Condition {
     let mut condition = Condition::default();
-    condition.text("account = ?", &filter.account);
-    condition.text("vendor_account = ?", &filter.vendor_account);
-    condition.text("(account = ? OR vendor_account = ?)", &filter.any_account);
-    for (number, exact, prefix) in [
+    let exact = |text: &Option<String>| text.clone().map(NumberMatch::Exact);
+    let prefix = |text: &Option<String>| text.clone().map(NumberMatch::Prefix);
+    // What chooses fewest comes first, and is looked up.
+    let mut numbers = [
         (
             &filter.caller,
             "(caller_billed = ? OR caller_in = ?)",
             "(caller_billed >= ? AND caller_billed < ? || char(0x10FFFF) OR caller_in >= ? AND caller_in < ? || char(0x10FFFF))",
+            &["caller_billed", "caller_in"],
         ),
         (
             &filter.callee,
             "(callee_billed = ? OR callee_in = ?)",
             "(callee_billed >= ? AND callee_billed < ? || char(0x10FFFF) OR callee_in >= ? AND callee_in < ? || char(0x10FFFF))",
+            &["callee_billed", "callee_in"],
         ),
-    ] {
+    ];
+    numbers.sort_by_key(|(number, ..)| !matches!(number, Some(NumberMatch::Exact(_))));
+    for (number, exact, prefix, fields) in numbers {
         match number {
-            Some(NumberMatch::Exact(text)) => condition.text(exact, &Some(text.clone())),
-            Some(NumberMatch::Prefix(text)) => condition.text(prefix, &Some(text.clone())),
+            Some(NumberMatch::Exact(_)) => condition.key(exact, fields, number.clone()),
+            Some(NumberMatch::Prefix(_)) => condition.key(prefix, fields, number.clone()),
             None => {}
         }
     }
-    // A range instead of LIKE, so that the index serves; the last code point sorts behind all that can follow.
-    condition.text("(caller_billed >= ? AND caller_billed < ? || char(0x10FFFF))", &filter.caller_prefix);
-    condition.text("(callee_billed >= ? AND callee_billed < ? || char(0x10FFFF))", &filter.callee_prefix);
-    condition.text("(caller_gateway = ? OR callee_gateway = ?)", &filter.gateway);
-    condition.text("caller_gateway = ?", &filter.caller_gateway);
-    condition.text("callee_gateway = ?", &filter.callee_gateway);
-    condition.number("end_ms >= ?", filter.from_ms);
-    condition.number("end_ms < ?", filter.to_ms);
+    // A range instead of LIKE, which would not heed the case; the last code point sorts behind all that can follow.
+    let (caller, callee) = (prefix(&filter.caller_prefix), prefix(&filter.callee_prefix));
+    condition.key("(caller_billed >= ? AND caller_billed < ? || char(0x10FFFF))", &["caller_billed"], caller);
+    condition.key("(callee_billed >= ? AND callee_billed < ? || char(0x10FFFF))", &["callee_billed"], callee);
+    condition.key("account = ?", &["account"], exact(&filter.account));
+    condition.key("vendor_account = ?", &["vendor_account"], exact(&filter.vendor_account));
+    let any_account = exact(&filter.any_account);
+    condition.key("(account = ? OR vendor_account = ?)", &["account", "vendor_account"], any_account);
+    let gateways = &["caller_gateway", "callee_gateway"];
+    condition.key("(caller_gateway = ? OR callee_gateway = ?)", gateways, exact(&filter.gateway));
+    condition.key("caller_gateway = ?", &["caller_gateway"], exact(&filter.caller_gateway));
+    condition.key("callee_gateway = ?", &["callee_gateway"], exact(&filter.callee_gateway));
     condition.number("end_reason = ?", filter.end_reason.map(i64::from));
     condition.number("(connect_ms IS NOT NULL) = ?", filter.answered.map(i64::from));
     condition.number("flow_no = ?", filter.flow_no.map(|flow_no| flow_no as i64));
-    if let Some((end_ms, flow_no)) = after {
-        condition.parts.push(if filter.oldest_first {
-            "(end_ms, flow_no) > (?, ?)"
-        } else {
-            "(end_ms, flow_no) < (?, ?)"
-        });
-        condition.values.extend([Value::Integer(end_ms), Value::Integer(flow_no as i64)]);
-    }
-    CdrCondition { sql: condition.sql(), values: condition.values }
+    condition.times(["end_ms >= ?", "end_ms < ?"], filter.from_ms, filter.to_ms);
+    condition
 }

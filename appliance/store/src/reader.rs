@@ -18,6 +18,8 @@ pub struct Reader {
     /// Only as far as is safe on the disk, when set.
     bound: Option<Arc<Positions>>,
     open: Option<Open>,
+    /// Where in its segment the record stands that was found last.
+    found_at: u64,
 }
 
 #[derive(Debug)]
@@ -38,7 +40,7 @@ impl Reader {
         {
             return Err(JournalError::Missing { dir: dir.to_owned(), wanted: seq.max(1), first: first.first_seq });
         }
-        Ok(Reader { dir: dir.to_owned(), next_seq: seq.max(1), bound: None, open: None })
+        Ok(Reader { dir: dir.to_owned(), next_seq: seq.max(1), bound: None, open: None, found_at: 0 })
     }
 
     /// Reads from the oldest record that is still there.
@@ -47,7 +49,7 @@ impl Reader {
     /// Folder not readable.
     pub fn from_start(dir: &Path) -> Result<Reader, JournalError> {
         let first = segment::list(dir)?.first().map_or(1, |segment| segment.first_seq);
-        Ok(Reader { dir: dir.to_owned(), next_seq: first, bound: None, open: None })
+        Ok(Reader { dir: dir.to_owned(), next_seq: first, bound: None, open: None, found_at: 0 })
     }
 
     /// Gives out only records that are synced: what a projection wants, because it must never know more than the journal
@@ -74,6 +76,16 @@ impl Reader {
     /// Damage before the last segment's tail, a record of a newer version, or the disk. The same error comes again when
     /// asked again: nothing is skipped.
     pub fn next_record(&mut self) -> Result<Option<(u64, Record)>, JournalError> {
+        let Some(seq) = self.find()? else { return Ok(None) };
+        match rmp_serde::from_slice(self.payload()) {
+            Ok(record) => Ok(Some((seq, record))),
+            Err(error) => Err(self.not_understood(seq, &error.to_string())),
+        }
+    }
+
+    /// Goes to the next record and gives its sequence; [`Reader::payload`] has it then. Otherwise as
+    /// [`Reader::next_record`].
+    pub(crate) fn find(&mut self) -> Result<Option<u64>, JournalError> {
         if self.bound.as_ref().is_some_and(|positions| self.next_seq > positions.synced()) {
             return Ok(None);
         }
@@ -87,18 +99,9 @@ impl Reader {
             match step {
                 Step::Record(seq) if seq < self.next_seq => {}
                 Step::Record(seq) => {
-                    let record = match rmp_serde::from_slice(open.cursor.payload()) {
-                        Ok(record) => record,
-                        Err(error) => {
-                            let path = open.segment.path.clone();
-                            // The checksum was right: this is what was written, in words not known here.
-                            let cause = format!("record {seq} is not understood: {error}");
-                            self.open = None;
-                            return Err(JournalError::TooNew { path, offset, cause });
-                        }
-                    };
+                    self.found_at = offset;
                     self.next_seq = seq + 1;
-                    return Ok(Some((seq, record)));
+                    return Ok(Some(seq));
                 }
                 Step::End | Step::Torn(_) => {
                     if !self.open_next(&step)? {
@@ -107,6 +110,20 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// The record found last, encoded.
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.open.as_ref().map_or(&[], |open| open.cursor.payload())
+    }
+
+    /// Goes back to record `seq`, which was found last, and tells that it is in words not known here: its checksum was
+    /// right, so this is what was written.
+    pub(crate) fn not_understood(&mut self, seq: u64, cause: &str) -> JournalError {
+        let path = self.open.as_ref().map_or_else(|| self.dir.clone(), |open| open.segment.path.clone());
+        self.seek(seq);
+        let cause = format!("record {seq} is not understood: {cause}");
+        JournalError::TooNew { path, offset: self.found_at, cause }
     }
 
     /// Up to `limit` records.

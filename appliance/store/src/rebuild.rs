@@ -170,7 +170,9 @@ fn balances(connection: &Connection, path: &Path) -> Result<Option<String>, Stor
     let failed = || StoreError::sql(path, "read table ledger");
     for account in ledger::accounts(connection, path)? {
         let last: Option<String> = connection
-            .prepare_cached("SELECT balance_after FROM ledger WHERE account = ?1 ORDER BY id DESC LIMIT 1")
+            .prepare_cached(
+                "SELECT balance_after FROM account JOIN ledger_row ON ledger_row.id = account.last_id WHERE name = ?1",
+            )
             .and_then(|mut statement| statement.query_row([&account.name], |row| row.get(0)).optional())
             .map_err(failed())?;
         let last = match last {
@@ -182,7 +184,7 @@ fn balances(connection: &Connection, path: &Path) -> Result<Option<String>, Stor
         }
         let mut sum = Money::ZERO;
         let mut statement =
-            connection.prepare_cached("SELECT amount FROM ledger WHERE account = ?1").map_err(failed())?;
+            connection.prepare_cached("SELECT amount FROM ledger_row WHERE account = ?1").map_err(failed())?;
         let mut rows = statement.query([&account.name]).map_err(failed())?;
         while let Some(row) = rows.next().map_err(failed())? {
             let amount: String = row.get(0).map_err(failed())?;

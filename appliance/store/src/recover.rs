@@ -108,11 +108,10 @@ pub fn recover(journal: &mut Journal, options: &StoreOptions, now_ms: i64) -> Re
 fn replay(projector: &mut Projector, reader: &mut Reader, lines: &mut Vec<String>) -> Result<u64, StoreError> {
     let mut replayed = 0;
     loop {
-        let batch = reader.next_batch(BATCH)?;
-        if batch.is_empty() {
+        let applied = projector.run_once(reader, BATCH)?;
+        if applied.records + applied.skipped == 0 {
             return Ok(replayed);
         }
-        let applied = projector.apply_batch(&batch)?;
         replayed += applied.records as u64;
         lines.extend(applied.notes);
     }
@@ -120,7 +119,10 @@ fn replay(projector: &mut Projector, reader: &mut Reader, lines: &mut Vec<String
 
 fn open_calls(connection: &rusqlite::Connection, path: &Path) -> Result<Vec<(Usage, i64)>, StoreError> {
     let rows: Vec<(i64, Vec<u8>, i64)> = connection
-        .prepare_cached("SELECT flow_no, usage, held_ms FROM open_call ORDER BY flow_no")
+        .prepare_cached(
+            "SELECT flow_no, usage, max(open_call.held_ms, ifnull(open_held.held_ms, 0))
+             FROM open_call LEFT JOIN open_held USING (flow_no) ORDER BY flow_no",
+        )
         .and_then(|mut statement| statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect())
         .map_err(StoreError::sql(path, "read table open_call"))?;
     rows.into_iter()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use crate::block_index;
 use crate::error::StoreError;
 
 /// Name of the database in the data folder.
@@ -14,7 +15,7 @@ pub const DATABASE_FILE: &str = "tandem.db";
 const APPLICATION_ID: i64 = 0x544e_444d;
 
 /// Version of the tables below. Day tables grow columns by themselves and do not count.
-pub(crate) const SCHEMA_VERSION: i64 = 1;
+pub(crate) const SCHEMA_VERSION: i64 = 2;
 
 /// How long a statement waits for another connection's lock. Readers never block the writer in WAL mode; only an operator
 /// who writes with `sqlite3` does.
@@ -34,25 +35,32 @@ CREATE TABLE account (
     name TEXT NOT NULL UNIQUE,
     balance TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
-    changed_ms INTEGER NOT NULL
+    changed_ms INTEGER NOT NULL,
+    last_id INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE ledger (
+CREATE TABLE ledger_row (
     id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
     account TEXT NOT NULL,
     kind TEXT NOT NULL,
     amount TEXT NOT NULL,
     balance_after TEXT NOT NULL,
     at_ms INTEGER NOT NULL,
     flow_no INTEGER,
+    leg TEXT,
+    key TEXT,
     user TEXT NOT NULL,
     memo TEXT NOT NULL
 ) STRICT;
-CREATE INDEX ledger_account ON ledger (account);
-CREATE INDEX ledger_flow_no ON ledger (flow_no) WHERE flow_no IS NOT NULL;
+CREATE UNIQUE INDEX ledger_key ON ledger_row (key) WHERE key IS NOT NULL;
+CREATE INDEX ledger_flow_no ON ledger_row (flow_no) WHERE key IS NOT NULL AND flow_no IS NOT NULL;
+CREATE VIEW ledger AS
+    SELECT id, coalesce(key, 'call:' || flow_no || ':' || leg) AS key, account, kind, amount, balance_after, at_ms,
+        flow_no, user, memo FROM ledger_row;
 CREATE TABLE settled (
     flow_no INTEGER PRIMARY KEY,
-    day INTEGER NOT NULL
+    day INTEGER NOT NULL,
+    cdr_id INTEGER NOT NULL,
+    ledger_id INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE cdr_day (
     day INTEGER PRIMARY KEY,
@@ -61,6 +69,10 @@ CREATE TABLE cdr_day (
 CREATE TABLE open_call (
     flow_no INTEGER PRIMARY KEY,
     usage BLOB NOT NULL,
+    held_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE open_held (
+    flow_no INTEGER PRIMARY KEY,
     held_ms INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE site (
@@ -140,17 +152,20 @@ pub(crate) fn open_writer(path: &Path, currency: &str) -> Result<Connection, Sto
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-        // FULL: a transaction that returned is on the disk. The checkpoint is not the writer's work: see Checkpointer.
-        connection.pragma_update(None, "synchronous", "full")?;
+        // NORMAL: a power cut may take the last transactions, never a part of one. Each has the place in the journal it
+        // goes up to, so the next start writes them again. The checkpoint syncs, and is not the writer's work: see
+        // Checkpointer.
+        connection.pragma_update(None, "synchronous", "normal")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "temp_store", "memory")?;
-        // 64 MiB of pages: the indexes of a day that is written to stay in memory up to about a million calls.
+        // 64 MiB of pages: rows are added at the end of their tables, so the writer touches few that are older.
         connection.pragma_update(None, "cache_size", -65_536)
     };
     set_up(&connection).map_err(StoreError::sql(path, "set up the database"))?;
     if version(&connection, path)? == 0 {
         let statements = format!(
-            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            "BEGIN IMMEDIATE; {TABLES} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
+            block_index::TABLES
         );
         connection.execute_batch(&statements).map_err(StoreError::sql(path, "make the tables"))?;
     }
@@ -198,6 +213,12 @@ fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     }
     if found > SCHEMA_VERSION {
         return Err(StoreError::TooNew { path: path.to_owned(), found, known: SCHEMA_VERSION });
+    }
+    if found < SCHEMA_VERSION {
+        return Err(StoreError::Damaged {
+            path: path.to_owned(),
+            cause: format!("its tables are of version {found}, this tandemd writes version {SCHEMA_VERSION}"),
+        });
     }
     Ok(found)
 }

@@ -1,26 +1,31 @@
 //! The projector: turns journal records into rows, a batch per transaction, each record once.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{CachedStatement, Connection};
-use tandem_rating::cdr::Cdr;
 use tandem_rating::record::Record;
-use tandem_rating::usage::Usage;
 
-use crate::cdr_table;
+use crate::block_index::{self, Tail};
+use crate::cdr_table::{self, Layout};
 use crate::changes;
 use crate::error::StoreError;
-use crate::ledger::{Balances, Booked, LedgerWriter};
+use crate::ledger::{Booked, CALL_ROWS_MAX, Ledger, LedgerWriter};
+use crate::payload::{self, Booking, FIELDS, Field, Payload, Settled, Started};
 use crate::reader::Reader;
 use crate::schema::{self, key};
+use crate::verify;
 
 /// Notes kept of one batch; the rest is counted. A batch of nothing but duplicates must not fill the memory.
 const NOTES_MAX: usize = 20;
 
 /// Records per transaction that [`Projector::run_once`] is meant to be called with: beyond it the cost per record hardly
 /// falls, and the transaction delays the reader of the newest calls.
-pub const BATCH: usize = 1000;
+pub const BATCH: usize = 5000;
+
+/// When a day has so many calls, the days before it are over: their last rows get their index, however few they are.
+const DAY_IS_OVER: i64 = 1024;
 
 /// How the database is kept.
 #[derive(Clone, Debug)]
@@ -79,25 +84,64 @@ pub struct Projector {
 }
 
 /// What the writer knows without asking; read anew when a batch was rolled back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    balances: Balances,
+    ledger: Ledger,
     applied_seq: u64,
     flow_max: u64,
     alive_ms: i64,
-    /// Day -> row ids given out. A day that is here has its table.
-    days: HashMap<i64, i64>,
+    /// The days that were written to.
+    days: HashMap<i64, Day>,
+    /// Calls in table `open_call`.
+    open: HashSet<u64>,
+}
+
+/// A day that has its table.
+#[derive(Debug)]
+struct Day {
+    layout: Layout,
+    tail: Tail,
 }
 
 impl State {
     fn load(connection: &Connection, path: &Path) -> Result<State, StoreError> {
+        let open = connection
+            .prepare_cached("SELECT flow_no FROM open_call")
+            .and_then(|mut statement| statement.query_map([], |row| row.get(0).map(|no: i64| no as u64))?.collect())
+            .map_err(StoreError::sql(path, "read table open_call"))?;
         Ok(State {
-            balances: Balances::load(connection, path)?,
+            ledger: Ledger::load(connection, path)?,
             applied_seq: schema::meta_number(connection, path, key::APPLIED_SEQ)? as u64,
             flow_max: schema::meta_number(connection, path, key::FLOW_MAX)? as u64,
             alive_ms: schema::meta_number(connection, path, key::ALIVE_MS)?,
             days: HashMap::new(),
+            open,
         })
+    }
+}
+
+impl Day {
+    /// Makes its table, or reads back the rows that are in no block yet.
+    fn open(connection: &Connection, path: &Path, day: i64) -> Result<Day, StoreError> {
+        let layout = cdr_table::ensure(connection, path, day)?;
+        let ends = || -> rusqlite::Result<(i64, i64)> {
+            let cdrs = connection.query_row("SELECT cdrs FROM cdr_day WHERE day = ?1", [day], |row| row.get(0))?;
+            Ok((block_index::last_id(connection, day)?, cdrs))
+        };
+        let (indexed, cdrs) = ends().map_err(StoreError::sql(path, "read table cdr_day"))?;
+        let mut tail = Tail::new(indexed + 1, cdr_table::INDEXED.len());
+        let mut last_ms = 0;
+        cdr_table::key_rows(connection, path, day, indexed + 1, cdrs, |id, end_ms, keys| {
+            tail.skip_to(id, end_ms);
+            tail.push(end_ms, keys);
+            last_ms = end_ms;
+        })?;
+        tail.skip_to(cdrs + 1, last_ms);
+        Ok(Day { layout, tail })
+    }
+
+    fn close(&mut self, connection: &Connection, path: &Path, day: i64) -> Result<(), StoreError> {
+        self.tail.close(connection, day, &cdr_table::INDEXED).map_err(StoreError::sql(path, "write table block_index"))
     }
 }
 
@@ -132,15 +176,36 @@ impl Projector {
         (&self.connection, &self.path)
     }
 
-    /// Takes up to `limit` records from `reader` and applies them.
+    /// Takes up to `limit` records from `reader` and applies them in one transaction, as [`Projector::apply_batch`] does.
     ///
     /// # Errors
     /// Of the journal, or as [`Projector::apply_batch`]. The reader then stands where it stood: ask again.
     pub fn run_once(&mut self, reader: &mut Reader, limit: usize) -> Result<Applied, StoreError> {
-        let batch = reader.next_batch(limit)?;
-        let result = self.apply_batch(&batch);
-        if let (Err(_), Some((first_seq, _))) = (&result, batch.first()) {
-            reader.seek(*first_seq);
+        let nothing = Applied { applied_seq: self.state.applied_seq, ..Applied::default() };
+        if limit == 0 {
+            return Ok(nothing);
+        }
+        let from = reader.next_seq();
+        let Some(mut seq) = reader.find()? else { return Ok(nothing) };
+        let first_seq = seq;
+        let result = self.transaction(|writer, state, applied| {
+            loop {
+                if let Err(cause) = writer.take(state, applied, seq, reader.payload())? {
+                    let error = reader.not_understood(seq, &cause);
+                    // What came before it is applied; the error comes again with the next call.
+                    return if seq == first_seq { Err(error.into()) } else { Ok(()) };
+                }
+                if applied.records + applied.skipped >= limit {
+                    return Ok(());
+                }
+                match reader.find() {
+                    Ok(Some(next)) => seq = next,
+                    Ok(None) | Err(_) => return Ok(()),
+                }
+            }
+        });
+        if result.is_err() {
+            reader.seek(from);
         }
         result
     }
@@ -158,69 +223,74 @@ impl Projector {
         if new.is_empty() {
             return Ok(Applied { skipped, applied_seq: self.state.applied_seq, ..Applied::default() });
         }
-        let begin = "begin a transaction";
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(StoreError::sql(&self.path, begin))?;
-        let result =
-            write_batch(&self.connection, &self.path, self.zone_offset_ms, &mut self.state, new).and_then(|applied| {
-                self.connection.execute_batch("COMMIT").map_err(StoreError::sql(&self.path, "commit a transaction"))?;
-                Ok(applied)
-            });
-        match result {
-            Ok(applied) => Ok(Applied { skipped: skipped + applied.skipped, ..applied }),
-            Err(error) => {
-                // Some errors roll back by themselves; then this one fails and means nothing.
-                let _ = self.connection.execute_batch("ROLLBACK");
-                self.state = State::load(&self.connection, &self.path)?;
-                Err(error)
+        let mut encoded = Vec::new();
+        let applied = self.transaction(|writer, state, applied| {
+            for (seq, record) in new {
+                encoded.clear();
+                let taken = match rmp_serde::encode::write(&mut encoded, record) {
+                    Ok(()) => writer.take(state, applied, *seq, &encoded)?,
+                    Err(error) => Err(error.to_string()),
+                };
+                taken.map_err(|cause| not_written(*seq, cause))?;
             }
+            Ok(())
+        })?;
+        Ok(Applied { skipped: skipped + applied.skipped, ..applied })
+    }
+
+    /// Runs `work` and keeps all of it, or nothing.
+    fn transaction(
+        &mut self,
+        work: impl FnOnce(&mut Writer<'_>, &mut State, &mut Applied) -> Result<(), StoreError>,
+    ) -> Result<Applied, StoreError> {
+        let (connection, path, state) = (&self.connection, &self.path, &mut self.state);
+        let begin = "begin a transaction";
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(StoreError::sql(path, begin))?;
+        let run = || -> Result<Applied, StoreError> {
+            let mut applied = Applied::default();
+            let mut writer = Writer::new(connection, path, self.zone_offset_ms)?;
+            work(&mut writer, state, &mut applied)?;
+            writer.finish(state)?;
+            state.ledger.store(connection, path)?;
+            for (key, value) in [
+                (key::APPLIED_SEQ, state.applied_seq as i64),
+                (key::FLOW_MAX, state.flow_max as i64),
+                (key::ALIVE_MS, state.alive_ms),
+            ] {
+                schema::set_meta(connection, path, key, &value.to_string())?;
+            }
+            connection.execute_batch("COMMIT").map_err(StoreError::sql(path, "commit a transaction"))?;
+            applied.applied_seq = state.applied_seq;
+            Ok(applied)
+        };
+        let result = run();
+        if result.is_err() {
+            // Some errors roll back by themselves; then this one fails and means nothing.
+            let _ = self.connection.execute_batch("ROLLBACK");
+            self.state = State::load(&self.connection, &self.path)?;
         }
+        result
     }
 }
 
-/// Writes the rows of a batch; the caller owns the transaction.
-fn write_batch(
-    connection: &Connection,
-    path: &Path,
-    zone_offset_ms: i64,
-    state: &mut State,
-    records: &[(u64, Record)],
-) -> Result<Applied, StoreError> {
-    let mut applied = Applied::default();
-    let mut writer = Writer::new(connection, path, zone_offset_ms)?;
-    for (seq, record) in records {
-        if *seq <= state.applied_seq {
-            applied.skipped += 1;
-            continue;
-        }
-        writer.apply(state, &mut applied, *seq, record)?;
-        applied.records += 1;
-        state.applied_seq = *seq;
-    }
-    writer.finish(state)?;
-    state.balances.store(connection, path)?;
-    for (key, value) in [
-        (key::APPLIED_SEQ, state.applied_seq as i64),
-        (key::FLOW_MAX, state.flow_max as i64),
-        (key::ALIVE_MS, state.alive_ms),
-    ] {
-        schema::set_meta(connection, path, key, &value.to_string())?;
-    }
-    applied.applied_seq = state.applied_seq;
-    Ok(applied)
+fn not_written(seq: u64, cause: String) -> StoreError {
+    StoreError::Row { table: "journal".to_owned(), row: seq.to_string(), column: "record".to_owned(), cause }
 }
 
-/// The prepared statements of one batch.
+/// The prepared statements of one batch, and what is written at its end.
 struct Writer<'c> {
     connection: &'c Connection,
     path: &'c Path,
     zone_offset_ms: i64,
     ledger: LedgerWriter<'c>,
     settle: CachedStatement<'c>,
-    start: CachedStatement<'c>,
-    alive: CachedStatement<'c>,
+    held: CachedStatement<'c>,
     close: CachedStatement<'c>,
+    close_held: CachedStatement<'c>,
     cdrs: HashMap<i64, CachedStatement<'c>>,
-    text: String,
+    /// Calls that were answered in this batch: most that end in it too never go through the database.
+    started: HashMap<u64, (Vec<u8>, i64)>,
+    json: Vec<u8>,
 }
 
 impl<'c> Writer<'c> {
@@ -231,61 +301,88 @@ impl<'c> Writer<'c> {
                 path,
                 zone_offset_ms,
                 ledger: LedgerWriter::new(connection)?,
-                settle: connection
-                    .prepare_cached("INSERT INTO settled (flow_no, day) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
-                start: connection.prepare_cached(
-                    "INSERT INTO open_call (flow_no, usage, held_ms)
-                     SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM settled WHERE flow_no = ?1)
-                     ON CONFLICT (flow_no) DO UPDATE SET usage = excluded.usage",
+                settle: connection.prepare_cached(
+                    "INSERT INTO settled (flow_no, day, cdr_id, ledger_id) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
                 )?,
-                alive: connection
-                    .prepare_cached("UPDATE open_call SET held_ms = max(held_ms, ?2) WHERE flow_no = ?1")?,
+                held: connection.prepare_cached(
+                    "INSERT INTO open_held (flow_no, held_ms) VALUES (?1, ?2)
+                     ON CONFLICT (flow_no) DO UPDATE SET held_ms = max(held_ms, ?2)",
+                )?,
                 close: connection.prepare_cached("DELETE FROM open_call WHERE flow_no = ?1")?,
+                close_held: connection.prepare_cached("DELETE FROM open_held WHERE flow_no = ?1")?,
                 cdrs: HashMap::new(),
-                text: String::new(),
+                started: HashMap::new(),
+                json: Vec::new(),
             })
         };
         prepare().map_err(StoreError::sql(path, "prepare a statement"))
     }
 
-    fn apply(&mut self, state: &mut State, applied: &mut Applied, seq: u64, record: &Record) -> Result<(), StoreError> {
+    /// Takes the next record. The inner error says in words that it is not understood; nothing was written then.
+    fn take(
+        &mut self,
+        state: &mut State,
+        applied: &mut Applied,
+        seq: u64,
+        encoded: &[u8],
+    ) -> Result<Result<(), String>, StoreError> {
+        if seq <= state.applied_seq {
+            applied.skipped += 1;
+            return Ok(Ok(()));
+        }
+        match payload::read(encoded) {
+            Payload::Settled(settled) => self.settled(state, applied, seq, &settled)?,
+            Payload::Started(started) => self.started(state, started),
+            Payload::Other => {
+                let record = match rmp_serde::from_slice::<Record>(encoded) {
+                    Ok(record) => record,
+                    Err(error) => return Ok(Err(error.to_string())),
+                };
+                if let Err(cause) = self.other(state, applied, seq, &record)? {
+                    return Ok(Err(cause));
+                }
+            }
+        }
+        applied.records += 1;
+        state.applied_seq = seq;
+        Ok(Ok(()))
+    }
+
+    fn other(
+        &mut self,
+        state: &mut State,
+        applied: &mut Applied,
+        seq: u64,
+        record: &Record,
+    ) -> Result<Result<(), String>, StoreError> {
         match record {
-            Record::Start { usage } => self.start(state, usage),
+            Record::Start { .. } | Record::Settled { .. } => {
+                // Written by an older version, with fewer fields: as this version writes it, it has them all.
+                let encoded = match rmp_serde::to_vec(record) {
+                    Ok(encoded) => encoded,
+                    Err(error) => return Ok(Err(error.to_string())),
+                };
+                match payload::read(&encoded) {
+                    Payload::Settled(settled) => self.settled(state, applied, seq, &settled)?,
+                    Payload::Started(started) => self.started(state, started),
+                    Payload::Other => return Ok(Err("a call in a shape that cannot be stored".to_owned())),
+                }
+            }
             Record::Heartbeat { at_ms, alive } => {
                 state.alive_ms = state.alive_ms.max(*at_ms);
-                for (flow_no, held_ms) in alive {
-                    self.alive
+                for (flow_no, held_ms) in alive.iter().filter(|(flow_no, _)| state.open.contains(flow_no)) {
+                    self.held
                         .execute((*flow_no as i64, held_ms))
-                        .map_err(StoreError::sql(self.path, "write table open_call"))?;
+                        .map_err(StoreError::sql(self.path, "write table open_held"))?;
                 }
-                Ok(())
             }
-            Record::Settled { flow_no, cdr, ledger } => {
-                state.flow_max = state.flow_max.max(*flow_no);
-                let day = cdr.as_ref().map_or(0, |cdr| cdr_table::day_of(cdr.end_ms, self.zone_offset_ms));
-                let new = self
-                    .settle
-                    .execute((*flow_no as i64, day))
-                    .map_err(StoreError::sql(self.path, "write table settled"))?;
-                if new == 0 {
-                    applied.duplicates += 1;
-                    applied.note(|| format!("record {seq}: call {flow_no} was settled before; not booked again"));
-                    return Ok(());
+            Record::Ledger(row) => {
+                let encoded = rmp_serde::to_vec(row).map_err(|error| not_written(seq, error.to_string()))?;
+                match Booking::read(&encoded) {
+                    Some(row) => self.book(state, applied, seq, None, &row)?,
+                    None => return Ok(Err("a ledger row in a shape that cannot be stored".to_owned())),
                 }
-                self.close.execute([*flow_no as i64]).map_err(StoreError::sql(self.path, "write table open_call"))?;
-                match cdr {
-                    Some(cdr) => {
-                        self.cdr(state, day, *flow_no, cdr)?;
-                        applied.cdrs += 1;
-                    }
-                    None => applied.suppressed += 1,
-                }
-                for row in ledger {
-                    self.book(state, applied, seq, row)?;
-                }
-                Ok(())
             }
-            Record::Ledger(row) => self.book(state, applied, seq, row),
             Record::Site { version, at_ms, user, text } => self
                 .connection
                 .prepare_cached(
@@ -294,81 +391,158 @@ impl<'c> Writer<'c> {
                 )
                 .and_then(|mut statement| statement.execute((*version as i64, at_ms, user, text)))
                 .map(|_| ())
-                .map_err(StoreError::sql(self.path, "write table site")),
+                .map_err(StoreError::sql(self.path, "write table site"))?,
             Record::Param { at_ms, user, name, value } => self
                 .connection
                 .prepare_cached("INSERT INTO param_history (seq, name, value, at_ms, user) VALUES (?1, ?2, ?3, ?4, ?5)")
                 .and_then(|mut statement| statement.execute((seq as i64, name, value, at_ms, user)))
                 .map(|_| ())
-                .map_err(StoreError::sql(self.path, "write table param_history")),
+                .map_err(StoreError::sql(self.path, "write table param_history"))?,
             Record::Deck { version, at_ms, user, group, csv } => {
-                changes::deck(self.connection, self.path, (group, *version), (*at_ms, user), csv)
+                changes::deck(self.connection, self.path, (group, *version), (*at_ms, user), csv)?;
             }
-            Record::Change(change) => changes::change(self.connection, self.path, seq, change),
+            Record::Change(change) => changes::change(self.connection, self.path, seq, change)?,
             Record::Confirmed { version, audit } => {
-                changes::confirmed(self.connection, self.path, seq, *version, audit)
+                changes::confirmed(self.connection, self.path, seq, *version, audit)?;
             }
-            Record::Audit(audit) => changes::audit(self.connection, self.path, seq, audit),
+            Record::Audit(audit) => changes::audit(self.connection, self.path, seq, audit)?,
         }
+        Ok(Ok(()))
     }
 
-    fn start(&mut self, state: &mut State, usage: &Usage) -> Result<(), StoreError> {
-        state.flow_max = state.flow_max.max(usage.flow_no);
-        let blob = rmp_serde::to_vec(usage).map_err(|error| StoreError::Row {
-            table: "open_call".to_owned(),
-            row: usage.flow_no.to_string(),
-            column: "usage".to_owned(),
-            cause: error.to_string(),
-        })?;
-        self.start
-            .execute((usage.flow_no as i64, blob, usage.hold_ms))
-            .map_err(StoreError::sql(self.path, "write table open_call"))?;
+    fn started(&mut self, state: &mut State, started: Started<'_>) {
+        state.flow_max = state.flow_max.max(started.flow_no);
+        state.open.insert(started.flow_no);
+        self.started.insert(started.flow_no, (started.usage.to_vec(), started.hold_ms));
+    }
+
+    fn settled(
+        &mut self,
+        state: &mut State,
+        applied: &mut Applied,
+        seq: u64,
+        settled: &Settled<'_>,
+    ) -> Result<(), StoreError> {
+        let flow_no = settled.flow_no;
+        state.flow_max = state.flow_max.max(flow_no);
+        let day = settled.cdr.as_ref().map_or(0, |cdr| cdr_table::day_of(cdr_table::end_ms(cdr), self.zone_offset_ms));
+        let cdr_id = match &settled.cdr {
+            // A call that comes again must not make a table for another day.
+            Some(_) if !state.days.contains_key(&day) && self.is_settled(flow_no)? => 0,
+            Some(_) => self.day(state, day)?.tail.next_id(),
+            None => 0,
+        };
+        let ledger_id = if settled.ledger.is_empty() { 0 } else { state.ledger.next_id() };
+        let new = self
+            .settle
+            .execute((flow_no as i64, day, cdr_id, ledger_id))
+            .map_err(StoreError::sql(self.path, "write table settled"))?;
+        if new == 0 {
+            applied.duplicates += 1;
+            applied.note(|| format!("record {seq}: call {flow_no} was settled before; not booked again"));
+            return Ok(());
+        }
+        if state.open.remove(&flow_no) {
+            // One that is in this batch only has no row yet, but perhaps a time.
+            let close = || StoreError::sql(self.path, "write table open_call");
+            self.started.remove(&flow_no);
+            self.close.execute([flow_no as i64]).map_err(close())?;
+            self.close_held.execute([flow_no as i64]).map_err(close())?;
+        }
+        match &settled.cdr {
+            Some(cdr) => {
+                self.cdr(state, day, flow_no, cdr)?;
+                applied.cdrs += 1;
+            }
+            None => applied.suppressed += 1,
+        }
+        for (index, row) in settled.ledger.iter().enumerate() {
+            // Those that are found by the number of the call alone need no look-up of their key.
+            let own = index < CALL_ROWS_MAX && settled.ledger.iter().take(index).all(|other| other.key != row.key);
+            self.book(state, applied, seq, own.then_some(flow_no), row)?;
+        }
         Ok(())
     }
 
-    fn cdr(&mut self, state: &mut State, day: i64, flow_no: u64, cdr: &Cdr) -> Result<(), StoreError> {
-        if cdr.flow_no != flow_no {
+    fn cdr(&mut self, state: &mut State, day: i64, flow_no: u64, cdr: &[Field<'_>; FIELDS]) -> Result<(), StoreError> {
+        if cdr.first() != Some(&Field::Int(flow_no as i64)) {
             return Err(StoreError::Row {
                 table: cdr_table::table_name(day),
                 row: flow_no.to_string(),
                 column: "flow_no".to_owned(),
-                cause: format!("the journal settles call {flow_no} with the CDR of call {}", cdr.flow_no),
+                cause: format!("the journal settles call {flow_no} with the CDR of another, {:?}", cdr.first()),
             });
         }
-        if let std::collections::hash_map::Entry::Vacant(vacant) = state.days.entry(day) {
-            cdr_table::ensure(self.connection, self.path, day)?;
-            let cdrs = self
-                .connection
-                .query_row("SELECT cdrs FROM cdr_day WHERE day = ?1", [day], |row| row.get(0))
-                .map_err(StoreError::sql(self.path, "read table cdr_day"))?;
-            vacant.insert(cdrs);
-        }
-        if !self.cdrs.contains_key(&day) {
-            let statement = self
-                .connection
-                .prepare_cached(&cdr_table::insert_sql(day))
-                .map_err(StoreError::sql(self.path, "prepare a CDR day table"))?;
-            self.cdrs.insert(day, statement);
-        }
-        let (Some(id), Some(statement)) = (state.days.get_mut(&day), self.cdrs.get_mut(&day)) else {
-            return Ok(());
+        let (connection, path) = (self.connection, self.path);
+        let Some(Day { layout, tail }) = state.days.get_mut(&day) else { return Ok(()) };
+        let statement = match self.cdrs.entry(day) {
+            Entry::Occupied(occupied) => occupied.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(
+                connection
+                    .prepare_cached(&layout.insert_sql(day))
+                    .map_err(StoreError::sql(path, "prepare a CDR day table"))?,
+            ),
         };
-        *id += 1;
-        cdr_table::insert(statement, cdr, *id, &mut self.text)
-            .map_err(StoreError::sql(self.path, "write a CDR day table"))
+        cdr_table::insert(statement, layout, cdr, tail.next_id(), &mut self.json)
+            .map_err(StoreError::sql(path, "write a CDR day table"))?;
+        tail.push(cdr_table::end_ms(cdr), cdr_table::keys(cdr));
+        let (cdrs, full) = (tail.next_id() - 1, tail.is_full());
+        if full {
+            self.day(state, day)?.close(connection, path, day)?;
+        }
+        if cdrs == DAY_IS_OVER {
+            self.close_before(state, day)?;
+        }
+        Ok(())
     }
 
+    fn is_settled(&self, flow_no: u64) -> Result<bool, StoreError> {
+        self.connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM settled WHERE flow_no = ?1)")
+            .and_then(|mut statement| statement.query_row([flow_no as i64], |row| row.get(0)))
+            .map_err(StoreError::sql(self.path, "read table settled"))
+    }
+
+    /// The day, with its table.
+    fn day<'s>(&self, state: &'s mut State, day: i64) -> Result<&'s mut Day, StoreError> {
+        match state.days.entry(day) {
+            Entry::Occupied(occupied) => Ok(occupied.into_mut()),
+            Entry::Vacant(vacant) => Ok(vacant.insert(Day::open(self.connection, self.path, day)?)),
+        }
+    }
+
+    /// Writes the index of the last rows of the days before `day`.
+    fn close_before(&self, state: &mut State, day: i64) -> Result<(), StoreError> {
+        for (earlier, cdrs) in verify::days(self.connection, self.path)? {
+            let indexed = block_index::last_id(self.connection, earlier)
+                .map_err(StoreError::sql(self.path, "read table block"))?;
+            if earlier < day && (indexed < cdrs || state.days.contains_key(&earlier)) {
+                let earlier_day = self.day(state, earlier)?;
+                if !earlier_day.tail.is_empty() {
+                    earlier_day.close(self.connection, self.path, earlier)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Books a row; `settles` is the call that is settled with it for the first time.
     fn book(
         &mut self,
         state: &mut State,
         applied: &mut Applied,
         seq: u64,
-        row: &tandem_rating::record::LedgerRow,
+        settles: Option<u64>,
+        row: &Booking<'_>,
     ) -> Result<(), StoreError> {
         if let Some(flow_no) = row.flow_no {
             state.flow_max = state.flow_max.max(flow_no);
         }
-        match self.ledger.book(&mut state.balances, self.path, row)? {
+        let booked = match settles {
+            Some(flow_no) => self.ledger.book_call(&mut state.ledger, self.path, flow_no, row)?,
+            None => self.ledger.book(&mut state.ledger, self.path, row)?,
+        };
+        match booked {
             Booked::New => applied.ledger_rows += 1,
             Booked::Disagrees { sum } => {
                 applied.ledger_rows += 1;
@@ -388,14 +562,33 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    /// Writes how many CDRs each day has now.
-    fn finish(self, state: &State) -> Result<(), StoreError> {
-        for day in self.cdrs.keys() {
-            let cdrs = state.days.get(day).copied().unwrap_or(0);
-            self.connection
+    /// Writes the calls that are still open, and how many CDRs each day has now.
+    fn finish(self, state: &mut State) -> Result<(), StoreError> {
+        let Writer { connection, path, started, cdrs, .. } = self;
+        let open = || -> rusqlite::Result<()> {
+            let mut start = connection.prepare_cached(
+                "INSERT INTO open_call (flow_no, usage, held_ms)
+                 SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM settled WHERE flow_no = ?1)
+                 ON CONFLICT (flow_no) DO UPDATE SET usage = excluded.usage",
+            )?;
+            // In order, so that they go to the end of the table.
+            let mut started: Vec<_> = started.into_iter().collect();
+            started.sort_unstable_by_key(|(flow_no, _)| *flow_no);
+            for (flow_no, (usage, held_ms)) in started {
+                if start.execute((flow_no as i64, usage, held_ms))? == 0 {
+                    state.open.remove(&flow_no);
+                    connection.prepare_cached("DELETE FROM open_held WHERE flow_no = ?1")?.execute([flow_no as i64])?;
+                }
+            }
+            Ok(())
+        };
+        open().map_err(StoreError::sql(path, "write table open_call"))?;
+        for day in cdrs.keys() {
+            let cdrs = state.days.get(day).map_or(0, |day| day.tail.next_id() - 1);
+            connection
                 .prepare_cached("UPDATE cdr_day SET cdrs = ?2 WHERE day = ?1")
                 .and_then(|mut statement| statement.execute([*day, cdrs]))
-                .map_err(StoreError::sql(self.path, "write table cdr_day"))?;
+                .map_err(StoreError::sql(path, "write table cdr_day"))?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use tandem_rating::money::Money;
 
+use crate::block_index::{self, Block, LEDGER, Tail};
 use crate::cdr_table;
 use crate::error::StoreError;
 use crate::ledger;
@@ -64,6 +65,7 @@ pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Verified, S
     let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
     ledger_sums(connection, path, &mut verified, &mut sums)?;
     cdr_sums(connection, path, &mut verified, &mut sums)?;
+    index(connection, path, &mut verified, LEDGER, i64::MAX)?;
     for account in ledger::accounts(connection, path)? {
         verified.accounts += 1;
         let sum = sums.entry(account.name.clone()).or_default();
@@ -124,12 +126,12 @@ fn cdr_sums(
 ) -> Result<(), StoreError> {
     let failed = || StoreError::sql(path, "read a CDR day table");
     for (day, counted) in days(connection, path)? {
-        let table = cdr_table::table_name(day);
+        let (view, table) = (cdr_table::view_name(day), cdr_table::table_name(day));
         let mut stored = 0;
         let mut statement = connection
             .prepare(&format!(
                 "SELECT account, fee, tax, agent_account, agent_fee, agent_tax, vendor_account, vendor_fee, vendor_tax
-                 FROM {table}"
+                 FROM {view}"
             ))
             .map_err(failed())?;
         let mut rows = statement.query([]).map_err(failed())?;
@@ -153,15 +155,53 @@ fn cdr_sums(
             .query_row(
                 &format!(
                     "SELECT count(*) FROM {table} AS cdr LEFT JOIN settled USING (flow_no)
-                     WHERE settled.day IS NOT {day}"
+                     WHERE settled.day IS NOT {day} OR settled.cdr_id <> cdr.id"
                 ),
                 [],
                 |row| row.get(0),
             )
             .map_err(failed())?;
+        index(connection, path, verified, day, counted)?;
         if strays != 0 {
             verified.problem(format!("{table}: {strays} CDRs of calls that were not settled on that day"));
         }
+    }
+    Ok(())
+}
+
+/// Compares the index of a day, or of the ledger, with one made anew from its `rows` rows.
+fn index(
+    connection: &Connection,
+    path: &Path,
+    verified: &mut Verified,
+    space: i64,
+    rows: i64,
+) -> Result<(), StoreError> {
+    let failed = || StoreError::sql(path, "read table block_index");
+    let of_ledger = space == LEDGER;
+    let what = if of_ledger { "the ledger".to_owned() } else { format!("day {space}") };
+    let fields = if of_ledger { &ledger::INDEXED[..] } else { &cdr_table::INDEXED[..] };
+    let mut last_id = 0;
+    for block in block_index::blocks(connection, space).map_err(failed())? {
+        let Block { first_id, .. } = block;
+        let mut tail = Tail::new(first_id, fields.len());
+        let mut push = |id: i64, at_ms: i64, keys: &[&str]| {
+            tail.skip_to(id, at_ms);
+            tail.push(at_ms, keys.iter().copied());
+        };
+        if of_ledger {
+            ledger::key_rows(connection, first_id, block.last_id, |id, at_ms, keys| push(id, at_ms, &keys))
+                .map_err(failed())?;
+        } else {
+            let push = |id: i64, end_ms: i64, keys: [&str; cdr_table::INDEXED.len()]| push(id, end_ms, &keys);
+            cdr_table::key_rows(connection, path, space, first_id, block.last_id, push)?;
+        }
+        if first_id <= last_id || block.last_id > rows {
+            verified.problem(format!("{what}: the index has a block from row {first_id} to {}", block.last_id));
+        } else if !tail.agrees(connection, space, fields, block).map_err(failed())? {
+            verified.problem(format!("{what}: the index of rows {first_id} to {} is wrong", block.last_id));
+        }
+        last_id = block.last_id;
     }
     Ok(())
 }

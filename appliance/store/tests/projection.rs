@@ -7,8 +7,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use rusqlite::Connection;
+use rusqlite::types::Value as SqlValue;
 use support::{MIDNIGHT_MS, Traffic, dump, full_cdr, money, numbered, open, param, write};
-use tandem_rating::cdr::Cdr;
+use tandem_rating::cdr::{CDR_FIELDS, Cdr, CdrValue};
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
 use tandem_rating::usage::Usage;
@@ -390,7 +391,7 @@ fn the_ledger_is_listed_by_account_kind_and_call() {
     assert_eq!(list(LedgerFilter { account: Some("acme".into()), ..all() }), ["p/1"]);
     assert_eq!(list(LedgerFilter { kind: Some("payment".into()), ..all() }), ["p/1"]);
     let call = LedgerFilter { flow_no: Some(78), oldest_first: true, ..all() };
-    assert_eq!(list(call), ["call/78/customer", "call/78/vendor"]);
+    assert_eq!(list(call), ["call:78:customer", "call:78:vendor"]);
     assert_eq!(list(LedgerFilter { limit: Some(2), offset: 4, ..all() }), ["p/1"]);
     let row = queries.ledger_list(&LedgerFilter { account: Some("acme".into()), ..all() }).unwrap().remove(0);
     assert_eq!((row.amount, row.balance_after, row.user.as_str()), (money("10"), money("10"), "root"));
@@ -407,11 +408,11 @@ fn the_audit_sees_money_that_was_tampered_with() {
         let mut statement = connection.prepare("SELECT day FROM cdr_day").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
     };
-    let table = format!("cdr_{}", tables[0]);
+    let table = format!("cdr_{}_row", tables[0]);
     for change in [
         "UPDATE account SET balance = '1' WHERE name = 'customer-1'".to_owned(),
-        "UPDATE ledger SET amount = '0.00000001' WHERE id = 3".to_owned(),
-        "DELETE FROM ledger WHERE id = 5".to_owned(),
+        "UPDATE ledger_row SET amount = '0.00000001' WHERE id = 3".to_owned(),
+        "DELETE FROM ledger_row WHERE id = 5".to_owned(),
         format!("UPDATE {table} SET fee = '123' WHERE flow_no = (SELECT min(flow_no) FROM {table})"),
         format!("DELETE FROM {table} WHERE flow_no = (SELECT min(flow_no) FROM {table})"),
         format!("DELETE FROM settled WHERE flow_no = (SELECT min(flow_no) FROM {table})"),
@@ -464,18 +465,52 @@ fn days_are_those_of_the_servers_zone() {
 }
 
 #[test]
-fn an_older_day_table_gets_new_columns_and_reads_without_them() {
+fn a_day_table_of_another_layout_is_written_and_read_by_its_own() {
     let dir = tempdir().unwrap();
-    let cdr = |flow_no| Cdr { flow_no, end_ms: MIDNIGHT_MS, caller_codec: "PCMA".into(), ..Cdr::default() };
+    let cdr = |flow_no| Cdr { flow_no, end_ms: MIDNIGHT_MS, callee_rtp_relayed: flow_no as i64, ..Cdr::default() };
     projector(dir.path()).apply_batch(&[(1, settled(cdr(1)))]).unwrap();
+    // As a version would have made it that knew fewer columns, and had not got the last fields.
     let connection = Connection::open(dir.path().join(DATABASE_FILE)).unwrap();
-    connection.execute_batch("ALTER TABLE cdr_20261122 DROP COLUMN record_start_ms").unwrap();
+    connection
+        .execute_batch(
+            "DROP VIEW cdr_20261122; DELETE FROM cdr_20261122_row; DELETE FROM settled; UPDATE cdr_day SET cdrs = 0;
+             ALTER TABLE cdr_20261122_row DROP COLUMN callee_rtp_relayed;",
+        )
+        .unwrap();
+    let full = Cdr { id: 1, ..full_cdr(2, MIDNIGHT_MS + 5) };
+    projector(dir.path()).apply_batch(&[(2, settled(full.clone())), (3, settled(cdr(3)))]).unwrap();
     let queries = Queries::open(dir.path()).unwrap();
-    assert_eq!(queries.cdr_show(1).unwrap(), Some(Cdr { id: 1, ..cdr(1) }));
-    let later = Cdr { record_start_ms: Some(5), ..cdr(2) };
-    projector(dir.path()).apply_batch(&[(2, settled(later.clone()))]).unwrap();
-    assert_eq!(queries.cdr_show(2).unwrap(), Some(Cdr { id: 2, ..later }));
-    assert_eq!(queries.cdr_show(1).unwrap(), Some(Cdr { id: 1, ..cdr(1) }));
+    assert_eq!(queries.cdr_show(2).unwrap(), Some(full));
+    assert_eq!(queries.cdr_show(3).unwrap(), Some(Cdr { id: 2, ..cdr(3) }));
+    let shown: i64 = connection
+        .query_row("SELECT callee_rtp_relayed FROM cdr_20261122 WHERE flow_no = 3", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(shown, 3);
+}
+
+#[test]
+fn the_view_of_a_day_shows_every_field_under_its_name() {
+    let dir = tempdir().unwrap();
+    let cdr = full_cdr(5, MIDNIGHT_MS);
+    projector(dir.path()).apply_batch(&[(1, settled(cdr.clone()))]).unwrap();
+    let connection = Connection::open(dir.path().join(DATABASE_FILE)).unwrap();
+    for (index, (name, _)) in CDR_FIELDS.iter().enumerate().filter(|(_, (name, _))| *name != "id") {
+        let shown = connection
+            .query_row(&format!("SELECT \"{name}\" FROM cdr_20261122"), [], |row| row.get::<_, SqlValue>(0))
+            .unwrap();
+        let expected = match cdr.value(index) {
+            // SQLite makes a float of what is above its integers; no number that is given out comes near.
+            CdrValue::Int(value) if ["flow_no_first", "rate_id", "vendor_rate_id"].contains(name) => {
+                SqlValue::Real(value as u64 as f64)
+            }
+            CdrValue::Int(value) => SqlValue::Integer(value),
+            CdrValue::Text(text) => SqlValue::Text(text.to_owned()),
+            CdrValue::Money(money) => SqlValue::Text(money.to_string()),
+            CdrValue::Attempts(attempts) => SqlValue::Text(serde_json::to_string(attempts).unwrap()),
+            CdrValue::Null => SqlValue::Null,
+        };
+        assert_eq!(shown, expected, "{name}");
+    }
 }
 
 #[test]

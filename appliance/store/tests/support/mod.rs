@@ -171,8 +171,8 @@ impl Traffic {
         let charge = fee.checked_add(tax).unwrap().checked_neg().unwrap();
         let cost = vendor_fee.checked_neg().unwrap();
         let ledger = vec![
-            self.row(format!("call/{flow_no}/customer"), &customer, LedgerKind::Call, charge, Some(flow_no)),
-            self.row(format!("call/{flow_no}/vendor"), &vendor, LedgerKind::Call, cost, Some(flow_no)),
+            self.row(format!("call:{flow_no}:customer"), &customer, LedgerKind::Call, charge, Some(flow_no)),
+            self.row(format!("call:{flow_no}:vendor"), &vendor, LedgerKind::Call, cost, Some(flow_no)),
         ];
         self.now_ms += self.rng.random_range(0..400);
         self.open.remove(&flow_no);

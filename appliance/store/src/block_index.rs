@@ -1,0 +1,415 @@
+//! The index of day tables and ledger: written a block of rows at a time, when the block is full.
+//!
+//! An index of SQLite costs a look-up in a tree for each row and column, and a page of the log for nearly each: nine of them
+//! cost three times what the row costs. Here the keys of [`BLOCK_ROWS`] rows are sorted once and written as one run. A
+//! question looks into each run, and reads the rows behind the last one (fewer than a block) as they are. Runs follow each
+//! other as the rows do, so the newest rows are found first.
+//!
+//! A run is rows of table `block_index`, each with its first key and some [`PART_BYTES`] of entries: bytes shared with the key
+//! before, the other bytes, how many rows have it, and the rows as steps within the block; numbers as LEB128.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::error::StoreError;
+
+/// Rows of a block. A question reads up to so many rows without an index (about 5 ms); ten million rows are 600 blocks
+/// (about 3 ms to look into).
+pub(crate) const BLOCK_ROWS: i64 = 16_384;
+
+/// Bytes of entries in one row: with more, SQLite would put them on a page of their own.
+const PART_BYTES: usize = 800;
+
+/// The ledger among the days.
+pub(crate) const LEDGER: i64 = 0;
+
+pub(crate) const TABLES: &str = "
+CREATE TABLE block (
+    space INTEGER NOT NULL,
+    first_id INTEGER NOT NULL,
+    last_id INTEGER NOT NULL,
+    min_ms INTEGER NOT NULL,
+    max_ms INTEGER NOT NULL,
+    PRIMARY KEY (space, first_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE block_index (
+    space INTEGER NOT NULL,
+    first_id INTEGER NOT NULL,
+    field TEXT NOT NULL,
+    first_key TEXT NOT NULL,
+    entries BLOB NOT NULL,
+    PRIMARY KEY (space, first_id, field, first_key)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Rows in a row, and the times they span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) first_id: i64,
+    pub(crate) last_id: i64,
+    pub(crate) min_ms: i64,
+    pub(crate) max_ms: i64,
+}
+
+/// Which keys are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Match<'a> {
+    Exact(&'a str),
+    Prefix(&'a str),
+}
+
+/// The keys of the rows behind the last block, in memory until they fill one.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    block: Block,
+    columns: Vec<Column>,
+}
+
+/// The keys of one field, one behind the other.
+#[derive(Debug, Default)]
+struct Column {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Tail {
+    /// An empty one that begins at row `first_id`.
+    pub(crate) fn new(first_id: i64, fields: usize) -> Tail {
+        let block = Block { first_id, last_id: first_id - 1, min_ms: i64::MAX, max_ms: i64::MIN };
+        Tail { block, columns: (0..fields).map(|_| Column::default()).collect() }
+    }
+
+    /// Adds the next row: its time and its keys, one a field.
+    pub(crate) fn push<K: AsRef<[u8]>>(&mut self, at_ms: i64, keys: impl IntoIterator<Item = K>) {
+        self.block.last_id += 1;
+        self.block.min_ms = self.block.min_ms.min(at_ms);
+        self.block.max_ms = self.block.max_ms.max(at_ms);
+        for (column, key) in self.columns.iter_mut().zip(keys) {
+            column.bytes.extend_from_slice(key.as_ref());
+            column.ends.push(column.bytes.len());
+        }
+    }
+
+    /// Leaves out the rows before `id`, which are not there.
+    pub(crate) fn skip_to(&mut self, id: i64, at_ms: i64) {
+        if id - self.block.first_id >= BLOCK_ROWS {
+            // More are gone than a block has: what is left of them stays without an index.
+            *self = Tail::new(id, self.columns.len());
+        }
+        while self.next_id() < id {
+            self.push(at_ms, self.columns.iter().map(|_| "").collect::<Vec<_>>());
+        }
+    }
+
+    /// The row the next one will be.
+    pub(crate) fn next_id(&self) -> i64 {
+        self.block.last_id + 1
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.block.last_id < self.block.first_id
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.block.last_id - self.block.first_id + 1 >= BLOCK_ROWS
+    }
+
+    /// Writes the block and begins the next one.
+    pub(crate) fn close(&mut self, connection: &Connection, space: i64, fields: &[&str]) -> rusqlite::Result<()> {
+        let Block { first_id, last_id, min_ms, max_ms } = self.block;
+        connection
+            .prepare_cached("INSERT INTO block (space, first_id, last_id, min_ms, max_ms) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute((space, first_id, last_id, min_ms, max_ms))?;
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO block_index (space, first_id, field, first_key, entries) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        // In the order of the table, so that each row goes to its end.
+        let mut order: Vec<usize> = (0..fields.len().min(self.columns.len())).collect();
+        order.sort_by_key(|index| fields[*index]);
+        for index in order {
+            for (first_key, entries) in self.columns[index].encode() {
+                insert.execute((space, first_id, fields[index], first_key, entries))?;
+            }
+        }
+        for column in &mut self.columns {
+            column.bytes.clear();
+            column.ends.clear();
+        }
+        self.block = Block { first_id: last_id + 1, last_id, min_ms: i64::MAX, max_ms: i64::MIN };
+        Ok(())
+    }
+
+    /// Whether what is stored for `block` is what these rows make.
+    pub(crate) fn agrees(
+        &self,
+        connection: &Connection,
+        space: i64,
+        fields: &[&str],
+        block: Block,
+    ) -> rusqlite::Result<bool> {
+        let mut statement = connection.prepare_cached(
+            "SELECT first_key, entries FROM block_index WHERE space = ?1 AND first_id = ?2 AND field = ?3 ORDER BY first_key",
+        )?;
+        for (column, field) in self.columns.iter().zip(fields) {
+            let stored: Vec<(String, Vec<u8>)> = statement
+                .query_map((space, block.first_id, field), |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            if stored != column.encode() {
+                return Ok(false);
+            }
+        }
+        Ok(self.block == block)
+    }
+}
+
+impl Column {
+    /// The parts of the run: (first key, entries). Empty keys are left out: nobody asks for them.
+    fn encode(&self) -> Vec<(String, Vec<u8>)> {
+        let key_of = |row: usize| {
+            let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+            self.ends.get(row).and_then(|end| self.bytes.get(start..*end)).unwrap_or_default()
+        };
+        // The first sixteen bytes as a number, and the length: nearly every comparison ends there.
+        let mut entries: Vec<(u128, usize, usize)> = Vec::with_capacity(self.ends.len());
+        for row in 0..self.ends.len() {
+            let key = key_of(row);
+            if !key.is_empty() {
+                let mut head = [0; 16];
+                let len = key.len().min(head.len());
+                head[..len].copy_from_slice(&key[..len]);
+                entries.push((u128::from_be_bytes(head), key.len(), row));
+            }
+        }
+        entries.sort_unstable_by(|a, b| {
+            let keys = a.0.cmp(&b.0).then_with(|| match (a.1, b.1) {
+                // Equal heads of short keys: one is the other, or the other and zeros.
+                (0..=16, 0..=16) => a.1.cmp(&b.1),
+                _ => key_of(a.2).cmp(key_of(b.2)),
+            });
+            keys.then(a.2.cmp(&b.2))
+        });
+        let mut parts: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut before: &[u8] = &[];
+        let same = |a: &(u128, usize, usize), b: &(u128, usize, usize)| {
+            a.0 == b.0 && a.1 == b.1 && (a.1 <= 16 || key_of(a.2) == key_of(b.2))
+        };
+        for group in entries.chunk_by(same) {
+            let Some((_, _, row)) = group.first() else { continue };
+            let key = key_of(*row);
+            if parts.last().is_none_or(|(_, bytes)| bytes.len() >= PART_BYTES) {
+                parts.push((String::from_utf8_lossy(key).into_owned(), Vec::with_capacity(PART_BYTES + 64)));
+                before = &[];
+            }
+            let Some((_, bytes)) = parts.last_mut() else { continue };
+            let shared = before.iter().zip(key).take_while(|(a, b)| a == b).count();
+            write_number(bytes, shared);
+            write_number(bytes, key.len() - shared);
+            bytes.extend_from_slice(&key[shared..]);
+            write_number(bytes, group.len());
+            let mut last = 0;
+            for (_, _, row) in group {
+                write_number(bytes, row - last);
+                last = *row;
+            }
+            before = key;
+        }
+        parts
+    }
+}
+
+fn write_number(bytes: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn read_number(bytes: &mut &[u8]) -> Option<usize> {
+    let mut value = 0;
+    for shift in (0..63).step_by(7) {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= usize::from(first & 0x7f) << shift;
+        if first & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Adds the rows of `entries` whose key fits; false when a key behind all that can fit was seen, `None` when the entries
+/// are damaged.
+fn scan(mut entries: &[u8], asked: Match<'_>, first_id: i64, ids: &mut Vec<i64>) -> Option<bool> {
+    let mut key: Vec<u8> = Vec::new();
+    while !entries.is_empty() {
+        let shared = read_number(&mut entries)?;
+        let own = read_number(&mut entries)?;
+        key.truncate(shared);
+        key.extend_from_slice(entries.get(..own)?);
+        entries = &entries[own..];
+        let (fits, behind) = match asked {
+            Match::Exact(text) => (key == text.as_bytes(), *key > *text.as_bytes()),
+            Match::Prefix(text) => {
+                let fits = key.starts_with(text.as_bytes());
+                (fits, !fits && *key > *text.as_bytes())
+            }
+        };
+        if behind {
+            return Some(false);
+        }
+        let mut row: usize = 0;
+        for _ in 0..read_number(&mut entries)? {
+            row = read_number(&mut entries)?.checked_add(row).filter(|row| (*row as u64) < BLOCK_ROWS as u64)?;
+            if fits {
+                ids.push(first_id + row as i64);
+            }
+        }
+    }
+    Some(true)
+}
+
+/// The blocks of a day, or of the ledger, oldest first.
+pub(crate) fn blocks(connection: &Connection, space: i64) -> rusqlite::Result<Vec<Block>> {
+    connection
+        .prepare_cached("SELECT first_id, last_id, min_ms, max_ms FROM block WHERE space = ?1 ORDER BY first_id")?
+        .query_map([space], |row| {
+            Ok(Block { first_id: row.get(0)?, last_id: row.get(1)?, min_ms: row.get(2)?, max_ms: row.get(3)? })
+        })?
+        .collect()
+}
+
+/// Last row that is in a block; 0 when there is none.
+pub(crate) fn last_id(connection: &Connection, space: i64) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("SELECT last_id FROM block WHERE space = ?1 ORDER BY first_id DESC LIMIT 1")?
+        .query_row([space], |row| row.get(0))
+        .optional()
+        .map(|last| last.unwrap_or(0))
+}
+
+/// Adds the rows of a block whose `field` is as asked, in no order.
+pub(crate) fn find(
+    connection: &Connection,
+    path: &Path,
+    space: i64,
+    block: Block,
+    field: &str,
+    asked: Match<'_>,
+    ids: &mut Vec<i64>,
+) -> Result<(), StoreError> {
+    let failed = || StoreError::sql(path, "read table block_index");
+    let (Match::Exact(text) | Match::Prefix(text)) = asked;
+    // The last part that begins at or before the key, and those after it.
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT entries FROM block_index WHERE space = ?1 AND first_id = ?2 AND field = ?3 AND first_key >= ifnull(
+                 (SELECT first_key FROM block_index WHERE space = ?1 AND first_id = ?2 AND field = ?3 AND first_key <= ?4
+                  ORDER BY first_key DESC LIMIT 1), '')
+             ORDER BY first_key",
+        )
+        .map_err(failed())?;
+    let mut rows = statement.query((space, block.first_id, field, text)).map_err(failed())?;
+    while let Some(row) = rows.next().map_err(failed())? {
+        let entries = row.get_ref(0).and_then(|value| Ok(value.as_blob()?)).map_err(failed())?;
+        match scan(entries, asked, block.first_id, ids) {
+            Some(true) => {}
+            Some(false) => break,
+            None => {
+                return Err(StoreError::Row {
+                    table: "block_index".to_owned(),
+                    row: format!("{space}/{}/{field}", block.first_id),
+                    column: "entries".to_owned(),
+                    cause: "it does not follow the format".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    #[test]
+    fn a_run_finds_exactly_the_rows_that_fit() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(TABLES).unwrap();
+        let mut keys: Vec<[String; 2]> = Vec::new();
+        let mut tail = Tail::new(100, 2);
+        for _ in 0..3000 {
+            let number = match rng.random_range(0..10) {
+                0 => String::new(),
+                1 => "4".to_owned(),
+                2 => "\u{e4}\u{10ffff}".to_owned(),
+                3 => format!("a key of more than sixteen bytes {}", rng.random_range(0..9)),
+                4 => "4\0".repeat(rng.random_range(1..3)),
+                _ => rng.random_range(0..5000).to_string(),
+            };
+            let row = [number, format!("gateway-{}", rng.random_range(0..3))];
+            tail.push(5, row.iter().map(String::as_str));
+            keys.push(row);
+        }
+        assert_eq!((tail.next_id(), tail.is_full()), (3100, false));
+        let block = tail.block;
+        tail.close(&connection, 7, &["number", "gateway"]).unwrap();
+        assert!(tail.is_empty());
+        assert_eq!(blocks(&connection, 7).unwrap(), [block]);
+        assert_eq!((last_id(&connection, 7).unwrap(), last_id(&connection, 8).unwrap()), (3099, 0));
+        let found = |field: &str, asked: Match<'_>| {
+            let mut ids = Vec::new();
+            find(&connection, Path::new("x"), 7, block, field, asked, &mut ids).unwrap();
+            ids.sort_unstable();
+            ids
+        };
+        let expected = |column: usize, fits: &dyn Fn(&str) -> bool| -> Vec<i64> {
+            (100..).zip(&keys).filter(|(_, row)| fits(&row[column])).map(|(id, _)| id).collect()
+        };
+        let texts = (0..5000).step_by(7).map(|n: i32| n.to_string()).chain(
+            [
+                "4",
+                "4\0",
+                "4\x004\x00",
+                "\u{e4}",
+                "99999",
+                "!",
+                "~",
+                "a key of more than",
+                "a key of more than sixteen bytes 3",
+            ]
+            .map(String::from),
+        );
+        for text in texts {
+            let text = text.as_str();
+            assert_eq!(found("number", Match::Exact(text)), expected(0, &|key| key == text), "{text}");
+            assert_eq!(found("number", Match::Prefix(text)), expected(0, &|key| key.starts_with(text)), "{text}*");
+        }
+        assert_eq!(found("gateway", Match::Exact("gateway-1")), expected(1, &|key| key == "gateway-1"));
+        assert_eq!(found("gateway", Match::Prefix("gate")).len(), 3000);
+        assert_eq!(found("gateway", Match::Exact("gateway")), [0_i64; 0]);
+        assert_eq!(found("nothing", Match::Exact("gateway-1")), [0_i64; 0]);
+    }
+
+    #[test]
+    fn damaged_entries_are_told_and_never_followed_behind_their_end() {
+        let mut column = Column::default();
+        for key in ["a", "ab", "b", "b", "c"] {
+            column.bytes.extend_from_slice(key.as_bytes());
+            column.ends.push(column.bytes.len());
+        }
+        let entries = column.encode().remove(0).1;
+        for cut in 0..entries.len() {
+            // Every cut is told or loses what stood behind it; none is read past.
+            let mut ids = Vec::new();
+            let _ = scan(&entries[..cut], Match::Prefix(""), 1, &mut ids);
+            assert!(ids.len() <= 5);
+        }
+        assert_eq!(scan(&[0xff; 20], Match::Exact("a"), 1, &mut Vec::new()), None);
+        assert_eq!(scan(&[0, 200, 1, b'x'], Match::Exact("a"), 1, &mut Vec::new()), None);
+    }
+}

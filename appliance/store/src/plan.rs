@@ -1,0 +1,186 @@
+//! How a question finds its rows: by the block index where it has a key, by the times of the blocks, and row by row behind the
+//! last block.
+
+use std::path::Path;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use crate::block_index::{self, Block, Match};
+use crate::error::StoreError;
+use crate::query::NumberMatch;
+
+/// Rows fetched at once from those that the index names: a page needs few of them, and the newest come first.
+const FETCH: usize = 512;
+
+/// A key that the index can look up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lookup {
+    /// Any of these fields.
+    pub(crate) fields: &'static [&'static str],
+    pub(crate) key: NumberMatch,
+}
+
+/// A question to one table.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan<'q> {
+    pub(crate) connection: &'q Connection,
+    pub(crate) path: &'q Path,
+    /// Of the block index.
+    pub(crate) space: i64,
+    pub(crate) table: &'q str,
+    /// Every condition, also those of `lookup` and the times.
+    pub(crate) sql: &'q str,
+    pub(crate) values: &'q [Value],
+    pub(crate) lookup: Option<&'q Lookup>,
+    /// Whether lookup and times are all there is.
+    pub(crate) is_plain: bool,
+    /// At or after, and before.
+    pub(crate) times: (Option<i64>, Option<i64>),
+    /// Rows that are wanted, first and last.
+    pub(crate) ids: (i64, i64),
+    pub(crate) oldest_first: bool,
+}
+
+/// Rows that follow each other, with an index or without.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    first_id: i64,
+    last_id: i64,
+    block: Option<Block>,
+}
+
+/// The rows of a span that can fit.
+enum Rows {
+    All,
+    These(Vec<i64>),
+}
+
+impl Plan<'_> {
+    /// The spans that can hold what is asked for, in order; `last_id` is the last row there is.
+    pub(crate) fn spans(&self, last_id: i64) -> Result<Vec<Span>, StoreError> {
+        let blocks = block_index::blocks(self.connection, self.space).map_err(self.failed("read table block"))?;
+        let mut spans = Vec::with_capacity(blocks.len() + 1);
+        let mut next_id = 1;
+        for block in blocks {
+            spans.push(Span { first_id: next_id, last_id: block.first_id - 1, block: None });
+            spans.push(Span { first_id: block.first_id, last_id: block.last_id, block: Some(block) });
+            next_id = block.last_id + 1;
+        }
+        spans.push(Span { first_id: next_id, last_id, block: None });
+        spans.retain(|span| {
+            let in_time = span.block.is_none_or(|block| {
+                self.times.0.is_none_or(|from_ms| block.max_ms >= from_ms)
+                    && self.times.1.is_none_or(|to_ms| block.min_ms < to_ms)
+            });
+            in_time && span.first_id <= span.last_id && span.last_id >= self.ids.0 && span.first_id <= self.ids.1
+        });
+        if !self.oldest_first {
+            spans.reverse();
+        }
+        Ok(spans)
+    }
+
+    /// How many rows of `span` fit.
+    pub(crate) fn count(&self, span: Span) -> Result<u64, StoreError> {
+        let rows = self.rows(span)?;
+        let (first_id, last_id) = (span.first_id.max(self.ids.0), span.last_id.min(self.ids.1));
+        let in_time = match (self.times, span.block) {
+            ((None, None), _) => true,
+            (_, None) => false,
+            ((from_ms, to_ms), Some(block)) => {
+                from_ms.is_none_or(|from_ms| block.min_ms >= from_ms) && to_ms.is_none_or(|to_ms| block.max_ms < to_ms)
+            }
+        };
+        let (place, place_values) = match &rows {
+            Rows::These(ids) if self.is_plain && in_time => return Ok(ids.len() as u64),
+            Rows::All if self.is_plain && in_time && self.lookup.is_none() => {
+                return Ok(u64::try_from(last_id - first_id + 1).unwrap_or(0));
+            }
+            Rows::These(ids) => among(ids),
+            Rows::All => between(first_id, last_id),
+        };
+        let sql = format!("SELECT count(*) FROM {} WHERE {place} AND ({})", self.table, self.sql);
+        let values = place_values.iter().chain(self.values);
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.query_row(params_from_iter(values), |row| row.get::<_, i64>(0)))
+            .map(|count| u64::try_from(count).unwrap_or(0))
+            .map_err(self.failed("count rows"))
+    }
+
+    /// Gives rows of `span` that fit, in order, to `each` until it says false.
+    pub(crate) fn read(
+        &self,
+        span: Span,
+        columns: &str,
+        mut each: impl FnMut(&Row<'_>) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        match self.rows(span)? {
+            Rows::All => {
+                let (first_id, last_id) = (span.first_id.max(self.ids.0), span.last_id.min(self.ids.1));
+                self.fetch(between(first_id, last_id), columns, &mut each).map(|_| ())
+            }
+            Rows::These(mut ids) => {
+                if !self.oldest_first {
+                    ids.reverse();
+                }
+                for some in ids.chunks(FETCH) {
+                    if !self.fetch(among(some), columns, &mut each)? {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn fetch(
+        &self,
+        (place, place_values): (&str, Vec<Value>),
+        columns: &str,
+        each: &mut impl FnMut(&Row<'_>) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let order = if self.oldest_first { "ASC" } else { "DESC" };
+        let sql = format!("SELECT {columns} FROM {} WHERE {place} AND ({}) ORDER BY id {order}", self.table, self.sql);
+        let mut statement = self.connection.prepare_cached(&sql).map_err(self.failed("read rows"))?;
+        let values = place_values.iter().chain(self.values);
+        let mut rows = statement.query(params_from_iter(values)).map_err(self.failed("read rows"))?;
+        while let Some(row) = rows.next().map_err(self.failed("read rows"))? {
+            if !each(row)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the index says of a span, oldest first.
+    fn rows(&self, span: Span) -> Result<Rows, StoreError> {
+        let (Some(block), Some(lookup)) = (span.block, self.lookup) else { return Ok(Rows::All) };
+        let asked = match &lookup.key {
+            NumberMatch::Exact(text) => Match::Exact(text),
+            NumberMatch::Prefix(text) => Match::Prefix(text),
+        };
+        let mut ids = Vec::new();
+        for field in lookup.fields {
+            block_index::find(self.connection, self.path, self.space, block, field, asked, &mut ids)?;
+        }
+        ids.retain(|id| (self.ids.0..=self.ids.1).contains(id));
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(Rows::These(ids))
+    }
+
+    fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+        StoreError::sql(self.path, doing)
+    }
+}
+
+fn between(first_id: i64, last_id: i64) -> (&'static str, Vec<Value>) {
+    ("id BETWEEN ? AND ?", vec![Value::Integer(first_id), Value::Integer(last_id)])
+}
+
+fn among(ids: &[i64]) -> (&'static str, Vec<Value>) {
+    let list: Vec<String> = ids.iter().map(i64::to_string).collect();
+    ("id IN (SELECT value FROM json_each(?))", vec![Value::Text(format!("[{}]", list.join(",")))])
+}

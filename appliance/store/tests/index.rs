@@ -1,0 +1,172 @@
+//! Questions over enough calls that blocks of the index are closed: the answers are those of the rows themselves.
+
+mod support;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rusqlite::Connection;
+use support::{MIDNIGHT_MS, Traffic, numbered};
+use tandem_rating::cdr::Cdr;
+use tandem_rating::record::Record;
+use tandem_store::{CdrFilter, DATABASE_FILE, LIMIT_MAX, LedgerFilter, NumberMatch, Projector, Queries, StoreOptions};
+use tempfile::tempdir;
+
+/// A day and a half: one block of the first day by its size, one because the day is over, and rows without an index on both
+/// days, among them calls of the first day that were told late.
+const FIRST_DAY: u64 = 18_000;
+const SECOND_DAY: u64 = 2_000;
+const LATE: u64 = 20;
+
+fn traffic() -> (Vec<Record>, Vec<Cdr>) {
+    let mut traffic = Traffic::new(1);
+    let mut rng = StdRng::seed_from_u64(2);
+    let mut records = Vec::new();
+    let mut cdrs = Vec::new();
+    for flow_no in 1..=FIRST_DAY + SECOND_DAY + LATE {
+        let Record::Settled { cdr: Some(cdr), ledger, .. } = traffic.call(flow_no) else { panic!("a call") };
+        let day_ms = if flow_no <= FIRST_DAY || flow_no > FIRST_DAY + SECOND_DAY { -80_000_000 } else { 0 };
+        let cdr = Cdr {
+            // The times of neighbours overlap, and so do those of blocks.
+            end_ms: MIDNIGHT_MS + day_ms + flow_no as i64 * 1_000 + rng.random_range(0..20_000),
+            caller_billed: format!("49{}", rng.random_range(0..3_000)),
+            caller_in: if rng.random_range(0..50) == 0 {
+                String::new()
+            } else {
+                format!("+49{}", rng.random_range(0..3_000))
+            },
+            end_reason: rng.random_range(0..3),
+            ..*cdr
+        };
+        cdrs.push(cdr.clone());
+        records.push(Record::Settled { flow_no, cdr: Some(Box::new(cdr)), ledger });
+    }
+    // As they are listed: day by day, and within a day as they were booked.
+    cdrs.sort_by_key(|cdr| (cdr.end_ms >= MIDNIGHT_MS, cdr.flow_no));
+    (records, cdrs)
+}
+
+#[test]
+fn questions_find_the_same_calls_as_a_look_at_every_one() {
+    let dir = tempdir().unwrap();
+    let (records, cdrs) = traffic();
+    let records = numbered(&records);
+    let mut projector = Projector::open(dir.path(), &StoreOptions::new("EUR")).unwrap();
+    for (n, batch) in records.chunks(7_777).enumerate() {
+        projector.apply_batch(batch).unwrap();
+        if n == 1 {
+            // The keys of the open block are read back from the rows.
+            projector = Projector::open(dir.path(), &StoreOptions::new("EUR")).unwrap();
+        }
+    }
+    let connection = Connection::open(dir.path().join(DATABASE_FILE)).unwrap();
+    let blocks: Vec<(i64, i64, i64)> = connection
+        .prepare("SELECT space, first_id, last_id FROM block ORDER BY space, first_id")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let expected = [(0, 1, 16_384), (0, 16_385, 32_768), (20_261_121, 1, 16_384), (20_261_121, 16_385, 18_000)];
+    assert_eq!(blocks, expected);
+
+    let queries = Queries::open(dir.path()).unwrap();
+    let mut rng = StdRng::seed_from_u64(3);
+    let mut found = 0;
+    for _ in 0..80 {
+        let one = &cdrs[rng.random_range(0..cdrs.len())];
+        let mut filter = CdrFilter { oldest_first: rng.random(), limit: Some(LIMIT_MAX), ..CdrFilter::default() };
+        let cut = |text: &String, rng: &mut StdRng| text[..rng.random_range(0..=text.len())].to_owned();
+        match rng.random_range(0..10) {
+            0 => filter.caller = Some(NumberMatch::Exact(one.caller_billed.clone())),
+            1 => filter.caller = Some(NumberMatch::Prefix(cut(&one.caller_in, &mut rng))),
+            2 => filter.callee = Some(NumberMatch::Exact(one.callee_in.clone())),
+            3 => filter.caller_prefix = Some(cut(&one.caller_billed, &mut rng)),
+            4 => filter.account = Some(one.account.clone()),
+            5 => filter.any_account = Some(one.vendor_account.clone()),
+            6 => filter.gateway = Some(one.caller_gateway.clone()),
+            7 => filter.callee_gateway = Some(one.callee_gateway.clone()),
+            8 => filter.caller = Some(NumberMatch::Exact(one.caller_in.clone())),
+            _ => {}
+        }
+        if rng.random_range(0..4) == 0 {
+            filter.end_reason = Some(one.end_reason);
+        }
+        if rng.random_range(0..3) == 0 {
+            filter.from_ms = Some(one.end_ms - rng.random_range(0..3_000_000));
+        }
+        if rng.random_range(0..3) == 0 {
+            filter.to_ms = Some(one.end_ms + rng.random_range(1..3_000_000));
+        }
+        let number = |asked: &Option<NumberMatch>, billed: &str, given: &str| match asked {
+            None => true,
+            Some(NumberMatch::Exact(text)) => billed == text || given == text,
+            Some(NumberMatch::Prefix(text)) => billed.starts_with(text) || given.starts_with(text),
+        };
+        let is = |asked: &Option<String>, values: &[&String]| match asked {
+            None => true,
+            Some(text) => values.contains(&text),
+        };
+        let mut fits: Vec<u64> = cdrs
+            .iter()
+            .filter(|cdr| {
+                number(&filter.caller, &cdr.caller_billed, &cdr.caller_in)
+                    && number(&filter.callee, &cdr.callee_billed, &cdr.callee_in)
+                    && filter.caller_prefix.as_ref().is_none_or(|text| cdr.caller_billed.starts_with(text))
+                    && is(&filter.account, &[&cdr.account])
+                    && is(&filter.any_account, &[&cdr.account, &cdr.vendor_account])
+                    && is(&filter.gateway, &[&cdr.caller_gateway, &cdr.callee_gateway])
+                    && is(&filter.callee_gateway, &[&cdr.callee_gateway])
+                    && filter.end_reason.is_none_or(|reason| cdr.end_reason == reason)
+                    && filter.from_ms.is_none_or(|from_ms| cdr.end_ms >= from_ms)
+                    && filter.to_ms.is_none_or(|to_ms| cdr.end_ms < to_ms)
+            })
+            .map(|cdr| cdr.flow_no)
+            .collect();
+        if !filter.oldest_first {
+            fits.reverse();
+        }
+        found += fits.len().min(1);
+        assert_eq!(queries.cdr_count(&filter).unwrap(), fits.len() as u64, "{filter:?}");
+        let list = |filter: &CdrFilter| -> Vec<u64> {
+            queries.cdr_list(filter).unwrap().iter().map(|cdr| cdr.flow_no).collect()
+        };
+        let some = CdrFilter { limit: Some(50), ..filter.clone() };
+        assert_eq!(list(&some), fits[..fits.len().min(50)], "{filter:?}");
+        // A page from the middle, by its number and by a cursor.
+        let at = rng.random_range(0..=fits.len());
+        let end = fits.len().min(at + 50);
+        assert_eq!(list(&CdrFilter { offset: at as u64, ..some.clone() }), fits[at..end], "{at} {filter:?}");
+        if at > 0 {
+            let after_flow_no = Some(fits[at - 1]);
+            assert_eq!(list(&CdrFilter { after_flow_no, ..some.clone() }), fits[at..end], "{at} {filter:?}");
+        }
+    }
+    assert!(found > 50, "most questions have an answer: {found}");
+
+    let verified = queries.verify().unwrap();
+    assert_eq!((verified.problems, verified.cdrs), (vec![], FIRST_DAY + SECOND_DAY + LATE));
+    for account in ["customer-1", "vendor-0", "nobody"] {
+        let filter = LedgerFilter { account: Some(account.into()), limit: Some(LIMIT_MAX), ..LedgerFilter::default() };
+        let rows = cdrs.iter().filter(|cdr| cdr.account == account || cdr.vendor_account == account).count();
+        assert_eq!(queries.ledger_count(&filter).unwrap(), rows as u64);
+        let list = queries.ledger_list(&filter).unwrap();
+        assert_eq!(list.len(), rows.min(LIMIT_MAX));
+        assert!(list.iter().all(|row| row.account == account) && list.is_sorted_by(|a, b| a.id > b.id));
+    }
+    let call = queries.ledger_list(&LedgerFilter { flow_no: Some(9_000), ..LedgerFilter::default() }).unwrap();
+    assert_eq!(call.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["call:9000:vendor", "call:9000:customer"]);
+    assert_eq!(queries.ledger_by_key("call:9000:vendor").unwrap().unwrap().flow_no, Some(9_000));
+    assert_eq!(queries.ledger_by_key("call:9000:agent").unwrap(), None);
+
+    // The audit sees an index that does not fit its rows.
+    let mut wrong = 0;
+    for change in [
+        "UPDATE cdr_20261121_row SET caller_in = caller_in || '1' WHERE id = 77",
+        "DELETE FROM block_index WHERE space = 0 AND field = 'kind'",
+    ] {
+        assert!(connection.execute(change, []).unwrap() > 0, "{change}");
+        let now_wrong = queries.verify().unwrap().wrong;
+        assert!(now_wrong > wrong, "{change}");
+        wrong = now_wrong;
+    }
+}
