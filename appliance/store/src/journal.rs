@@ -207,7 +207,9 @@ impl Journal {
             }
             None => {
                 let header = Header { first_seq, previous_seq: first_seq - 1 };
-                let (path, file) = create(dir, &dir_file, header)?;
+                let plain: MakeDisk = Arc::new(|file: File| Arc::new(file) as Arc<dyn Disk>);
+                let (path, _) = create(dir, &dir_file, header, &plain)?;
+                let file = open_for_write(&path)?;
                 (path, file, HEADER_LEN as u64, first_seq)
             }
         };
@@ -392,8 +394,8 @@ impl Journal {
             return Err(JournalError::io(&self.path, "sync")(error));
         }
         self.shared.positions.synced.fetch_max(written, Ordering::AcqRel);
-        let (path, file) = create(&self.dir, &self.dir_file, header)?;
-        self.disk = (self.options.0.disk)(file);
+        let (path, disk) = create(&self.dir, &self.dir_file, header, &self.options.0.disk)?;
+        self.disk = disk;
         self.offset = HEADER_LEN as u64;
         self.path.clone_from(&path);
         *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner) = (path, Arc::clone(&self.disk));
@@ -479,7 +481,16 @@ fn open_for_write(path: &Path) -> Result<File, JournalError> {
 }
 
 /// Makes a segment with its header. One that an earlier failed try left behind has no record yet and is written over.
-fn create(dir: &Path, dir_file: &File, header: Header) -> Result<(PathBuf, File), JournalError> {
+///
+/// The header is synced before the folder names the file for good: after a power cut a file system may know the length of
+/// what was written last and not its bytes, and a segment whose header is zeros is damage that nobody but a person may
+/// judge.
+fn create(
+    dir: &Path,
+    dir_file: &File,
+    header: Header,
+    make: &MakeDisk,
+) -> Result<(PathBuf, Arc<dyn Disk>), JournalError> {
     let path = Segment::new(dir, header.first_seq).path;
     let file = File::options()
         .read(true)
@@ -488,14 +499,16 @@ fn create(dir: &Path, dir_file: &File, header: Header) -> Result<(PathBuf, File)
         .truncate(true)
         .open(&path)
         .map_err(JournalError::io(&path, "make the segment"))?;
-    let made = write_all(&file, &header.encode(), 0)
+    let disk = make(file);
+    let made = write_all(&*disk, &header.encode(), 0)
         .map_err(JournalError::io(&path, "write the header"))
+        .and_then(|()| disk.sync().map_err(JournalError::io(&path, "sync the header")))
         .and_then(|()| dir_file.sync_all().map_err(JournalError::io(dir, "sync the folder")));
     if let Err(error) = made {
         let _ = fs::remove_file(&path);
         return Err(error);
     }
-    Ok((path, file))
+    Ok((path, disk))
 }
 
 /// Writes all of `bytes` at `offset`.

@@ -5,12 +5,12 @@ mod support;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use support::{Traffic, open, param, write};
 use tandem_rating::record::Record;
-use tandem_store::{Disk, Encoded, Journal, JournalError, JournalOptions, Reader};
+use tandem_store::{Disk, Encoded, Journal, JournalError, JournalOptions, MakeDisk, Reader};
 use tempfile::tempdir;
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
@@ -411,4 +411,41 @@ fn a_failed_sync_is_final() {
     assert_eq!(journal.positions().synced(), 0);
     journal.append(&param("2")).unwrap();
     assert!(matches!(journal.flush(), Err(JournalError::Poisoned { .. })));
+}
+
+/// A file that writes down what it is asked: `w` and the offset, or `s`.
+#[derive(Debug)]
+struct Noted(File, Arc<Mutex<Vec<String>>>);
+
+impl Disk for Noted {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.1.lock().unwrap().push(format!("w{offset}"));
+        Disk::write_at(&self.0, bytes, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Disk::set_len(&self.0, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.1.lock().unwrap().push("s".to_owned());
+        Disk::sync(&self.0)
+    }
+}
+
+#[test]
+fn the_header_of_a_new_segment_is_synced_before_its_first_record() {
+    let dir = tempdir().unwrap();
+    let noted = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&noted);
+    let disk: MakeDisk = Arc::new(move |file: File| Arc::new(Noted(file, Arc::clone(&log))) as Arc<dyn Disk>);
+    let (mut journal, _) =
+        Journal::open(dir.path(), JournalOptions { segment_bytes: 1, disk, ..JournalOptions::default() }).unwrap();
+    write(&mut journal, &[param("1")]);
+    noted.lock().unwrap().clear();
+    write(&mut journal, &[param("2")]);
+    let noted = noted.lock().unwrap().clone();
+    // The old segment's end, then the new one's header, then the record.
+    assert_eq!(noted[..3], ["s", "w0", "s"], "{noted:?}");
+    assert!(noted[3..].iter().all(|op| op.starts_with('w') && op != "w0"), "{noted:?}");
 }
