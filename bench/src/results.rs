@@ -17,8 +17,8 @@ pub(crate) struct Results {
     command: &'static str,
     name: Option<String>,
     realtime: bool,
-    /// Whether the switch was given as a binary.
-    given: bool,
+    /// Of the switch, as the command began: the checkout may move on meanwhile.
+    revision: String,
     load_before: String,
     rows: Vec<Value>,
     summary: String,
@@ -36,7 +36,7 @@ impl Results {
             command,
             name: common.name.clone(),
             realtime: common.realtime,
-            given: common.tandemd.is_some(),
+            revision: revision(common.tandemd.is_some()),
             load_before: load_average(),
             rows: Vec::new(),
             summary: String::new(),
@@ -101,7 +101,7 @@ impl Results {
         for (what, value) in [
             ("command", command_line(std::env::args())),
             ("date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
-            ("tandem", revision(self.given)),
+            ("tandem", self.revision.clone()),
             ("Kamailio", version("kamailio", "-v")),
             ("rtpengine", version("rtpengine", "--version")),
             ("processor", format!("{cpu}, {cores} cores")),
