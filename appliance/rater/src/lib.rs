@@ -85,6 +85,8 @@ struct CallState {
     holds: Vec<Hold>,
     params: std::sync::Arc<BillingParams>,
     advance_min: u32,
+    /// Its start record was made: a settlement has to follow in the journal, whatever the rules of records say.
+    started: bool,
 }
 
 /// What the owner of the files and queues has to do, in order.
@@ -184,6 +186,9 @@ impl Rater {
             }
             Question::Answered { call, usage } => {
                 let regranted = self.reprice(&usage);
+                if let Some(state) = self.calls.get_mut(&usage.flow_no) {
+                    state.started = true;
+                }
                 self.out.push_back(Output::Record(Record::Start { usage }));
                 self.answer(call, Answer::Journaled { call, regranted });
             }
@@ -319,6 +324,7 @@ impl Rater {
                 holds,
                 params: admit.params.clone(),
                 advance_min: admit.advance_min,
+                started: false,
             },
         );
         Ok((until_s, candidate, skipped))

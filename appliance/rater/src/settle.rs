@@ -79,6 +79,9 @@ impl Rater {
             self.out.push_back(Output::Alarm(format!("call {}: {problem}", usage.flow_no)));
         }
         let mut ledger = Vec::new();
+        // A caller may be gone between the vendor's answer and his own: then the call was not answered, but has a start
+        // record, which only a settlement closes.
+        let started = state.as_ref().is_some_and(|state| state.started);
         if let Some(state) = state {
             for (n, hold) in state.holds.into_iter().enumerate() {
                 let Some(owned) = self.accounts.get_mut(&hold.account) else {
@@ -102,7 +105,7 @@ impl Rater {
         self.count(usage);
         self.settled += 1;
         let record = self.wants_record(now, usage, &settlement, !ledger.is_empty());
-        if record || !ledger.is_empty() || usage.answered() {
+        if record || !ledger.is_empty() || usage.answered() || started {
             let cdr = record.then(|| Box::new(settlement.cdr));
             self.out.push_back(Output::Record(Record::Settled { flow_no: usage.flow_no, cdr, ledger }));
         }

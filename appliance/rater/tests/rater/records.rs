@@ -1,9 +1,10 @@
 //! Which calls leave a record: the table of spec cdr.md 3, row by row, in its order.
 
+use tandem_call::question::Question;
 use tandem_rater::{Rules, Suppressed};
 use tandem_rating::usage::Usage;
 
-use crate::bench::{Bench, FREE, answered, failed, money, terms};
+use crate::bench::{Bench, FREE, answered, failed, key, money, terms};
 
 fn illegal(n: u32, ip: &str) -> Usage {
     Usage { caller_gateway: String::new(), caller_ip: ip.to_owned(), billing_mode: -1, end_reason: -45, ..failed(n, 2) }
@@ -129,4 +130,20 @@ fn a_charge_never_goes_without_a_record() {
     let charged = answered(1, 60_000, Some(terms("0.06", 60, 60)), None);
     assert!(recorded(&mut bench, &charged));
     assert_eq!(bench.rater.suppressed(), Suppressed::default());
+}
+
+#[test]
+fn a_start_record_is_closed_although_the_call_leaves_no_cdr() {
+    let mut bench = bench(|r| r.record_zero_hold = false);
+    bench.admit(1, Some(terms("0.06", 60, 60))).expect("admitted");
+    let start = answered(1, 0, Some(terms("0.06", 60, 60)), None);
+    bench.ask(Question::Answered { call: key(1), usage: Box::new(start) });
+    // The caller hung up before he heard of it.
+    bench.settle(&failed(1, 0));
+    assert_eq!(bench.settlements(), [(1, None)], "or the next start settles it once more");
+    bench.nothing_left();
+    // Without a start record there is nothing to close.
+    bench.admit(2, Some(terms("0.06", 60, 60))).expect("admitted");
+    bench.settle(&failed(2, 0));
+    assert_eq!(bench.settlements().len(), 1);
 }
