@@ -10,7 +10,7 @@ use std::time::Duration;
 use tandem_call::question::Answer;
 use tandem_desk::Desk;
 use tandem_rating::record::{Audit, Record};
-use tandem_store::Encoded;
+use tandem_store::{Encoded, JournalError};
 
 use crate::clock::Clock;
 use crate::limits;
@@ -119,6 +119,11 @@ impl RatingThread {
                 self.shared.money.journal_errors.fetch_add(1, Ordering::Relaxed);
                 if !self.shared.journal_broken.swap(true, Ordering::SeqCst) {
                     log::error(&format!("the journal cannot be written, new calls are refused: {error}"));
+                }
+                if matches!(error, JournalError::Poisoned { .. }) {
+                    // The sync that ends a segment is made here and failed: no write will ever work again. The sync
+                    // thread is told so too when it asks, and stops the switch as it does for its own.
+                    self.sync.wake();
                 }
                 for reply in done.drain(..) {
                     reply(Err(format!("the journal cannot be written: {error}")));
