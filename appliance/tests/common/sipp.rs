@@ -194,10 +194,15 @@ impl Sipp {
         until("SIPp ends after TERM", || self.child.try_wait().unwrap());
     }
 
+    /// Places no more calls; those that are on go to their end.
+    pub(crate) fn place_no_more(&self) {
+        self.signal(Signal::USR1);
+    }
+
     /// Places no more calls and waits for the end of those that are on.
     #[track_caller]
     pub(crate) fn finish(&mut self) {
-        self.signal(Signal::USR1);
+        self.place_no_more();
         until("SIPp ends after its last call", || self.child.try_wait().unwrap());
     }
 

@@ -324,8 +324,14 @@ fn what_a_full_disk_refused_does_not_come_into_force_later() {
             &["journal cannot be written"],
         );
         assert_eq!((switch.ok(&["export"]), version(&switch)), (before.clone(), at));
-        // There is room again, and the next change is the next version.
+        // There is room again, and what waits for the disk is written: what was refused is not among it.
         limit_files(&switch, None);
+        switch.ok(&["account", "pay", "acme", "0.01"]);
+        switch.kill();
+        switch.start_again();
+        assert_eq!((switch.ok(&["export"]), version(&switch)), (before.clone(), at));
+        assert!(!switch.ok(&["rates", "export", "--group", "retail"]).contains("\n44,"));
+        // The next change is the next version.
         switch.ok(&["param", "set", "SS_SIP_SESSION_TTL", &format!("{}", 700 + room)]);
         assert_eq!((acme(&switch), version(&switch)), (7.into(), at + 1));
         switch.ok(&["unset", "param", "SS_SIP_SESSION_TTL"]);
