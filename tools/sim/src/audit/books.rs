@@ -1,0 +1,489 @@
+//! The end of a run: journal and database against the wire.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tandem_leg::Time;
+use tandem_rating::cdr::Cdr;
+use tandem_rating::money::Money;
+use tandem_rating::record::{LedgerRow, Record};
+use tandem_store::{CdrFilter, LIMIT_MAX, LedgerFilter, Queries, Reader};
+
+use super::Auditor;
+use super::calls::{By, WireCall};
+use crate::machine::{HEARTBEAT_MS, Machine};
+use crate::plan::FaultKind;
+use crate::price::{self, Fee};
+
+/// From the end of a call to the write of its record when nothing is in the way, besides the rating thread's own time.
+const SLACK_US: u64 = 1_500_000;
+
+/// What the journal says of one call.
+#[derive(Debug, Default)]
+struct Story {
+    start: Option<(u64, String)>,
+    /// Longest hold time of a heartbeat before the settlement.
+    heartbeat_ms: Option<i64>,
+    settled: Option<(u64, Option<Box<Cdr>>, Vec<LedgerRow>)>,
+}
+
+/// The journal, read once.
+#[derive(Debug, Default)]
+struct Books {
+    stories: BTreeMap<u64, Story>,
+    /// All rows in order.
+    ledger: Vec<LedgerRow>,
+    version: u64,
+}
+
+fn units(money: Money) -> i128 {
+    price::units(&money.to_string()).unwrap_or(i128::MIN)
+}
+
+impl Auditor {
+    /// Compares everything.
+    pub(super) fn books(&mut self, machine: &Machine) {
+        let books = match self.read_journal(machine) {
+            Ok(books) => books,
+            Err(error) => {
+                self.report("journal", None, format!("the journal cannot be read to its end: {error}"));
+                return;
+            }
+        };
+        self.check_calls(&books);
+        self.check_money(&books, machine);
+        self.check_database(&books, machine);
+        self.check_leftovers(machine);
+        if books.version != self.version {
+            self.report("configuration", None, format!("{} is on record, {} in force", books.version, self.version));
+        }
+    }
+
+    fn read_journal(&mut self, machine: &Machine) -> Result<Books, String> {
+        let mut reader = Reader::from_seq(&machine.dir(), 1).map_err(|error| error.to_string())?;
+        let mut books = Books { version: 1, ..Books::default() };
+        let mut keys = BTreeSet::new();
+        while let Some((seq, record)) = reader.next_record().map_err(|error| error.to_string())? {
+            match record {
+                Record::Start { usage } => {
+                    let story = books.stories.entry(usage.flow_no).or_default();
+                    if story.start.replace((seq, usage.caller_call_id.clone())).is_some() || story.settled.is_some() {
+                        self.report("journal", None, format!("call {} starts twice or after its end", usage.flow_no));
+                    }
+                }
+                Record::Heartbeat { alive, .. } => {
+                    for (flow_no, held_ms) in alive {
+                        let story = books.stories.entry(flow_no).or_default();
+                        if story.settled.is_some() {
+                            self.report("journal", None, format!("call {flow_no} is alive after its end"));
+                        }
+                        story.heartbeat_ms = Some(story.heartbeat_ms.unwrap_or(0).max(held_ms));
+                    }
+                }
+                Record::Settled { flow_no, cdr, ledger } => {
+                    for row in &ledger {
+                        self.key(&mut keys, row);
+                        books.ledger.push(row.clone());
+                    }
+                    let story = books.stories.entry(flow_no).or_default();
+                    if story.settled.replace((seq, cdr, ledger)).is_some() {
+                        self.report("journal", None, format!("call {flow_no} is settled twice"));
+                    }
+                }
+                Record::Ledger(row) => {
+                    self.key(&mut keys, &row);
+                    books.ledger.push(row);
+                }
+                Record::Change(change) => books.version = books.version.max(change.version),
+                Record::Site { version, .. } => books.version = books.version.max(version),
+                _ => {}
+            }
+        }
+        Ok(books)
+    }
+
+    fn key(&mut self, keys: &mut BTreeSet<String>, row: &LedgerRow) {
+        if !keys.insert(row.key.clone()) {
+            self.report("ledger", None, format!("key {} is booked twice", row.key));
+        }
+    }
+
+    /// Which life wrote a record.
+    fn boot_of(&self, seq: u64) -> u32 {
+        self.lives.iter().rposition(|life| life.first_seq <= seq).unwrap_or(0) as u32
+    }
+
+    // --- calls ----------------------------------------------------------------------------------------------------
+
+    fn check_calls(&mut self, books: &Books) {
+        // A call that a later life settled belongs to the life of its start record.
+        let mut cdrs: HashMap<(u32, String), (u64, &Story)> = HashMap::new();
+        for (flow_no, story) in &books.stories {
+            if story.start.is_some() && story.settled.is_none() {
+                self.report("cdr", None, format!("call {flow_no} was answered and never settled"));
+            }
+            let Some((seq, Some(cdr), _)) = &story.settled else { continue };
+            self.seen.cdrs += 1;
+            let boot = self.boot_of(story.start.as_ref().map_or(*seq, |(seq, _)| *seq));
+            self.seen.recovered += u64::from(recovered(cdr));
+            if let Some((other, _)) = cdrs.insert((boot, cdr.caller_call_id.clone()), (*flow_no, story)) {
+                self.report("cdr", None, format!("two records, {other} and {flow_no}, of call {}", cdr.caller_call_id));
+            }
+        }
+        let mut found = Vec::new();
+        for call in &self.calls {
+            let story = cdrs.remove(&(call.boot, call.call_id.clone()));
+            if let Err(text) = self.check_call(call, story.map(|(_, story)| story)) {
+                found.push((call.index, text));
+            }
+        }
+        for ((boot, call_id), (flow_no, story)) in cdrs {
+            let cost = story.settled.as_ref().map_or(0, |(_, _, rows)| rows.len());
+            // Strangers' calls leave a record (cdr.md 3 row 1) and cost nothing.
+            let illegal =
+                story.settled.as_ref().and_then(|(_, cdr, _)| cdr.as_ref()).is_some_and(|c| c.billing_mode == -1);
+            if cost > 0 || !illegal {
+                found.push((None, format!("record {flow_no} of life {boot} is of call {call_id}, which nobody made")));
+            }
+        }
+        for (index, text) in found {
+            self.report("cdr", index, text);
+        }
+    }
+
+    /// Until when a record that was due at `at` may have waited for the disk.
+    fn settled_by(&self, at: Time) -> Time {
+        let slow = self.plan.faults.iter().any(|fault| matches!(fault.kind, FaultKind::DiskSlow { .. }));
+        let slack = SLACK_US + 6 * self.plan.rating_us + if slow { 2_500_000 } else { 0 };
+        let mut by = at;
+        for (from, to) in &self.broken {
+            if *from <= by.plus_micros(slack) && *to >= by {
+                by = *to;
+            }
+        }
+        by.plus_micros(slack)
+    }
+
+    fn check_call(&self, call: &WireCall, story: Option<&Story>) -> Result<(), String> {
+        let settled = story.and_then(|story| story.settled.as_ref());
+        let cdr = settled.and_then(|(_, cdr, _)| cdr.as_deref());
+        if call.overload && !call.refused {
+            return Err("it was refused as if nothing could be written, but everything could".to_owned());
+        }
+        if call.refused && !call.overload && call.final_status.is_some() {
+            return Err(format!("it came while nothing could be written and was answered {:?}", call.final_status));
+        }
+        if call.overload {
+            return cdr
+                .map_or(Ok(()), |cdr| Err(format!("refused for lack of a journal, but has record {}", cdr.flow_no)));
+        }
+        let Some(death) = call.death else {
+            return match call.over {
+                Some(_) => self.check_ordinary(call, story, cdr),
+                None => Err(format!("it never ended: answered {:?}, status {:?}", call.answered, call.final_status)),
+            };
+        };
+        let safe = call.over.is_some_and(|(at, _)| self.settled_by(at) <= death.durable_until);
+        if safe {
+            return self.check_ordinary(call, story, cdr);
+        }
+        let Some(cdr) = cdr else {
+            // Its start record was written before the caller heard of the answer.
+            let told = call.answered.is_some_and(|answered| !death.power || answered.mono <= death.durable_until);
+            let may_be_short = !self.record_zero_hold();
+            return if told && !may_be_short { Err("it was answered and has no record".to_owned()) } else { Ok(()) };
+        };
+        if !recovered(cdr) {
+            return if call.is_over() {
+                self.check_ordinary(call, story, Some(cdr))
+            } else {
+                Err(format!("record {} tells of its end, the wire does not", cdr.flow_no))
+            };
+        }
+        let last_ms = story.and_then(|story| story.heartbeat_ms).unwrap_or(0);
+        if cdr.hold_ms != last_ms {
+            return Err(format!("recovered: {} ms billed, the last heartbeat says {last_ms}", cdr.hold_ms));
+        }
+        if let Some(answered) = call.answered {
+            let end = call.over.map_or(death.at, |(at, _)| at);
+            let most = (end.since(answered.mono) / 1_000) as i64;
+            // The last heartbeat that can have been written.
+            let mut alive = end.min(death.durable_until);
+            for (from, to) in self.broken.iter().rev() {
+                if *from <= alive && *to >= alive {
+                    alive = *from;
+                }
+            }
+            let slack_ms = (self.settled_by(alive).since(alive).min(4 * SLACK_US) / 1_000 + HEARTBEAT_MS) as i64;
+            let least = alive.since(answered.mono) as i64 / 1_000 - slack_ms;
+            if cdr.hold_ms > most || cdr.hold_ms < least {
+                return Err(format!("recovered: {} ms billed, {least} to {most} by the wire", cdr.hold_ms));
+            }
+        } else if cdr.hold_ms != 0 {
+            return Err(format!("recovered: {} ms billed to a caller who never heard of an answer", cdr.hold_ms));
+        }
+        self.check_price(call, cdr, cdr.hold_ms)
+    }
+
+    fn record_zero_hold(&self) -> bool {
+        self.plan.versions[0].record_zero_hold
+    }
+
+    /// A call whose end is on record in the life that saw it.
+    fn check_ordinary(&self, call: &WireCall, story: Option<&Story>, cdr: Option<&Cdr>) -> Result<(), String> {
+        let held_ms = call.held_ms().unwrap_or(0);
+        let Some(cdr) = cdr else {
+            let zero = self.fees(call, held_ms).map_or(held_ms == 0, |(customer, _)| customer.hold_s == 0);
+            return if zero && !self.record_zero_hold() {
+                Ok(())
+            } else {
+                Err(format!("no record, held {held_ms} ms"))
+            };
+        };
+        if recovered(cdr) {
+            return Err(format!("record {} is that of a crash, but its end was on record before", cdr.flow_no));
+        }
+        let Some(answered) = call.answered else {
+            if cdr.connect_ms.is_some() || cdr.hold_ms != 0 || !cdr.fee.is_zero() || !cdr.vendor_fee.is_zero() {
+                return Err(format!("record {} says answered, the wire does not", cdr.flow_no));
+            }
+            return Ok(());
+        };
+        if story.is_some_and(|story| story.start.is_none()) {
+            return Err("the caller was told of the answer before it was on record".to_owned());
+        }
+        if cdr.connect_ms != Some(answered.wall_ms) {
+            return Err(format!("connected at {:?}, the wire says {}", cdr.connect_ms, answered.wall_ms));
+        }
+        // A call whose money is used up is cut by a timer that may be a tick late; the tick is not charged.
+        let late = if cdr.end_direction == 2 { 5 } else { 0 };
+        if cdr.hold_ms > held_ms || cdr.hold_ms < held_ms - late {
+            return Err(format!("held {} ms, {held_ms} by the wire", cdr.hold_ms));
+        }
+        let by = match call.over.and_then(|(_, by)| by) {
+            Some(By::Caller) => Some(0),
+            Some(By::Callee) => Some(1),
+            _ => None,
+        };
+        if by.is_some_and(|by| by != cdr.end_direction) {
+            return Err(format!("ended by {}, {by:?} by the wire", cdr.end_direction));
+        }
+        self.check_price(call, cdr, cdr.hold_ms)
+    }
+
+    /// What both legs cost by the prices in force at the answer.
+    fn fees(&self, call: &WireCall, hold_ms: i64) -> Option<(Fee, Fee)> {
+        let answer = call.vendor_answer.as_ref()?;
+        let version = &self.plan.versions[answer.version as usize - 1];
+        let leg = |account: usize, free: bool| {
+            let row = price::find(&version.accounts[account].rows, &call.number, answer.wall_ms)?;
+            let mut billing = version.billing.clone();
+            if !free {
+                billing.free_s = 0;
+            }
+            Some(price::fee(hold_ms, row, &billing))
+        };
+        let customer = leg(version.customers[call.customer].account, true)?;
+        let vendor = leg(version.vendors[answer.vendor].account, version.billing.free_vendor)?;
+        Some((customer, vendor))
+    }
+
+    fn check_price(&self, call: &WireCall, cdr: &Cdr, hold_ms: i64) -> Result<(), String> {
+        let Some((customer, vendor)) = self.fees(call, hold_ms) else {
+            return if cdr.fee.is_zero() && cdr.vendor_fee.is_zero() {
+                Ok(())
+            } else {
+                Err(format!("charged {} although nobody answered", cdr.fee))
+            };
+        };
+        let answer = call.vendor_answer.as_ref().ok_or("no vendor answered")?;
+        let version = &self.plan.versions[answer.version as usize - 1];
+        let payer = &version.accounts[version.customers[call.customer].account].name;
+        let clearing = &version.accounts[version.vendors[answer.vendor].account].name;
+        if &cdr.account != payer || &cdr.vendor_account != clearing {
+            return Err(format!("paid by {} to {}, not {payer} to {clearing}", cdr.account, cdr.vendor_account));
+        }
+        let legs = [
+            ("customer", customer, cdr.hold_s, cdr.billed_s, cdr.fee, cdr.tax),
+            ("vendor", vendor, cdr.hold_s, cdr.vendor_s, cdr.vendor_fee, cdr.vendor_tax),
+        ];
+        for (leg, due, hold_s, billed_s, fee, tax) in legs {
+            let said = Fee { hold_s, billed_s, fee: units(fee), tax: units(tax) };
+            if said != due {
+                return Err(format!("{leg}: {said:?} on record, {due:?} due for {hold_ms} ms"));
+            }
+        }
+        Ok(())
+    }
+
+    // --- money ----------------------------------------------------------------------------------------------------
+
+    fn check_money(&mut self, books: &Books, machine: &Machine) {
+        let first = self.plan.versions[0].clone();
+        let mut due: BTreeMap<&str, i128> = first.accounts.iter().map(|a| (a.name.as_str(), a.opening)).collect();
+        // What each call must cost, by the fees that were found right call by call; here they meet the ledger.
+        let mut rows: BTreeMap<(u64, &str), i128> = BTreeMap::new();
+        for row in &books.ledger {
+            if let Some(flow_no) = row.flow_no {
+                *rows.entry((flow_no, row.account.as_str())).or_default() += units(row.amount);
+            }
+        }
+        let mut found = Vec::new();
+        for (flow_no, story) in &books.stories {
+            let Some((_, Some(cdr), _)) = &story.settled else { continue };
+            let legs = [(&cdr.account, cdr.fee, cdr.tax), (&cdr.vendor_account, cdr.vendor_fee, cdr.vendor_tax)];
+            for (account, fee, tax) in legs {
+                let cost = units(fee) + units(tax);
+                self.seen.charged += cost;
+                let booked = rows.remove(&(*flow_no, account.as_str())).unwrap_or(0);
+                if booked != -cost {
+                    found.push(format!("call {flow_no}: {account} owes {cost} units, {booked} were booked"));
+                }
+                if let Some(balance) = due.get_mut(account.as_str()) {
+                    *balance -= cost;
+                }
+            }
+        }
+        found.extend(
+            rows.keys().map(|(flow_no, account)| format!("{account} is charged for call {flow_no} of no record")),
+        );
+        for payment in &self.payments {
+            let booked: Vec<&LedgerRow> = books.ledger.iter().filter(|row| row.key == payment.key).collect();
+            let death = self.lives.get(payment.boot as usize).and_then(|life| life.death);
+            let safe = death.is_none_or(|death| payment.at <= death.durable_until);
+            if booked.is_empty() && payment.confirmed && safe {
+                found.push(format!("payment {} was confirmed and is gone", payment.key));
+            }
+            for row in booked {
+                if units(row.amount) != payment.units || row.account != payment.account {
+                    found.push(format!("payment {} is booked as {} of {}", payment.key, row.amount, row.account));
+                }
+                if let Some(balance) = due.get_mut(payment.account.as_str()) {
+                    *balance += payment.units;
+                }
+            }
+        }
+        for account in machine.rater().accounts() {
+            let expected = due.get(account.name.as_str()).copied().unwrap_or(0);
+            if units(account.balance) != expected {
+                let expected = price::text(expected);
+                found.push(format!("{} has {}, {expected} by calls and payments", account.name, account.balance));
+            }
+        }
+        // "Balance never falls below -limit" (accounts.md 5), row by row.
+        let mut running: BTreeMap<&str, i128> = BTreeMap::new();
+        for row in &books.ledger {
+            let balance = running.entry(row.account.as_str()).or_default();
+            *balance += units(row.amount);
+            if units(row.balance_after) != *balance {
+                found.push(format!(
+                    "{}: {} after row {}, the rows say {}",
+                    row.account, row.balance_after, row.key, balance
+                ));
+            }
+            let plan = first.accounts.iter().find(|a| a.name == row.account);
+            if plan.is_some_and(|plan| !plan.clearing && *balance < -plan.limit) {
+                found.push(format!("{} fell to {} by {}", row.account, price::text(*balance), row.key));
+            }
+        }
+        for text in found {
+            self.report("money", None, text);
+        }
+    }
+
+    // --- the database ---------------------------------------------------------------------------------------------
+
+    fn check_database(&mut self, books: &Books, machine: &Machine) {
+        if let Err(text) = self.compare_database(books, machine) {
+            self.report("database", None, text);
+        }
+    }
+
+    fn compare_database(&mut self, books: &Books, machine: &Machine) -> Result<(), String> {
+        let fail = |error: tandem_store::StoreError| error.to_string();
+        let queries = Queries::open(&machine.dir()).map_err(fail)?;
+        let verified = queries.verify().map_err(fail)?;
+        if let Some(problem) = verified.problems.first() {
+            return Err(problem.clone());
+        }
+        let mut stored: BTreeMap<u64, Cdr> = BTreeMap::new();
+        loop {
+            let filter = CdrFilter { limit: Some(LIMIT_MAX), offset: stored.len() as u64, ..CdrFilter::default() };
+            let page = queries.cdr_list(&filter).map_err(fail)?;
+            if page.is_empty() {
+                break;
+            }
+            stored.extend(page.into_iter().map(|cdr| (cdr.flow_no, cdr)));
+        }
+        for (flow_no, story) in &books.stories {
+            let Some((_, Some(cdr), _)) = &story.settled else { continue };
+            let Some(mut row) = stored.remove(flow_no) else {
+                return Err(format!("the record of call {flow_no} is not in the database"));
+            };
+            row.id = cdr.id;
+            if row != **cdr {
+                return Err(format!("the record of call {flow_no} differs: {row:?} is not {cdr:?}"));
+            }
+        }
+        if let Some((flow_no, _)) = stored.first_key_value() {
+            return Err(format!("the database has a record of call {flow_no} that the journal has not"));
+        }
+        let rows = queries.ledger_count(&LedgerFilter::default()).map_err(fail)?;
+        if rows != books.ledger.len() as u64 {
+            return Err(format!("{rows} ledger rows, {} in the journal", books.ledger.len()));
+        }
+        let balances: BTreeMap<String, i128> =
+            queries.accounts().map_err(fail)?.into_iter().map(|a| (a.name, units(a.balance))).collect();
+        for account in machine.rater().accounts() {
+            if balances.get(&account.name).copied().unwrap_or(0) != units(account.balance) {
+                return Err(format!(
+                    "{} has {} in memory, {:?} in the database",
+                    account.name,
+                    account.balance,
+                    balances.get(&account.name)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    // --- leftovers ------------------------------------------------------------------------------------------------
+
+    fn check_leftovers(&mut self, machine: &Machine) {
+        let core = machine.core();
+        let (calls, sip) = (core.calls().counts(), core.endpoint().counts());
+        let mut left: Vec<(usize, String)> = [
+            (calls.calls, "calls"),
+            (calls.legs, "legs of calls"),
+            (calls.timers, "call timers"),
+            (calls.ports_leased, "leased media ports"),
+            (calls.questions, "questions without an answer"),
+            (sip.transactions, "SIP transactions"),
+            (sip.dialogs, "dialogs"),
+            (sip.legs, "SIP legs"),
+            (sip.timers, "SIP timers"),
+            (sip.keys, "SIP keys"),
+            (core.relay().len(), "media flows"),
+            (core.counters_kept(), "counters of removed flows that no record got"),
+            (core.unsettled(), "calls not settled"),
+            (machine.under_way(), "messages between threads"),
+            (machine.sockets().abs_diff(calls.ports_ready), "media sockets too many or too few"),
+            (machine.rater().calls_held(), "calls held by the owner of money"),
+        ]
+        .map(|(n, what)| (n, what.to_owned()))
+        .to_vec();
+        for account in machine.rater().accounts() {
+            left.push((account.calls as usize, format!("calls on account {}", account.name)));
+            left.push((usize::from(!account.reserved.is_zero()), format!("reservation on account {}", account.name)));
+        }
+        for gateway in machine.rater().gateways(machine.now()) {
+            left.push((gateway.in_use as usize, format!("lines in use of gateway {}", gateway.name)));
+        }
+        for (n, what) in left.into_iter().filter(|(n, _)| *n != 0) {
+            self.report("left", None, format!("{n} {what}"));
+        }
+    }
+}
+
+fn recovered(cdr: &Cdr) -> bool {
+    cdr.flags.split([',', ' ']).any(|flag| flag == "recovered")
+}

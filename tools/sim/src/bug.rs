@@ -1,0 +1,182 @@
+//! Planted bugs: what a broken switch would do, done between its pieces, so that a test can show that the auditor sees it.
+//!
+//! Nothing here is in the switch. Each bug spoils a question, an answer, a datagram or a port on its way from one room to
+//! the next, once or always.
+
+use std::collections::VecDeque;
+
+use tandem_call::question::{Answer, Question};
+use tandem_leg::Time;
+
+/// What is broken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bug {
+    /// Nothing: the switch as it is.
+    #[default]
+    None,
+    /// The end of an answered call is never told to the owner of money.
+    SettlementDropped,
+    /// A call is charged by twice its price.
+    PriceDoubled,
+    /// A call is billed a second too long.
+    HoldTooLong,
+    /// The vendor's side of a call is not charged.
+    VendorForgotten,
+    /// A socket of a media port is never closed.
+    SocketLeaked,
+    /// A line and a reservation are taken for nobody.
+    LineForgotten,
+    /// The caller hears of the answer before it is written, and it never is.
+    WriteSkipped,
+    /// Two calls are told the same media port.
+    PortShared,
+    /// A refused caller is answered twice, with different words.
+    SecondFinal,
+    /// A vendor's answer is never acknowledged.
+    AckDropped,
+    /// A vendor hears of a call that is over for him.
+    LateRequest,
+    /// A payment is confirmed and not booked.
+    PaymentForgotten,
+    /// The last records never reach the database.
+    ProjectionStops,
+}
+
+/// All bugs.
+pub const ALL: [Bug; 13] = [
+    Bug::SettlementDropped,
+    Bug::PriceDoubled,
+    Bug::HoldTooLong,
+    Bug::VendorForgotten,
+    Bug::SocketLeaked,
+    Bug::LineForgotten,
+    Bug::WriteSkipped,
+    Bug::PortShared,
+    Bug::SecondFinal,
+    Bug::AckDropped,
+    Bug::LateRequest,
+    Bug::PaymentForgotten,
+    Bug::ProjectionStops,
+];
+
+/// Carries a bug out.
+#[derive(Debug)]
+pub struct Sabotage {
+    bug: Bug,
+    done: bool,
+    port: Option<Vec<u8>>,
+    forgotten: Option<u64>,
+}
+
+impl Sabotage {
+    /// For one life of the switch.
+    pub fn new(bug: Bug) -> Sabotage {
+        Sabotage { bug, done: false, port: None, forgotten: None }
+    }
+
+    fn once(&mut self, bug: Bug) -> bool {
+        self.bug == bug && !std::mem::replace(&mut self.done, true)
+    }
+
+    /// What the owner of money hears instead of `question`.
+    pub(crate) fn question(
+        &mut self,
+        mut question: Question,
+        answers: &mut VecDeque<(Time, Answer)>,
+        now: Time,
+    ) -> Vec<Question> {
+        match &mut question {
+            Question::Settle { usage, .. } if usage.hold_ms > 1_000 => {
+                if self.once(Bug::SettlementDropped) {
+                    answers.push_back((now, Answer::Settled { flow_no: usage.flow_no }));
+                    return Vec::new();
+                }
+                if self.bug == Bug::HoldTooLong {
+                    usage.hold_ms += 1_000;
+                }
+                if self.bug == Bug::VendorForgotten {
+                    usage.vendor = None;
+                }
+                if self.bug == Bug::PriceDoubled
+                    && let Some(terms) = usage.customer.as_mut().and_then(|leg| leg.terms.as_mut())
+                {
+                    terms.rate_per_min *= rust_decimal::Decimal::TWO;
+                }
+            }
+            Question::Admit(admit) if self.once(Bug::LineForgotten) => {
+                let mut nobody = admit.clone();
+                nobody.flow_no += 1 << 40;
+                nobody.call.generation = u32::MAX;
+                self.forgotten = Some(nobody.flow_no);
+                return vec![question, Question::Admit(nobody)];
+            }
+            Question::Answered { call, .. } if self.bug == Bug::WriteSkipped => {
+                answers.push_back((now, Answer::Journaled { call: *call, regranted: None }));
+                return Vec::new();
+            }
+            _ => {}
+        }
+        vec![question]
+    }
+
+    /// Whether the shard hears this answer.
+    pub(crate) fn answer(&mut self, answer: &Answer) -> bool {
+        let key = match answer {
+            Answer::Granted { call, .. } | Answer::Refused { call, .. } => Some(call.generation),
+            _ => None,
+        };
+        !(self.forgotten.is_some() && key == Some(u32::MAX))
+    }
+
+    /// Whether the socket is closed.
+    pub(crate) fn close_port(&mut self) -> bool {
+        !self.once(Bug::SocketLeaked)
+    }
+
+    /// Whether a payment gets lost behind its confirmation.
+    pub(crate) fn payment(&mut self) -> bool {
+        self.once(Bug::PaymentForgotten)
+    }
+
+    /// Whether the database is left behind.
+    pub(crate) fn projection(&self) -> bool {
+        self.bug == Bug::ProjectionStops
+    }
+
+    /// What goes out instead of `bytes`.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut out = vec![bytes.to_vec()];
+        if self.bug == Bug::None {
+            return out;
+        }
+        let text = String::from_utf8_lossy(bytes);
+        match self.bug {
+            Bug::SecondFinal if text.starts_with("SIP/2.0 4") && text.contains(" INVITE\r\n") && !self.done => {
+                self.done = true;
+                out.push(text.replacen("SIP/2.0 4", "SIP/2.0 5", 1).into_bytes());
+            }
+            Bug::AckDropped if text.starts_with("ACK ") => out.clear(),
+            Bug::LateRequest if text.starts_with("BYE ") && !self.done => {
+                self.done = true;
+                out.push(
+                    text.replacen("branch=z9hG4bK", "branch=z9hG4bKlate", 1).replacen("BYE", "INFO", 2).into_bytes(),
+                );
+            }
+            Bug::PortShared => {
+                if let Some(at) = text.find("m=audio ") {
+                    let rest = &bytes[at + 8..];
+                    let port = rest[..rest.iter().position(|b| *b == b' ').unwrap_or(0)].to_vec();
+                    match &self.port {
+                        None => self.port = Some(port),
+                        Some(first) if first.len() == port.len() => {
+                            out[0][at + 8..at + 8 + port.len()].copy_from_slice(first);
+                        }
+                        Some(_) => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        out
+    }
+}

@@ -1,0 +1,199 @@
+//! What a leg costs, written from spec/billing.md alone: whole numbers, one line per step. It shares no code with the
+//! rating room, which it checks.
+
+/// One currency unit in the integers used here: eight decimals.
+pub const UNITS: i128 = 100_000_000;
+
+/// A price as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Number of the row.
+    pub id: u64,
+    /// Prefix of the called number; empty is every number.
+    pub prefix: String,
+    /// Price of a minute, units.
+    pub per_min: i128,
+    /// First block, seconds.
+    pub first_s: i64,
+    /// Later blocks, seconds.
+    pub next_s: i64,
+    /// Connection fee, units.
+    pub connection: i128,
+    /// Tax in percent, units (19 % is 19 * UNITS).
+    pub tax_pct: i128,
+    /// Valid from, UTC ms.
+    pub from_ms: Option<i64>,
+    /// Valid to (exclusive), UTC ms.
+    pub to_ms: Option<i64>,
+}
+
+/// The parameters of a fee (billing.md 1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Billing {
+    /// FP: decimals of rates and fees.
+    pub fp: u32,
+    /// FU, units.
+    pub fee_unit: i128,
+    /// P_hold, ms.
+    pub hold_ms: i64,
+    /// Free seconds.
+    pub free_s: i64,
+    /// TANDEM_RATE_QUANTISE.
+    pub quantise: bool,
+    /// TANDEM_FREE_TIME_VENDOR.
+    pub free_vendor: bool,
+}
+
+/// What a leg costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fee {
+    /// After hold-time precision.
+    pub hold_s: i64,
+    /// Billed seconds.
+    pub billed_s: i64,
+    /// Fee, units.
+    pub fee: i128,
+    /// Tax, units.
+    pub tax: i128,
+}
+
+/// The row for `number` at `at_ms`: the longest prefix that is valid then.
+pub fn find<'r>(rows: &'r [Row], number: &str, at_ms: i64) -> Option<&'r Row> {
+    rows.iter()
+        .filter(|row| number.starts_with(&row.prefix))
+        .filter(|row| row.from_ms.is_none_or(|from| from <= at_ms) && row.to_ms.is_none_or(|to| at_ms < to))
+        .max_by_key(|row| row.prefix.len())
+}
+
+/// Steps 1 to 11 of billing.md 2, without packages and sections.
+pub fn fee(hold_ms: i64, row: &Row, billing: &Billing) -> Fee {
+    let precision = 10i128.pow(8 - billing.fp);
+    // 1, 2
+    let hold_ms = hold_ms.max(0);
+    let rest = hold_ms % 1_000;
+    let hold_s = hold_ms / 1_000 + i64::from(rest > 0 && rest >= billing.hold_ms);
+    // 3, 4
+    let charge_s = (hold_s - billing.free_s).max(0);
+    if charge_s == 0 {
+        return Fee { hold_s, ..Fee::default() };
+    }
+    // 6
+    let mut billed_s = row.first_s;
+    while billed_s < charge_s {
+        billed_s += row.next_s;
+    }
+    // 7
+    let per_min = if billing.quantise { nearest(row.per_min, 1, precision, true) } else { row.per_min };
+    // 8: the fee times sixty, exact
+    let raw_60 = row.connection * 60 + per_min * i128::from(billed_s);
+    // 9, 10
+    let precise = nearest(raw_60, 60, precision, true);
+    let fee = nearest(precise, 1, billing.fee_unit, true);
+    // 11
+    let tax = nearest(fee * row.tax_pct, 100 * UNITS, precision, false);
+    Fee { hold_s, billed_s, fee, tax }
+}
+
+/// `value / over` to the nearest multiple of `step`, ties up; `least`: what is not nothing is one step at least.
+fn nearest(value: i128, over: i128, step: i128, least: bool) -> i128 {
+    let steps = (2 * value + over * step) / (2 * over * step);
+    if least && value > 0 && steps == 0 { step } else { steps * step }
+}
+
+/// A decimal text as units; `None` when it has more than eight decimals.
+pub fn units(text: &str) -> Option<i128> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
+    let rest = rest.trim_end_matches('0');
+    if rest.len() > 8 {
+        return None;
+    }
+    let whole: i128 = whole.parse().ok()?;
+    let part: i128 = format!("{rest:0<8}").parse().ok()?;
+    let value = whole * UNITS + part;
+    Some(if negative { -value } else { value })
+}
+
+/// Units as a decimal text.
+pub fn text(units: i128) -> String {
+    let sign = if units < 0 { "-" } else { "" };
+    let text = format!("{sign}{}.{:08}", units.abs() / UNITS, units.abs() % UNITS);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every row of the product's golden table that has no fields beyond these.
+    #[test]
+    fn agrees_with_the_golden_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rating/tests/golden/billing-golden.csv");
+        let text = std::fs::read_to_string(path).expect("the golden table of the rating room");
+        let mut lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        let names: Vec<&str> = lines.next().expect("a heading").split(',').collect();
+        let mut rows = 0;
+        for line in lines {
+            let cells: Vec<&str> = line.split(',').collect();
+            let cell =
+                |name: &str| cells[names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no column {name}"))];
+            let int = |name: &str| cell(name).parse::<i64>().unwrap_or_else(|e| panic!("{name}: {e} in {line}"));
+            let row = Row {
+                id: 1,
+                prefix: String::new(),
+                per_min: units(cell("rate_per_min")).unwrap(),
+                first_s: int("block_first_s"),
+                next_s: int("block_next_s"),
+                connection: 0,
+                tax_pct: 0,
+                from_ms: None,
+                to_ms: None,
+            };
+            let billing = Billing {
+                fp: int("fee_precision") as u32,
+                fee_unit: units(cell("fee_unit")).unwrap(),
+                hold_ms: int("hold_time_precision_ms"),
+                free_s: int("free_time_s"),
+                quantise: true,
+                free_vendor: true,
+            };
+            // Three billion seconds in steps of one block: not with this loop.
+            if int("hold_ms") / 1_000 / row.next_s > 1_000_000 {
+                continue;
+            }
+            let got = fee(int("hold_ms"), &row, &billing);
+            assert_eq!((got.hold_s, got.billed_s), (int("expect_hold_s"), int("expect_billed_s")), "{line}");
+            assert_eq!(got.fee, units(cell("expect_fee")).unwrap(), "{line}");
+            rows += 1;
+        }
+        assert!(rows > 90, "only {rows} rows");
+    }
+
+    #[test]
+    fn texts_and_units_are_the_same_numbers() {
+        for (t, u) in [("0", 0), ("0.01", UNITS / 100), ("-1.5", -3 * UNITS / 2), ("0.00000001", 1)] {
+            assert_eq!(units(t), Some(u));
+            assert_eq!(text(u), t);
+        }
+        assert_eq!(units("0.123456789"), None);
+    }
+
+    #[test]
+    fn the_longest_valid_prefix_wins() {
+        let row = |prefix: &str, to_ms| Row {
+            id: 1,
+            prefix: prefix.to_owned(),
+            per_min: 0,
+            first_s: 1,
+            next_s: 1,
+            connection: 0,
+            tax_pct: 0,
+            from_ms: None,
+            to_ms,
+        };
+        let rows = [row("", None), row("86", Some(100)), row("8613", Some(50))];
+        assert_eq!(find(&rows, "86139", 10).unwrap().prefix, "8613");
+        assert_eq!(find(&rows, "86139", 50).unwrap().prefix, "86");
+        assert_eq!(find(&rows, "86139", 100).unwrap().prefix, "");
+    }
+}
