@@ -64,12 +64,13 @@ const _: () = assert!(MEDIA_RECV_BUFFER_BYTES * 2 / MEDIA_PACKET_KERNEL_BYTES <=
 /// before the cut has a hold time below the smallest billing threshold (50 ms), so nothing that is billed is lost.
 pub const GROUP_COMMIT_MS: u64 = 50;
 
-/// Between two transactions of the projection, ms. Each costs a sync of the database whatever it holds: at 300 calls a
-/// second, one per journal sync took more CPU than the calls. Who asks for CDRs hurries it.
+/// Between two transactions of the projection, ms. Small transactions cost half as much again for each call: pages are
+/// written and statements begun for few of them. Who asks for CDRs hurries it.
 pub const PROJECT_EVERY_MS: u64 = 400;
 
-/// Journal records projected into SQLite in one transaction.
-pub const PROJECT_BATCH: usize = 2_000;
+/// Journal records projected into SQLite in one transaction. A backlog goes fastest in large ones; 5,000 hold the database
+/// for some 0.2 s.
+pub const PROJECT_BATCH: usize = 5_000;
 
 /// Finished calls whose trace is kept per shard. A normal call has some 25 events in about 3 KiB: 15 MiB in all.
 pub const TRACES_MAX: usize = 5_000;
