@@ -30,6 +30,16 @@ pub enum Lookup<'a> {
     NotFound,
 }
 
+impl<'a> Lookup<'a> {
+    fn of(row: Option<Row<'a>>) -> Lookup<'a> {
+        match row {
+            Some(row) if row.price().lock => Lookup::Locked(row),
+            Some(row) => Lookup::Found(row),
+            None => Lookup::NotFound,
+        }
+    }
+}
+
 /// Why rows do not make a deck.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeckError {
@@ -223,16 +233,29 @@ impl Deck {
     /// empty prefix being the default row; of one length, the longer rate prefix.
     pub fn lookup(&self, number: impl AsRef<[u8]>, at_ms: i64) -> Lookup<'_> {
         let number = number.as_ref();
-        // Nearly always the longest match is also valid; the full list is the exception.
-        let Some((_, run)) = self.index.longest_at(number) else {
-            return Lookup::NotFound;
+        let run = self.index.longest_at(number).map(|(_, run)| run);
+        Lookup::of(self.valid_or_shorter(run, number, at_ms))
+    }
+
+    /// [`lookup`](Self::lookup) of several numbers, each in its own deck, in their order.
+    ///
+    /// A look-up in a large deck is a row of waits for memory; those of different decks overlap when each step is taken
+    /// in all decks before the next.
+    pub fn lookup_each<'a>(asked: &[(&'a Deck, &str)], at_ms: i64) -> Vec<Lookup<'a>> {
+        let walks: Vec<_> = asked.iter().map(|(deck, number)| (&deck.index, number.as_bytes())).collect();
+        let runs = PrefixTrie::longest_each(&walks);
+        let row = |((deck, number), run): (&(&'a Deck, &str), &Option<(usize, usize)>)| {
+            deck.valid_or_shorter(run.map(|(_, run)| run), number.as_bytes(), at_ms)
         };
+        let rows: Vec<Option<Row<'a>>> = asked.iter().zip(&runs).map(row).collect();
+        rows.into_iter().map(Lookup::of).collect()
+    }
+
+    /// The valid row of `run`, the longest match of `number`, or else of the next shorter one that has one.
+    fn valid_or_shorter(&self, run: Option<usize>, number: &[u8], at_ms: i64) -> Option<Row<'_>> {
+        // Nearly always the longest match is also valid; the full list is the exception.
         let shorter = || self.index.matches_at(number).rev().skip(1).find_map(|(_, run)| self.valid(run, at_ms));
-        match self.valid(run, at_ms).or_else(shorter) {
-            Some(row) if row.price().lock => Lookup::Locked(row),
-            Some(row) => Lookup::Found(row),
-            None => Lookup::NotFound,
-        }
+        self.valid(run?, at_ms).or_else(shorter)
     }
 
     /// The first row of a run that is valid at `at_ms`.

@@ -166,6 +166,12 @@ proptest! {
             }
         }
         let deck = Deck::build("random", kept.clone()).unwrap();
+        // Together, in two decks, as one by one.
+        let other = Deck::build("half", kept[kept.len() / 2..].to_vec()).unwrap();
+        let asked: Vec<(&Deck, &str)> =
+            questions.iter().flat_map(|(number, _)| [(&deck, number.as_str()), (&other, number.as_str())]).collect();
+        let alone: Vec<Lookup<'_>> = asked.iter().map(|(deck, number)| deck.lookup(number, 10)).collect();
+        prop_assert_eq!(Deck::lookup_each(&asked, 10), alone);
         for (number, at_ms) in questions {
             let best = kept
                 .iter()

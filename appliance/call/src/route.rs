@@ -14,7 +14,7 @@ use tandem_leg::ServerReason;
 use tandem_rating::fee::RateTerms;
 use tandem_rating::least_cost::{PerSecond, per_second, profit_percent_at_least};
 use tandem_rating::prefix::{PrefixError, PrefixTrie};
-use tandem_rating::rate::Lookup;
+use tandem_rating::rate::{Deck, Lookup};
 
 use crate::lists::length_passes;
 use crate::number::{RewriteError, without_route_prefix};
@@ -338,19 +338,40 @@ pub fn plan(snapshot: &Snapshot, wanted: &Wanted<'_>, weights: &mut Weights, rng
     let Some(mapping) = snapshot.mapping.get(wanted.mapping) else {
         return Plan::default();
     };
+    let groups = snapshot.by_prefix.groups(wanted.callee);
+    let mut judged: Vec<Result<Judged<'_>, Skip>> = Vec::new();
+    for index in groups.iter().flat_map(|(_, gateways)| gateways) {
+        judged.push(judge(snapshot, mapping, &snapshot.routing[*index], wanted, rng));
+    }
+    // Prices of all of them at once: look-ups in large decks are waits for memory, which overlap.
+    let prices = {
+        let asked: Vec<_> = judged.iter().flatten().filter_map(|judged| judged.asks(snapshot, wanted)).collect();
+        Deck::lookup_each(&asked, wanted.at_ms)
+    };
+    let mut prices = prices.into_iter();
+    let vendors: SmallVec<[Lookup<'_>; 16]> = judged
+        .iter()
+        .map(|j| match j {
+            Ok(Judged { deck: Some(_), .. }) => prices.next().unwrap_or(Lookup::NotFound),
+            Ok(_) | Err(_) => Lookup::NotFound,
+        })
+        .collect();
+
     let mut plan = Plan::default();
     let mut protect = Vec::new();
-    for (prefix_len, gateways) in snapshot.by_prefix.groups(wanted.callee) {
-        let mut group = Vec::new();
-        for index in gateways {
+    let mut outcomes = judged.into_iter().zip(vendors);
+    for (prefix_len, gateways) in groups {
+        let mut group = Vec::with_capacity(gateways.len());
+        for (index, (outcome, vendor)) in gateways.into_iter().zip(outcomes.by_ref()) {
             let gateway = &snapshot.routing[index];
-            match judge(snapshot, mapping, gateway, wanted, rng) {
-                Ok(judged) => group.push(Route {
+            let priced = outcome.and_then(|judged| Ok((buy(mapping, gateway, wanted, vendor)?, judged)));
+            match priced {
+                Ok((vendor, judged)) => group.push(Route {
                     gateway: index,
                     prefix_len,
                     terminal: gateway.prefix_style == PrefixStyle::Terminal,
                     protect: gateway.protect,
-                    vendor: judged.vendor,
+                    vendor,
                     caller_out: judged.caller_out,
                     callee_out: judged.callee_out,
                 }),
@@ -367,20 +388,32 @@ pub fn plan(snapshot: &Snapshot, wanted: &Wanted<'_>, weights: &mut Weights, rng
     plan
 }
 
-struct Judged {
-    vendor: Option<RateTerms>,
+/// A gateway that may have the call, before its price is known.
+struct Judged<'a> {
+    /// Of its clearing account.
+    deck: Option<&'a Deck>,
+    /// The deck is asked for the number that is sent, not for the one that was dialled.
+    use_callout: bool,
     caller_out: String,
     callee_out: String,
 }
 
+impl<'a> Judged<'a> {
+    /// Deck and number of its price.
+    fn asks<'s>(&'s self, snapshot: &Snapshot, wanted: &Wanted<'s>) -> Option<(&'a Deck, &'s str)> {
+        let rated = if self.use_callout { self.callee_out.as_str() } else { wanted.callee };
+        Some((self.deck?, without_route_prefix(rated, snapshot.settings.route_prefix_digits)))
+    }
+}
+
 /// The exclusion filters of spec routing.md 6.2 that need no counter of the rating thread.
-fn judge(
-    snapshot: &Snapshot,
+fn judge<'a>(
+    snapshot: &'a Snapshot,
     mapping: &MappingGateway,
     gateway: &RoutingGateway,
     wanted: &Wanted<'_>,
     rng: &mut impl Rng,
-) -> Result<Judged, Skip> {
+) -> Result<Judged<'a>, Skip> {
     if gateway.locked {
         return Err(Skip::Locked);
     }
@@ -422,17 +455,25 @@ fn judge(
     let caller_out = gateway.rewrite_caller.apply(wanted.caller, rng).map_err(Skip::Rewrite)?.number;
     let callee_out = gateway.rewrite_callee.apply(wanted.callee, rng).map_err(Skip::Rewrite)?.number;
 
-    let rated = if gateway.clearing_use_callout { callee_out.as_str() } else { wanted.callee };
-    let rated = without_route_prefix(rated, snapshot.settings.route_prefix_digits);
-    let deck = clearing.and_then(|account| account.deck.as_ref());
-    let vendor = match deck.map_or(Lookup::NotFound, |deck| deck.lookup(rated, wanted.at_ms)) {
+    let deck = clearing.and_then(|account| account.deck.as_deref());
+    Ok(Judged { deck, use_callout: gateway.clearing_use_callout, caller_out, callee_out })
+}
+
+/// The vendor's price, or why it rules the gateway out.
+fn buy(
+    mapping: &MappingGateway,
+    gateway: &RoutingGateway,
+    wanted: &Wanted<'_>,
+    found: Lookup<'_>,
+) -> Result<Option<RateTerms>, Skip> {
+    let vendor = match found {
         Lookup::Found(rate) => Some(rate.terms()),
         Lookup::Locked(rate) => return Err(Skip::VendorRateLocked { prefix: rate.prefix().to_owned() }),
         Lookup::NotFound if gateway.check_rate => return Err(Skip::NoVendorRate),
         Lookup::NotFound => None,
     };
     guard_money(mapping, gateway, wanted, vendor.as_ref())?;
-    Ok(Judged { vendor, caller_out, callee_out })
+    Ok(vendor)
 }
 
 /// Rates and profit, strictest of both gateways (rates.md 9). A free call and an unknown cost pass.
