@@ -620,7 +620,8 @@ pub fn settle(usage: &Usage, currency: &str) -> Settlement {
             cdr.first_s = i64::from(terms.first_s);
             cdr.next_s = i64::from(terms.next_s);
             cdr.conn_fee = Money::new(terms.conn_fee).unwrap_or_default();
-            cdr.rate_used = terms.rate_per_min.normalize().to_string();
+            let used = customer.as_ref().map_or(terms.rate_per_min.normalize(), |charge| charge.rate_used);
+            cdr.rate_used = used.to_string();
         }
     }
     if let Some(leg) = &usage.vendor {
@@ -631,20 +632,19 @@ pub fn settle(usage: &Usage, currency: &str) -> Settlement {
             cdr.vendor_first_s = i64::from(terms.first_s);
             cdr.vendor_next_s = i64::from(terms.next_s);
             cdr.vendor_conn_fee = Money::new(terms.conn_fee).unwrap_or_default();
-            cdr.vendor_rate_used = terms.rate_per_min.normalize().to_string();
+            let used = vendor.as_ref().map_or(terms.rate_per_min.normalize(), |charge| charge.rate_used);
+            cdr.vendor_rate_used = used.to_string();
         }
     }
     if let Some(charge) = &customer {
         cdr.billed_s = charge.billed_s;
         cdr.fee = charge.fee;
         cdr.tax = charge.tax;
-        cdr.rate_used = charge.rate_used.normalize().to_string();
     }
     if let Some(charge) = &vendor {
         cdr.vendor_s = charge.billed_s;
         cdr.vendor_fee = charge.fee;
         cdr.vendor_tax = charge.tax;
-        cdr.vendor_rate_used = charge.rate_used.normalize().to_string();
     }
     match (cdr.fee.checked_sub(cdr.vendor_fee), cdr.tax.checked_sub(cdr.vendor_tax)) {
         (Ok(margin), Ok(tax)) => {

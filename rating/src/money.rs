@@ -143,6 +143,10 @@ impl FromStr for Money {
 
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.is_zero() {
+            // Most amounts of a record: no agent, no tax, no package.
+            return serializer.serialize_str("0");
+        }
         serializer.collect_str(self)
     }
 }
@@ -517,6 +521,9 @@ mod tests {
     fn json_is_a_string() {
         let money: Money = "12.50".parse().unwrap();
         assert_eq!(serde_json::to_string(&money).unwrap(), "\"12.5\"");
+        assert_eq!(serde_json::to_string(&Money::ZERO).unwrap(), "\"0\"");
+        let nothing = money.checked_sub(money).unwrap();
+        assert_eq!(serde_json::to_string(&nothing).unwrap(), format!("\"{nothing}\""));
         assert_eq!(serde_json::from_str::<Money>("\"12.5\"").unwrap(), money);
         assert!(serde_json::from_str::<Money>("12.5").is_err());
     }
