@@ -169,7 +169,11 @@ impl Switch {
     /// Runs `tandem`, which must succeed.
     #[track_caller]
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
-        let done = self.tandem(arguments);
+        // On a machine that is busy with other things a thread of the daemon may get no time for seconds; the answer to that is
+        // to ask again.
+        let done = until("an answer of the switch", || {
+            Some(self.tandem(arguments)).filter(|done| !done.err.contains("did not answer within"))
+        });
         assert_eq!(done.code, 0, "tandem {arguments:?}: {}{}", done.out, done.err);
         done.out
     }

@@ -59,7 +59,7 @@ fn a_damaged_database_is_written_anew_and_says_the_same() {
     for (damage, apply, word) in DAMAGES {
         {
             let _vendor = Sipp::vendor(&switch, 1, "vendor_answers", &[]);
-            Customer { calls: 30, rate: 60, hold_ms: 100, ..Default::default() }.run(&switch);
+            Customer { calls: 30, rate: 30, hold_ms: 100, ..Default::default() }.run(&switch);
         }
         switch.ok(&["account", "pay", "acme", "12.34", "--memo", damage]);
         switch.ok(&["param", "set", "SS_SIP_SESSION_TTL", &(600 + kept).to_string()]);
@@ -97,7 +97,7 @@ fn damage_while_running_is_told_and_the_next_start_mends_it() {
     }
     let mut switch = Switch::start(&rich());
     let _vendor = Sipp::vendor(&switch, 1, "vendor_answers", &[]);
-    Customer { calls: 50, rate: 50, ..Default::default() }.run(&switch);
+    Customer { calls: 50, rate: 30, ..Default::default() }.run(&switch);
     books::audit(&switch);
     let before = switch.cdrs();
     let database = books::journal(&switch).join("tandem.db");
@@ -112,7 +112,7 @@ fn damage_while_running_is_told_and_the_next_start_mends_it() {
     let status = switch.json(&["status"]);
     assert!(status["warnings"].to_string().contains("the database is damaged"), "{status:#}");
     // Calls know nothing of it.
-    Customer { calls: 50, rate: 50, ..Default::default() }.run(&switch);
+    Customer { calls: 50, rate: 30, ..Default::default() }.run(&switch);
     until("the calls are settled", || (books::counter(&switch, "cdr_settled") == 100).then_some(()));
     switch.kill();
     switch.start_again();
@@ -143,11 +143,11 @@ fn a_database_that_cannot_be_written_costs_no_record() {
     let _vendor = Sipp::vendor(&switch, 1, "vendor_answers", &[]);
     let mut calls = 0;
     until("the database cannot be written", || {
-        Customer { calls: 50, rate: 50, ..Default::default() }.run(&switch);
+        Customer { calls: 50, rate: 30, ..Default::default() }.run(&switch);
         calls += 50;
         (books::counter(&switch, "store_errors") > 0).then_some(())
     });
-    Customer { calls: 50, rate: 50, ..Default::default() }.run(&switch);
+    Customer { calls: 50, rate: 30, ..Default::default() }.run(&switch);
     calls += 50;
     let status = switch.json(&["status"]);
     assert_eq!(status["state"], "running");

@@ -176,11 +176,11 @@ fn on_a_slow_disk_calls_are_answered_before_the_sync() {
     drop((vendor, customer));
 
     let _vendor = Sipp::vendor(&switch, 1, "vendor_answers", &[]);
-    Customer { calls: 300, rate: 100, hold_ms: 500, ..Default::default() }.run(&switch);
+    Customer { calls: 120, rate: 30, hold_ms: 500, ..Default::default() }.run(&switch);
     books::audit(&switch);
     // Killed while syncs are under way: what was written is there.
     let mut load =
-        Customer { calls: 2000, rate: 100, hold_ms: 500, messages: true, ..Default::default() }.start(&switch);
+        Customer { calls: 2000, rate: 30, hold_ms: 500, messages: true, ..Default::default() }.start(&switch);
     let settled = books::counter(&switch, "cdr_settled");
     until("calls end", || (books::counter(&switch, "cdr_settled") >= settled + 50).then_some(()));
     switch.kill();

@@ -5,9 +5,9 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `TANDEM_FLOOD_PPS` | 2000 | datagrams a second beside the calls |
+//! | `TANDEM_FLOOD_PPS` | 1000 | datagrams a second beside the calls |
 //! | `TANDEM_FLOOD_S` | 4 | seconds of calls |
-//! | `TANDEM_FLOOD_CPS` | 25 | calls a second beside it |
+//! | `TANDEM_FLOOD_CPS` | 10 | calls a second beside it |
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -20,7 +20,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::books;
-use crate::common::{PATIENCE, Switch, until, until_within};
+use crate::common::{PATIENCE, Switch, until_within};
 use crate::crash::{number, rich};
 use crate::machine::resident;
 use crate::peer::{Peer, Stage};
@@ -30,7 +30,7 @@ const LEFT_PER_DATAGRAM: u64 = 16;
 /// What the process may grow by whatever it does: the allocator's own, pages of the database kept in memory.
 const SLACK: u64 = 6 << 20;
 /// Without calls to lose, the flood may be faster than what the switch can take: more datagrams, and a leak of each is seen.
-const FASTER: u64 = 20;
+const FASTER: u64 = 40;
 /// Datagrams heard then, twice: a hundred bytes left of each are more than the slack hides.
 const HEARD: u64 = 80_000;
 /// Sources of the flood from many.
@@ -181,7 +181,7 @@ fn calls_at(customer: &Peer, cps: u32, calls: u32) {
         }
         thread::sleep(Duration::from_secs(1) / cps);
     }
-    until("all calls are answered", || {
+    until_within(PATIENCE * 5, "all calls are answered", || {
         talking = hang_up(customer, std::mem::take(&mut talking));
         talking.is_empty().then_some(())
     });
@@ -204,8 +204,8 @@ fn hang_up(customer: &Peer, mut calls: VecDeque<String>) -> VecDeque<String> {
 
 #[test]
 fn a_flood_of_strangers_costs_no_call_and_no_memory() {
-    let (rate, seconds) = (number("TANDEM_FLOOD_PPS", 2_000), number("TANDEM_FLOOD_S", 4));
-    let cps = number("TANDEM_FLOOD_CPS", 25) as u32;
+    let (rate, seconds) = (number("TANDEM_FLOOD_PPS", 1_000), number("TANDEM_FLOOD_S", 4));
+    let cps = number("TANDEM_FLOOD_CPS", 10) as u32;
     let switch = Switch::start(&rich());
     let (_vendor, customer) = (Peer::vendor(&switch), Peer::customer(&switch));
     let calls = cps * seconds as u32;

@@ -26,10 +26,10 @@ fn a_pause_under_load_loses_no_call_and_charges_none_twice() {
     if !sipp_is_there() {
         return;
     }
-    const CALLS: u32 = 500;
+    const CALLS: u32 = 240;
     let switch = Switch::start(&rich());
     let _vendor = Sipp::vendor(&switch, 1, "vendor_answers", &[]);
-    let load = Customer { calls: CALLS, rate: 50, hold_ms: 2000, ..Default::default() };
+    let load = Customer { calls: CALLS, rate: 20, hold_ms: 2000, ..Default::default() };
     let mut customer = load.start(&switch);
     until("calls begin and end", || (books::counter(&switch, "cdr_settled") >= 20).then_some(()));
     pause(&switch);
