@@ -234,6 +234,18 @@ fn order_by_priority_cost_and_policy() {
         }
     });
     assert_eq!(least_cost, ["b3", "b2", "b1"]);
+    let one_of_them = equal(|s| {
+        s.routing[0].weight = 1_000;
+        s.routing[1].least_cost = true;
+        s.routing[1].check_rate = true;
+    });
+    assert_eq!(one_of_them, ["b2", "b1", "b3"], "before the others of its class, whatever their weights");
+    let the_first = equal(|s| {
+        s.routing[1].weight = 1_000;
+        s.routing[0].least_cost = true;
+        s.routing[0].check_rate = true;
+    });
+    assert_eq!(the_first, ["b1", "b2", "b3"]);
     let without_check = equal(|s| {
         for gateway in &mut s.routing {
             gateway.least_cost = true;
