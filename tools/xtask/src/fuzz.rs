@@ -6,7 +6,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -242,21 +242,36 @@ fn fuzz(target: &Target, seconds: u32) -> Result<()> {
     Ok(())
 }
 
-/// Builds the target instrumented, runs its inputs (checked in, and found here before) and prints what llvm-cov says.
+/// Replays the target's inputs (checked in, and found here before) instrumented, and prints what llvm-cov says of its room.
+///
+/// The replay test is one program for all targets and is not optimised: it is built once, in a fraction of the time that
+/// the targets themselves would take.
 fn coverage(target: &Target) -> Result<()> {
-    let [fuzz_dir, target_dir] = folders();
-    let found = make(target_dir.join("corpus").join(target.name))?;
-    let mut command = nightly(["fuzz", "coverage", "--sanitizer", "none", "--fuzz-dir"]);
-    command.arg(&fuzz_dir).arg("--target-dir").arg(&target_dir).arg(target.name).arg(&found).args(seeds(target));
-    let status = command.status().context("cannot start cargo fuzz")?;
+    let folder = make(target_folder().join("coverage"))?;
+    let (profile, merged) =
+        (folder.join(format!("{}.profraw", target.name)), folder.join(format!("{}.profdata", target.name)));
+    let cargo = || {
+        let mut command = nightly(["test", "--package", "tandem-fuzz-bodies", "--test", "replay"]);
+        command.env("CARGO_TARGET_DIR", &folder).env("RUSTFLAGS", "-Cinstrument-coverage");
+        command.env("LLVM_PROFILE_FILE", &profile).env("TANDEM_FUZZ_FOUND", target_folder().join("corpus"));
+        command
+    };
+    let built = cargo().args(["--no-run", "--message-format", "json"]).stderr(Stdio::inherit()).output()?;
+    ensure!(built.status.success(), "the replay test does not build");
+    let program = String::from_utf8_lossy(&built.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo does not say where the replay test is")?;
+    let status = cargo().args(["--", "--exact", target.name]).status()?;
     ensure!(status.success(), "the inputs of {} did not run through", target.name);
-    let profile = fuzz_dir.join("coverage").join(target.name).join("coverage.profdata");
-    let (tool, host) = llvm_cov()?;
-    let binary = target_dir.join(&host).join("coverage").join(&host).join("release").join(target.name);
-    let status = Command::new(tool)
+    let tools = llvm_tools()?;
+    let merge = Command::new(tools.join("llvm-profdata")).args(["merge", "-o"]).arg(&merged).arg(&profile).status();
+    ensure!(merge.context("cannot start llvm-profdata")?.success(), "llvm-profdata failed");
+    let status = Command::new(tools.join("llvm-cov"))
         .args(["report", "--use-color=false", "--show-branch-summary=false"])
-        .arg(format!("--instr-profile={}", profile.display()))
-        .arg(binary)
+        .arg(format!("--instr-profile={}", merged.display()))
+        .arg(program)
         .args(target.covers.iter().map(|path| build::root().join(path)))
         .status()
         .context("cannot start llvm-cov")?;
@@ -264,8 +279,8 @@ fn coverage(target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// llvm-cov of nightly, and the name of this machine's kind.
-fn llvm_cov() -> Result<(PathBuf, String)> {
+/// The folder of nightly's llvm-cov and llvm-profdata.
+fn llvm_tools() -> Result<PathBuf> {
     let ask = |arguments: &[&str]| -> Result<String> {
         let output = Command::new("rustup").args(["run", "nightly", "rustc"]).args(arguments).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -274,9 +289,12 @@ fn llvm_cov() -> Result<(PathBuf, String)> {
         .lines()
         .find_map(|line| line.strip_prefix("host: ").map(str::to_owned))
         .context("rustc of nightly does not say which machine this is")?;
-    let tool = Path::new(ask(&["--print", "sysroot"])?.trim()).join("lib/rustlib").join(&host).join("bin/llvm-cov");
-    ensure!(tool.is_file(), "llvm-cov is missing; run: rustup component add llvm-tools --toolchain nightly");
-    Ok((tool, host))
+    let tools = Path::new(ask(&["--print", "sysroot"])?.trim()).join("lib/rustlib").join(host).join("bin");
+    ensure!(
+        tools.join("llvm-cov").is_file(),
+        "llvm-cov is missing; run: rustup component add llvm-tools --toolchain nightly"
+    );
+    Ok(tools)
 }
 
 #[cfg(test)]

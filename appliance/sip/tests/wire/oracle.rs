@@ -47,6 +47,13 @@ pub(crate) fn theirs(datagram: &[u8]) -> Option<Reading> {
     }
     let message = rsip::SipMessage::try_from(datagram).ok()?;
     let cseq = message.cseq_header().ok()?.typed().ok()?;
+    // Meant to differ: "methods are case-sensitive" (RFC 3261 section 7.1), and INVItE is none that we know.
+    let method = match &message {
+        rsip::SipMessage::Request(request) => request.method.to_string(),
+        rsip::SipMessage::Response(_) => String::new(),
+    };
+    let same_case = message.cseq_header().ok()?.value().trim().ends_with(&cseq.method.to_string())
+        && head.starts_with(method.as_bytes());
     let (from_raw, to_raw, via_raw) =
         (message.from_header().ok()?, message.to_header().ok()?, message.via_header().ok()?);
     let (from, to, via) = (from_raw.typed().ok()?, to_raw.typed().ok()?, via_raw.typed().ok()?);
@@ -56,7 +63,7 @@ pub(crate) fn theirs(datagram: &[u8]) -> Option<Reading> {
     let closed = closed(from_raw.value()) && closed(to_raw.value()) && !via_raw.value().contains([',', '"', '<', '>']);
     let sent_by = via.uri.user().is_none() && plain(&via.uri.host().to_string(), "");
     let one_line = head.split(|byte| *byte == b'\r').next()?.windows(4).any(|four| four == b"SIP/");
-    if !(printed && closed && sent_by && one_line) {
+    if !(printed && closed && sent_by && one_line && same_case) {
         return None;
     }
     let (method_or_status, request_uri) = match &message {

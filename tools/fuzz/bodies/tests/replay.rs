@@ -25,6 +25,12 @@ fn inputs(folder: &Path) -> Vec<PathBuf> {
 fn corpus(target: &Target) -> Vec<PathBuf> {
     let mut paths = inputs(&root().join("tools/fuzz/corpus").join(target.name));
     paths.extend(target.shared.iter().flat_map(|folder| inputs(&root().join(folder))));
+    // What a fuzzer collected on this machine: for the coverage report.
+    if let Some(found) = std::env::var_os("TANDEM_FUZZ_FOUND").map(|folder| PathBuf::from(folder).join(target.name))
+        && found.is_dir()
+    {
+        paths.extend(fs::read_dir(found).unwrap().map(|entry| entry.unwrap().path()));
+    }
     paths
 }
 
