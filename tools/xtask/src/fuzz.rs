@@ -41,7 +41,12 @@ const TARGETS: [Target; 10] = [
         dictionary: Some("config"),
         shared: None,
         len_max: 4096,
-        covers: &["appliance/src/config.rs", "appliance/src/site", "appliance/src/params"],
+        covers: &[
+            "appliance/src/config.rs",
+            "appliance/src/params.rs",
+            "appliance/src/site.rs",
+            "appliance/src/site/build.rs",
+        ],
     },
     Target {
         name: "deck_csv",
