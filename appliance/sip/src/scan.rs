@@ -48,7 +48,8 @@ pub enum ScanError {
     /// More lines than [`HEADERS_MAX`].
     #[error("more than {HEADERS_MAX} header lines")]
     TooManyHeaders,
-    /// The datagram ends inside a header line.
+    /// The datagram ends inside its headers: in a line, or before the empty line that ends them. RFC 3261 section 7: "The
+    /// empty line MUST be present even if the message-body is not"; without it a call would go on without its offer.
     #[error("message ends inside its headers")]
     Truncated,
     /// Via, From, To, Call-ID or CSeq is missing.
@@ -301,6 +302,8 @@ fn headers(message: &mut Message<'_>, start: usize, faults: &mut Faults) -> usiz
         }
         at += line_len;
     }
+    // The datagram ended before the empty line.
+    faults.note(ScanError::Truncated);
     at
 }
 

@@ -39,6 +39,40 @@ fn invites_that_never_become_calls() {
     }
 }
 
+/// RFC 3261 sections 7 and 18.3: over UDP a message ends with the datagram, and its headers with an empty line.
+#[test]
+fn a_message_cut_behind_a_header_line_is_no_call() {
+    let mut bench = Bench::default();
+    let invite = a_invite("z9hG4bKa1", 1, "", SDP_A);
+    let lines: Vec<&str> = invite.split("\r\n\r\n").next().unwrap().split("\r\n").collect();
+    let cut_to = |count: usize| lines[..count].iter().map(|line| format!("{line}\r\n")).collect::<String>();
+    let malformed = Outcome::Malformed(ScanError::Truncated);
+    assert_eq!(bench.feed(A, &cut_to(lines.len())).outcome, malformed);
+    bench.expect("SIP/2.0 400");
+    for count in 1..lines.len() {
+        assert_eq!(bench.feed(A, &cut_to(count)).outcome, malformed, "{count} lines");
+        // 400 as soon as a Via and a CSeq are there to answer by.
+        let has = |name: &str| lines[..count].iter().any(|line| line.starts_with(name));
+        if has("Via:") && has("CSeq:") {
+            bench.expect("SIP/2.0 400");
+        }
+        bench.quiet();
+    }
+    bench.nothing_left();
+
+    // A response is dropped and counted, and taken when it comes again whole.
+    let (leg, sent) = bench.outgoing(SDP_A);
+    let busy = reply(&sent, 486, "tb", "", "");
+    let cut = format!("{}\r\n", busy.split("\r\n\r\n").next().unwrap());
+    let received = bench.feed(B, &cut);
+    assert_eq!((received.leg, received.outcome), (None, malformed));
+    bench.quiet();
+    assert_eq!(bench.feed(B, &busy).leg, Some(leg));
+    bench.expect("ACK");
+    assert!(matches!(bench.event(), LegEvent::Fail(_)));
+    bench.nothing_left();
+}
+
 #[test]
 fn replaces_that_is_not_required_is_ignored() {
     let mut bench = Bench::default();

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use proptest::prelude::*;
-use tandem_sip::scan::scan;
+use tandem_sip::scan::{ScanError, scan};
 
 use crate::corpus;
 use crate::mutation::{apply, changes, runner};
@@ -16,6 +16,23 @@ fn agrees_on_ordinary_messages() {
         let theirs = theirs(&datagram).expect("ordinary enough for rsip");
         assert_eq!(ours(&message).unwrap(), theirs);
     }
+}
+
+/// Every one of them for a reason that [`excused`] finds by itself.
+#[test]
+fn refuses_what_rsip_takes_only_for_a_known_reason() {
+    let invite = String::from_utf8(corpus::invite()).unwrap();
+    let uri = invite.split(' ').nth(1).unwrap();
+    let head = invite.split("\r\n\r\n").next().unwrap();
+    for (datagram, error) in [
+        (invite.replacen(uri, &uri.replacen(':', ":a ", 1), 1), ScanError::RequestLine),
+        (invite.replacen(uri, &format!("<{uri}>"), 1), ScanError::RequestLine),
+        (format!("{head}\r\n"), ScanError::Truncated),
+    ] {
+        assert_eq!(scan(datagram.as_bytes()).unwrap_err(), error, "{datagram}");
+        assert!(excused(error, datagram.as_bytes()), "{datagram}");
+    }
+    assert!(!excused(ScanError::RequestLine, invite.as_bytes()) && !excused(ScanError::Truncated, invite.as_bytes()));
 }
 
 #[test]

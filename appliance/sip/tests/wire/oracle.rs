@@ -155,6 +155,7 @@ pub(crate) fn ours(message: &Message<'_>) -> Option<Reading> {
 /// Whether a refusal is for a reason rsip does not look at; found out by reading the lines once more, naively.
 pub(crate) fn excused(error: ScanError, datagram: &[u8]) -> bool {
     let text = String::from_utf8_lossy(datagram);
+    let text = text.trim_start_matches(['\r', '\n']);
     let head = text.split("\r\n\r\n").next().unwrap_or("").replace("\r\n ", " ").replace("\r\n\t", " ");
     let lines: Vec<_> = head.lines().skip(1).filter_map(|line| line.split_once(':')).collect();
     let values = |id: HeaderId| -> Vec<&str> {
@@ -182,6 +183,13 @@ pub(crate) fn excused(error: ScanError, datagram: &[u8]) -> bool {
             let line = text.lines().next().unwrap_or("");
             !line.ends_with(" SIP/2.0") && !line.starts_with("SIP/2.0 ")
         }
+        ScanError::RequestLine => {
+            // Blanks in the Request-URI, or brackets around it (RFC 4475 sections 3.1.2.7 and 3.1.2.8).
+            let words: Vec<_> = text.lines().next().unwrap_or("").split_ascii_whitespace().collect();
+            words.len() != 3 || words[1].starts_with('<')
+        }
+        // No empty line behind the headers, without which rsip takes the message as well.
+        ScanError::Truncated => !text.contains("\n\r\n") && !text.contains("\n\n"),
         ScanError::StatusLine => {
             let status = text.split(' ').nth(1).unwrap_or("");
             status.len() != 3 || !status.starts_with(['1', '2', '3', '4', '5', '6'])

@@ -411,6 +411,13 @@ fn broken_header_lines_are_answered() {
     let mut cut = request("OPTIONS sip:x SIP/2.0", "Subject: half a li");
     cut.truncate(cut.len() - 2);
     assert_eq!(refused(&cut), (ScanError::Truncated, Some(400)));
+    // Cut behind a line, before the empty one.
+    cut.extend(b"ne\r\n");
+    assert_eq!(refused(&cut), (ScanError::Truncated, Some(400)));
+    cut.extend(b"\r");
+    assert_eq!(refused(&cut), (ScanError::Truncated, Some(400)));
+    cut.extend(b"\n");
+    assert!(scan(&cut).is_ok());
     let broken_via =
         String::from_utf8(request("OPTIONS sip:x SIP/2.0", "")).unwrap().replace("192.0.2.1", "192.0.2.1:x");
     assert_eq!(refused(broken_via.as_bytes()), (ScanError::Via, None));
