@@ -2,7 +2,6 @@
 
 mod calls;
 mod cancel;
-mod carry;
 mod network;
 mod refusals;
 mod session;
