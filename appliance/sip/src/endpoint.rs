@@ -534,9 +534,10 @@ impl Endpoint {
 
     fn handle_response(&mut self, now: Time, response: &Message<'_>, status: u16) -> (Option<LegId>, Outcome) {
         // "If more than one Via header field value is present in a response, the UAC SHOULD discard" (RFC 3261 8.1.3.3).
-        let Some(id) = self.match_response(response).filter(|_| response.vias().nth(1).is_none()) else {
+        if response.vias().nth(1).is_some() {
             return (None, Outcome::Stray);
-        };
+        }
+        let Some(id) = self.match_response(response) else { return self.late_answer(response, status) };
         let Some((leg, purpose, method)) = self.clients.get(&id).map(|t| (t.leg, t.purpose, t.method)) else {
             return (None, Outcome::Stray);
         };

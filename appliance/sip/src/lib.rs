@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod carry;
 pub mod config;
 pub mod endpoint;
 pub mod header;
@@ -30,6 +31,7 @@ mod transactions;
 mod uac;
 mod uas;
 
+pub use carry::{CarriedDialog, CarryError};
 pub use config::{Config, Limits, Listener, ResendError, ResendSchedule};
 pub use endpoint::{Counts, Endpoint, OrderError, Output};
 pub use mint::{home_of_call_id, home_shard};

@@ -2,6 +2,7 @@
 
 mod calls;
 mod cancel;
+mod carry;
 mod network;
 mod refusals;
 mod session;
