@@ -65,7 +65,7 @@ impl Running {
 /// One sentence with the cause and the cure.
 pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     tandem_ring::probe().context("this kernel cannot run tandemd")?;
-    let clock = Clock::start();
+    let clock = Clock;
     raise_descriptors();
 
     // Refused before anything is written: a second daemon on these ports or this data.
@@ -154,8 +154,9 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     let sync = journal.sync_handle();
     sync.sync().context("the journal cannot be synced")?;
 
-    // One key for all shards: whose hash sends a stranger's Call-ID to its home.
-    let key: [u8; 16] = entropy::bytes()?;
+    // One key for all shards, whose hash sends a stranger's Call-ID to its home; the same for the next start, whose shards
+    // go on with the calls of this one.
+    let key: [u8; 16] = entropy::kept(&config.data_dir.join("home.key"))?;
     let (low, high) = key.split_at(8);
     let half = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
     let shard_key = (half(low), half(high));
