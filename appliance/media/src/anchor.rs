@@ -62,6 +62,23 @@ pub struct SideSetup {
     pub hairpin: bool,
 }
 
+/// A side of a call that goes on after a restart.
+#[derive(Clone, Debug)]
+pub struct ResumedSide {
+    /// As at its setup.
+    pub setup: SideSetup,
+    /// Its relayed stream in the last description that both sides agreed on.
+    pub stream: Option<MediaDescription>,
+    /// For packets that arrive from this side.
+    pub pt: PtMap,
+    /// The source its flow is latched to, when a flow outlived the process.
+    pub source: Option<SocketAddr>,
+    /// The RTCP source of that flow, when it is another one.
+    pub rtcp_source: Option<SocketAddr>,
+    /// Version of that flow; 0 without one.
+    pub version: u32,
+}
+
 /// What happens to a punted packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketOut {
@@ -158,6 +175,31 @@ impl SideState {
         }
     }
 
+    fn resume(resumed: ResumedSide, rules: &AnchorRules) -> SideState {
+        let mut state = SideState::new(resumed.setup, rules);
+        if let Some(media) = &resumed.stream {
+            state.describe(media, rules);
+        }
+        let mode = resumed.setup.latch.unwrap_or(rules.latch_default);
+        state.latch = Latch::resume(mode, resumed.setup.nat, state.offered, resumed.source);
+        state.learned_rtcp = resumed.rtcp_source;
+        state.heard = resumed.source.is_some();
+        state.pt = resumed.pt;
+        state.installed.version = resumed.version;
+        state
+    }
+
+    /// Takes what a description says, the latch apart.
+    fn describe(&mut self, media: &MediaDescription, rules: &AnchorRules) {
+        self.offered = media.address();
+        self.offered_rtcp = media.rtcp;
+        self.rtcp_mux = media.rtcp_mux && rules.rtcp == RtcpMode::Mux;
+        self.direction = media.effective_direction();
+        self.ptime_ms = media.ptime_ms.unwrap_or(PTIME_MS_DEFAULT);
+        self.negotiated = media.codecs.iter().fold(0, |set, c| set | 1 << (c.payload_type & 0x7f));
+        self.dtmf_pt = media.codecs.iter().find(|c| c.is_telephone_event()).map(|c| c.payload_type);
+    }
+
     /// RTP destination: the learned source, else the SDP address if it is usable, else the source before (rule 1).
     fn destination(&self, rules: &AnchorRules) -> Option<SocketAddr> {
         let announced = self.offered.filter(|a| self.reachable(a.ip()));
@@ -223,6 +265,36 @@ impl Anchor {
         anchor
     }
 
+    /// The media of an answered call goes on after a restart of the switch. Each flow is installed once, as it was: a flow
+    /// that the fast path kept forwarding loses nothing.
+    pub fn resume(rules: Arc<AnchorRules>, now_us: u64, [caller, callee]: [ResumedSide; 2]) -> Anchor {
+        let clock_hz = [&caller, &callee].iter().rev().find_map(|side| {
+            side.stream.as_ref().and_then(MediaDescription::main_codec).map(|c| c.clock_hz).filter(|hz| *hz != 0)
+        });
+        let sides = [SideState::resume(caller, &rules), SideState::resume(callee, &rules)];
+        let mut anchor = Anchor {
+            rules,
+            sides,
+            answered_us: Some(0),
+            closed: false,
+            clock_hz: clock_hz.unwrap_or(0),
+            flows: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        anchor.refresh(now_us);
+        anchor
+    }
+
+    /// Payload types that are rewritten in packets from `side`.
+    pub fn pt(&self, side: Side) -> &PtMap {
+        &self.sides[side as usize].pt
+    }
+
+    /// Whether `side` may latch to any source.
+    pub fn nat(&self, side: Side) -> bool {
+        self.sides[side as usize].setup.nat
+    }
+
     /// The SDP of `side` says this now.
     ///
     /// Call it for the first offer and the first answer (early or final) as they come; for a re-INVITE or UPDATE only
@@ -239,13 +311,7 @@ impl Anchor {
                 return Err(ProhibitedAddress { ip, why });
             }
         }
-        state.offered = media.address();
-        state.offered_rtcp = media.rtcp;
-        state.rtcp_mux = media.rtcp_mux && self.rules.rtcp == RtcpMode::Mux;
-        state.direction = media.effective_direction();
-        state.ptime_ms = media.ptime_ms.unwrap_or(PTIME_MS_DEFAULT);
-        state.negotiated = media.codecs.iter().fold(0, |set, c| set | 1 << (c.payload_type & 0x7f));
-        state.dtmf_pt = media.codecs.iter().find(|c| c.is_telephone_event()).map(|c| c.payload_type);
+        state.describe(media, &self.rules);
         let before = state.latch.source();
         state.latch.set_offered(media.address());
         if before.is_some() && state.latch.source().is_none() {

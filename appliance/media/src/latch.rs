@@ -81,6 +81,16 @@ impl Latch {
         Latch { mode, nat, ..Latch::default() }
     }
 
+    /// The latch of a call that was answered long ago, at the source that its flow has.
+    pub fn resume(mode: LatchMode, nat: bool, offered: Option<SocketAddr>, source: Option<SocketAddr>) -> Latch {
+        Latch {
+            state: source.map_or(LatchState::Init, LatchState::Latched),
+            offered,
+            changed_in_window: true,
+            ..Latch::new(mode, nat)
+        }
+    }
+
     /// The state.
     pub fn state(&self) -> LatchState {
         self.state

@@ -17,7 +17,7 @@ pub mod rules;
 pub mod sdp;
 pub mod stats;
 
-pub use anchor::{Anchor, MediaEvent, PacketOut, ProhibitedAddress, Side, SideSetup};
+pub use anchor::{Anchor, MediaEvent, PacketOut, ProhibitedAddress, ResumedSide, Side, SideSetup};
 pub use flow::FlowCommand;
 pub use offer_answer::{LegSdp, LocalMedia, Produced, PtMap, RtcpMode};
 pub use ports::Ports;

@@ -58,6 +58,13 @@ impl PtMap {
         (self.pairs, self.count)
     }
 
+    /// The map of these pairs; more than [`PT_REWRITES_MAX`] are left out.
+    pub fn from_pairs(pairs: &[PtRewrite]) -> PtMap {
+        let mut map = PtMap::IDENTITY;
+        pairs.iter().for_each(|pair| map.push(pair.from, pair.to));
+        map
+    }
+
     /// The other direction.
     pub fn inverse(&self) -> PtMap {
         let mut back = PtMap::IDENTITY;
@@ -136,6 +143,16 @@ impl LegSdp {
     /// 5.2).
     pub fn new(session_id: u64) -> LegSdp {
         LegSdp { session_id, version: session_id, sent: Vec::new() }
+    }
+
+    /// A session that goes on: `sent` is what this leg was told last, by an earlier life of this switch.
+    pub fn resume(session_id: u64, version: u64, sent: Vec<u8>) -> LegSdp {
+        LegSdp { session_id, version, sent }
+    }
+
+    /// Session id and version of our `o=` line.
+    pub fn origin(&self) -> (u64, u64) {
+        (self.session_id, self.version)
     }
 
     /// What was sent to this leg last; empty when nothing was.

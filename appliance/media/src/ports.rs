@@ -129,6 +129,19 @@ impl Ports {
         Some((a, b))
     }
 
+    /// Leases `port` to a call that goes on after a restart; false when it is outside the range or not free any more. Its
+    /// socket is the shard's business: it is not asked for by [`Ports::want_open`].
+    pub fn adopt(&mut self, port: u16) -> bool {
+        let state = port.checked_sub(self.first).and_then(|at| self.state.get_mut(usize::from(at)));
+        let Some(state) = state.filter(|state| **state == State::Free) else {
+            return false;
+        };
+        *state = State::Leased;
+        self.leased += 1;
+        self.free.retain(|free| *free != port);
+        true
+    }
+
     /// The call on `port` ended. Returning a port twice is our own bug: asserted in debug builds, ignored otherwise.
     pub fn release(&mut self, now_us: u64, port: u16) {
         if self.set(port, State::Leased, State::Lingering) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tandem_ebpf_abi::{DropReason, FlowCounters, FlowKey, PuntReason, RemoveReason};
-use tandem_media::anchor::{Anchor, MediaEvent, PacketOut, Side, SideSetup};
+use tandem_media::anchor::{Anchor, MediaEvent, PacketOut, ResumedSide, Side, SideSetup};
+use tandem_media::flow::FlowCommand;
 use tandem_media::latch::LatchMode;
 use tandem_media::offer_answer::{LegSdp, LocalMedia, RtcpMode};
 use tandem_media::relay::{RelayVerdict, UserRelay};
@@ -541,4 +542,59 @@ fn one_leg_may_speak_ipv6() {
     assert_eq!(s.to(Side::Callee, b, rtp(2, 0xb)).as_deref(), Ok(A));
     let counters = s.relay.counters(PORT_B).unwrap();
     assert_eq!((counters.packets, counters.bytes_wire), (1, 172 + 48));
+}
+
+/// What another life makes of a side: the flow that is still forwarding says where it latched.
+fn resumed(s: &Shard, side: Side, port: u16, description: &Sdp) -> ResumedSide {
+    ResumedSide {
+        setup: setup(port),
+        stream: Some(description.media()[0].clone()),
+        pt: *s.anchor.pt(side),
+        source: s.anchor.learned(side),
+        rtcp_source: None,
+        version: 7,
+    }
+}
+
+#[test]
+fn the_media_of_an_answered_call_goes_on_in_another_life() {
+    let mut s = established();
+    s.to(Side::Caller, A, rtp(1, 1)).unwrap();
+    s.to(Side::Callee, B, rtp(1, 2)).unwrap();
+    let counted = s.relay.counters(PORT_A).unwrap().packets;
+    s.to(Side::Caller, A, rtp(2, 1)).unwrap();
+    let sides = [resumed(&s, Side::Caller, PORT_A, &sdp(A, "")), resumed(&s, Side::Callee, PORT_B, &sdp(B, ""))];
+    s.now += 60_000_000;
+    s.anchor = Anchor::resume(Arc::new(rules()), s.now, sides);
+    let mut installed = Vec::new();
+    while let Some(command) = s.anchor.poll_flow() {
+        let FlowCommand::Install { key, value } = command else { panic!("{command:?}") };
+        assert_eq!(value.version, 8, "counted on from the flow that is there");
+        assert!(value.source().is_some() && value.out_dest(false).is_some(), "{value:?}");
+        installed.push(key.port);
+        s.relay.apply(&command);
+    }
+    assert_eq!(installed, [PORT_A, PORT_B], "each flow once: what forwards is never without its source");
+    s.punts.clear();
+    assert_eq!(s.to(Side::Caller, A, rtp(3, 1)).unwrap(), B);
+    assert_eq!(s.to(Side::Callee, B, rtp(2, 2)).unwrap(), A);
+    assert_eq!(s.punts, []);
+    assert_eq!(s.relay.counters(PORT_A).unwrap().packets, counted + 2, "the counters go on");
+    assert_eq!(s.to(Side::Caller, EVIL, rtp(4, 1)), Err(DropReason::SourceMismatch), "no window opens by a restart");
+    s.remote(Side::Caller, &sdp("198.51.100.77:4444", ""));
+    assert_eq!(s.to(Side::Callee, B, rtp(3, 2)).unwrap(), "198.51.100.77:4444", "a re-INVITE moves it as ever");
+}
+
+#[test]
+fn without_a_flow_that_outlived_the_process_the_next_packet_latches() {
+    let s = established();
+    let blank = |side, port, text| ResumedSide { source: None, version: 0, ..resumed(&s, side, port, &sdp(text, "")) };
+    let sides = [blank(Side::Caller, PORT_A, A), blank(Side::Callee, PORT_B, B)];
+    let mut s = Shard::new(rules(), setup(PORT_A), setup(PORT_B));
+    s.relay = UserRelay::new(10_000..=10_099);
+    s.anchor = Anchor::resume(Arc::new(rules()), s.now, sides);
+    s.drain();
+    assert_eq!(s.to(Side::Caller, EVIL, rtp(4, 1)), Err(DropReason::SourceMismatch));
+    assert_eq!(s.to(Side::Caller, A, rtp(5, 1)).unwrap(), B);
+    assert_eq!(s.to(Side::Callee, B, rtp(5, 2)).unwrap(), A);
 }

@@ -155,3 +155,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_port_of_a_call_that_goes_on_is_leased_before_any_other() {
+    let mut ports = Ports::new(20_000..=20_009, 1);
+    assert!(ports.adopt(20_004));
+    assert!(!ports.adopt(20_004), "leased already");
+    assert!(!ports.adopt(19_999) && !ports.adopt(20_010), "outside");
+    let mut opened = Vec::new();
+    while let Some(port) = ports.want_open() {
+        opened.push(port);
+    }
+    assert_eq!(opened.len(), 9);
+    assert!(!opened.contains(&20_004));
+    assert_eq!(ports.counts().leased, 1);
+    ports.release(5, 20_004);
+    assert_eq!(ports.poll_close(5 + LINGER_US), Some(20_004));
+}
