@@ -27,8 +27,6 @@ pub struct FlowCounters {
     pub bytes_payload: u64,
     /// Their bytes with IP and UDP headers.
     pub bytes_wire: u64,
-    /// Arrival of the first RTP packet; 0 = none.
-    pub first_us: u64,
     /// Arrival of the last RTP packet; 0 = none.
     pub last_us: u64,
     /// Bit n: which of the 64 sequence numbers up to [`FlowCounters::seq_highest`] arrived.
@@ -37,8 +35,12 @@ pub struct FlowCounters {
     pub seq_highest: u32,
     /// SSRC of the last RTP packet.
     pub ssrc: u32,
+    /// Payload types seen, bit `pt % 64` of word `pt / 64`.
+    pub pt_seen: [u64; 2],
 
-    /// RTP timestamp of the last packet that counted for the jitter.
+    /// The policer.
+    pub policer: PolicerState,
+    /// RTP timestamp of the last packet that was stamped for the jitter.
     pub rtp_timestamp: u32,
     /// Interarrival jitter in clock units, times 16 (RFC 3550 A.8).
     pub jitter_scaled: u32,
@@ -46,39 +48,40 @@ pub struct FlowCounters {
     pub jitter_max_scaled: u32,
     /// Clock the jitter was measured with, Hz.
     pub clock_hz: u32,
-    /// Sum of the jitter after each packet, clock units times 16; divided by `jitter_samples` it is the mean.
+    /// Sum of the jitter after each sample, clock units times 16; divided by `jitter_samples` it is the mean.
     pub jitter_sum_scaled: u64,
     /// Packets that counted for the jitter.
     pub jitter_samples: u64,
-    /// Arrival of the last packet that counted for the jitter; 0 = none.
+    /// Arrival of the last packet that was stamped for the jitter; 0 = none.
     pub jitter_at_us: u64,
+    /// Arrival of the first RTP packet; 0 = none.
+    pub first_us: u64,
+
     /// Sequence numbers that never arrived.
     pub lost: u64,
     /// Packets that arrived again.
     pub duplicates: u64,
     /// Packets that arrived after a later one.
     pub reordered: u64,
-
-    /// Payload types seen, bit `pt % 64` of word `pt / 64`.
-    pub pt_seen: [u64; 2],
+    /// Packets too late to tell a duplicate from a reordered one; some of `lost` may be these.
+    pub late: u64,
+    /// How often the SSRC changed.
+    pub ssrc_changes: u32,
+    /// How often the sequence jumped too far to be loss.
+    pub seq_jumps: u32,
     /// RTCP packets accepted.
     pub rtcp_packets: u64,
     /// Their UDP payload bytes.
     pub rtcp_bytes: u64,
     /// Arrival of the last RTCP packet; 0 = none.
     pub rtcp_last_us: u64,
-    /// The policer.
-    pub policer: PolicerState,
-    /// How often the SSRC changed.
-    pub ssrc_changes: u32,
-    /// How often the sequence jumped too far to be loss.
-    pub seq_jumps: u32,
-    /// Packets too late to tell a duplicate from a reordered one; some of `lost` may be these.
-    pub late: u64,
 
-    /// Dropped packets by [`DropReason`].
-    pub drops: [u64; DROP_REASONS],
+    /// Dropped packets by [`DropReason`]; the places behind the last reason are 0.
+    pub drops: [u64; DROP_SLOTS],
 }
+
+/// Places for drop reasons: the list may grow this far before the layout of the counters changes.
+pub const DROP_SLOTS: usize = 24;
 
 impl FlowCounters {
     /// Nothing seen yet.
@@ -109,7 +112,7 @@ impl FlowCounters {
         ssrc_changes: 0,
         seq_jumps: 0,
         late: 0,
-        drops: [0; DROP_REASONS],
+        drops: [0; DROP_SLOTS],
     };
 
     /// Counts one dropped packet.
@@ -141,13 +144,11 @@ impl Default for FlowCounters {
 const _: () = {
     assert!(size_of::<PolicerState>() == 16);
     assert!(align_of::<FlowCounters>() == 64);
-    // No padding: the fields before `drops` fill exactly three cache lines, `drops` two more.
-    assert!(offset_of!(FlowCounters, rtp_timestamp) == 56);
-    assert!(offset_of!(FlowCounters, jitter_sum_scaled) == 72);
-    assert!(offset_of!(FlowCounters, pt_seen) == 120);
-    assert!(offset_of!(FlowCounters, policer) == 160);
-    assert!(offset_of!(FlowCounters, seq_jumps) == 180);
+    // No padding. One cache line for what every RTP packet changes, one for policer and jitter, one for what is rare;
+    // then the drops.
+    assert!(offset_of!(FlowCounters, policer) == 64);
+    assert!(offset_of!(FlowCounters, lost) == 128);
     assert!(offset_of!(FlowCounters, drops) == 192);
-    assert!(DROP_REASONS == 16);
-    assert!(size_of::<FlowCounters>() == 320);
+    assert!(DROP_REASONS <= DROP_SLOTS);
+    assert!(size_of::<FlowCounters>() == 384);
 };

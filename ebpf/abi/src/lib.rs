@@ -8,10 +8,15 @@
 #![forbid(unsafe_code)]
 
 mod counters;
+mod datapath;
 mod flow;
 mod reason;
 
-pub use counters::{FlowCounters, PolicerState};
+pub use counters::{DROP_SLOTS, FlowCounters, PolicerState};
+pub use datapath::{
+    ABI_VERSION, Device, EVENT_PAYLOAD_MAX, EventCopy, EventHead, EventKind, Hop, Layout, Locals, SLOTS_MAX,
+    TOTAL_SLOTS, TOTALS_WORDS, Totals,
+};
 pub use flow::{
     Endpoint, FLAG_DTMF_COPY, FLAG_EARLY, FLAG_ON_HOLD, FLAG_RELATCH_OPEN, FLAG_RTCP_DROP, FLAG_RTCP_PAIR,
     FLAG_SOURCE_FIXED, FLAG_SSRC_PINNED, FlowKey, FlowValue, IpWords, PT_REWRITES_MAX, PtRewrite,

@@ -71,6 +71,10 @@ reasons! {
     NoFlow = 14 => "no_flow",
     /// The call has ended; late packets are swallowed during the linger time.
     Closed = 15 => "closed",
+    /// Comes from one of our own media addresses: it went round in a circle, or somebody pretends.
+    Looped = 16 => "looped",
+    /// TTL or hop limit used up: a relay that sent it on with a new one would keep circles alive for ever.
+    TtlExpired = 17 => "ttl_expired",
 }
 
 reasons! {
@@ -106,10 +110,16 @@ reasons! {
     NotIp = 13 => "not_ip",
     /// IP, but not UDP.
     NotUdp = 14 => "not_udp",
-    /// TTL or hop limit used up: the stack answers with ICMP.
-    TtlExpired = 15 => "ttl_expired",
+    /// A checksum is wrong, or was left to hardware that this frame never met: the stack verifies and decides.
+    BadChecksum = 15 => "bad_checksum",
     /// IPv4 on one side, IPv6 on the other: only user space relays that (media.md 9).
     FamilyMixed = 16 => "family_mixed",
+    /// The link-layer address of the next hop is not known: the stack asks for it when user space sends.
+    NoNeighbour = 17 => "no_neighbour",
+    /// No route, or one that ends on this machine, or leaves by an interface or VLAN that the fast path does not serve.
+    NoRoute = 18 => "no_route",
+    /// Longer than the MTU of the way out.
+    TooLong = 19 => "too_long",
 }
 
 reasons! {

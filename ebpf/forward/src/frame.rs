@@ -1,11 +1,15 @@
 //! Ethernet frames: from the wire to a UDP payload, and the rewrite of addresses, ports, TTL and ToS on the way out,
 //! with checksums updated in place (RFC 1624). Used by the XDP program; tested and fuzzed here.
 //!
+//! Where things are depends on the IP version and on a VLAN tag only, so [`parse_at`] and [`rewrite_at`] are the same four
+//! pieces of code with constant offsets once a compiler has seen the caller.
+//!
 //! The IPv4 header length is read; options, fragments, IPv6 extension headers and a second VLAN tag are punted with
 //! their reason. Link-layer addresses are not touched: they come from the neighbour table of whoever sends.
 
 use tandem_ebpf_abi::{DropReason, Endpoint, FlowValue, IpWords, PuntReason};
 
+use crate::packet::Packet;
 use crate::verdict::rewritten;
 
 const ETHERNET_LEN: usize = 14;
@@ -13,13 +17,13 @@ const VLAN_LEN: usize = 4;
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
 const UDP_LEN: usize = 8;
+const ETHERTYPE_AT: usize = 12;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
+/// Number of the VLAN in the tag; the rest is priority.
+const VLAN_MASK: u16 = 0x0fff;
 const PROTOCOL_UDP: u8 = 17;
-/// IPv6 extension headers that may stand before UDP: hop-by-hop, routing, fragment, authentication, destination
-/// options, mobility.
-const EXTENSIONS: [u8; 6] = [0, 43, 44, 51, 60, 135];
 
 /// IP version of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct Frame {
     pub source: Endpoint,
     /// Addressee: a local media address and port.
     pub dest: Endpoint,
+    /// TTL or hop limit as it arrived.
+    pub ttl: u8,
 }
 
 impl Frame {
@@ -56,128 +62,165 @@ impl Frame {
     }
 
     /// Bytes from the IP header to the end of the payload.
+    #[inline(always)]
     pub fn wire_bytes(&self) -> u32 {
         (self.payload - self.ip + self.payload_len) as u32
     }
 }
 
-/// A place in the frame that checks its bounds, advances, and never goes back.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// Skips the link layer: which IP version follows, and where.
+///
+/// # Errors
+/// [`PuntReason::NotIp`] and [`PuntReason::Truncated`].
+#[inline(always)]
+pub fn link<P: Packet + ?Sized>(packet: &P) -> Result<(Version, usize), PuntReason> {
+    if !packet.holds(ETHERNET_LEN) {
+        return Err(PuntReason::Truncated);
+    }
+    let mut ip = ETHERNET_LEN;
+    let mut kind = u16::from_be(packet.u16(ETHERTYPE_AT));
+    if kind == ETHERTYPE_VLAN {
+        if !packet.holds(ETHERNET_LEN + VLAN_LEN) {
+            return Err(PuntReason::Truncated);
+        }
+        kind = u16::from_be(packet.u16(ETHERTYPE_AT + VLAN_LEN));
+        ip += VLAN_LEN;
+    }
+    match kind {
+        ETHERTYPE_IPV4 => Ok((Version::V4, ip)),
+        ETHERTYPE_IPV6 => Ok((Version::V6, ip)),
+        _ => Err(PuntReason::NotIp),
+    }
 }
 
-impl<'a> Cursor<'a> {
-    fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], PuntReason> {
-        let chunk = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>()).ok_or(PuntReason::Truncated)?;
-        self.at += N;
-        Ok(chunk)
-    }
-
-    /// Skips the link layer and says what follows.
-    fn ethernet(&mut self) -> Result<u16, PuntReason> {
-        let header = self.take::<ETHERNET_LEN>()?;
-        let kind = u16::from_be_bytes([header[12], header[13]]);
-        if kind != ETHERTYPE_VLAN {
-            return Ok(kind);
-        }
-        let tag = self.take::<VLAN_LEN>()?;
-        Ok(u16::from_be_bytes([tag[2], tag[3]]))
-    }
+/// The VLAN a frame came with, when its IP header is at `ip`; 0 without a tag.
+#[inline(always)]
+pub fn vlan<P: Packet + ?Sized>(packet: &P, ip: usize) -> u16 {
+    if ip == ETHERNET_LEN { 0 } else { u16::from_be(packet.u16(ETHERNET_LEN)) & VLAN_MASK }
 }
 
 /// Finds the UDP payload of a frame. Constant cost.
 ///
 /// # Errors
 /// The reason for which the frame is user space's or the stack's business.
-#[inline(always)]
 pub fn parse(bytes: &[u8]) -> Result<Frame, PuntReason> {
-    let mut cursor = Cursor { bytes, at: 0 };
-    match cursor.ethernet()? {
-        ETHERTYPE_IPV4 => ipv4(cursor),
-        ETHERTYPE_IPV6 => ipv6(cursor),
-        _ => Err(PuntReason::NotIp),
+    let (version, ip) = link(bytes)?;
+    parse_at(bytes, version, ip)
+}
+
+/// [`parse`] from the IP header on.
+///
+/// # Errors
+/// As there.
+#[inline(always)]
+pub fn parse_at<P: Packet + ?Sized>(packet: &P, version: Version, ip: usize) -> Result<Frame, PuntReason> {
+    match version {
+        Version::V4 => ipv4(packet, ip),
+        Version::V6 => ipv6(packet, ip),
     }
 }
 
 #[inline(always)]
-fn ipv4(mut cursor: Cursor<'_>) -> Result<Frame, PuntReason> {
-    let ip = cursor.at;
-    let h = cursor.take::<IPV4_LEN>()?;
-    let words = h[0] & 0x0f;
-    if h[0] >> 4 != 4 || words < 5 {
+fn ipv4<P: Packet + ?Sized>(packet: &P, ip: usize) -> Result<Frame, PuntReason> {
+    if !packet.holds(ip + IPV4_LEN) {
         return Err(PuntReason::Truncated);
     }
-    if h[9] != PROTOCOL_UDP {
-        return Err(PuntReason::NotUdp);
+    let words = [packet.u32(ip), packet.u32(ip + 4), packet.u32(ip + 8), packet.u32(ip + 12), packet.u32(ip + 16)];
+    let [version_length, _, total_high, total_low] = words[0].to_ne_bytes();
+    if version_length != 0x45 {
+        if version_length >> 4 != 4 || version_length & 0x0f < 5 {
+            return Err(PuntReason::Truncated);
+        }
+        return Err(not_plain_v4(words));
     }
-    // More fragments, or an offset; "don't fragment" may be set.
-    if u16::from_be_bytes([h[6], h[7]]) & 0x3fff != 0 {
-        return Err(PuntReason::Fragment);
+    let [ttl, protocol, _, _] = words[2].to_ne_bytes();
+    let [_, _, fragment_high, fragment_low] = words[1].to_ne_bytes();
+    // Protocol, and more fragments or an offset; "don't fragment" may be set.
+    if protocol != PROTOCOL_UDP || u16::from_be_bytes([fragment_high, fragment_low]) & 0x3fff != 0 {
+        return Err(not_plain_v4(words));
     }
-    if words > 5 {
-        return Err(PuntReason::IpOptions);
-    }
-    let total = usize::from(u16::from_be_bytes([h[2], h[3]]));
-    let source = IpWords::from_v4_word(u32::from_ne_bytes([h[12], h[13], h[14], h[15]]));
-    let dest = IpWords::from_v4_word(u32::from_ne_bytes([h[16], h[17], h[18], h[19]]));
-    if total < IPV4_LEN {
+    let total = usize::from(u16::from_be_bytes([total_high, total_low]));
+    if total < IPV4_LEN + UDP_LEN {
         return Err(PuntReason::Truncated);
     }
-    udp(cursor, Version::V4, ip, total - IPV4_LEN, h[8], source, dest)
+    let mut sum = 0;
+    for word in words {
+        sum += u64::from(word);
+    }
+    if fold(sum) != 0xffff {
+        return Err(PuntReason::BadChecksum);
+    }
+    let (source, dest) = (IpWords::from_v4_word(words[3]), IpWords::from_v4_word(words[4]));
+    udp(packet, Version::V4, ip, ip + IPV4_LEN, total - IPV4_LEN, ttl, source, dest)
+}
+
+/// Which of the three it was, the same for every order of looking.
+#[inline(always)]
+fn not_plain_v4(words: [u32; 5]) -> PuntReason {
+    let [_, protocol, _, _] = words[2].to_ne_bytes();
+    let [_, _, fragment_high, fragment_low] = words[1].to_ne_bytes();
+    if protocol != PROTOCOL_UDP {
+        PuntReason::NotUdp
+    } else if u16::from_be_bytes([fragment_high, fragment_low]) & 0x3fff != 0 {
+        PuntReason::Fragment
+    } else {
+        PuntReason::IpOptions
+    }
 }
 
 #[inline(always)]
-fn ipv6(mut cursor: Cursor<'_>) -> Result<Frame, PuntReason> {
-    let ip = cursor.at;
-    let h = cursor.take::<IPV6_LEN>()?;
-    if h[0] >> 4 != 6 {
+fn ipv6<P: Packet + ?Sized>(packet: &P, ip: usize) -> Result<Frame, PuntReason> {
+    if !packet.holds(ip + IPV6_LEN) {
         return Err(PuntReason::Truncated);
     }
-    if h[6] == 44 {
-        return Err(PuntReason::Fragment);
+    let [first, _, _, _] = packet.u32(ip).to_ne_bytes();
+    if first >> 4 != 6 {
+        return Err(PuntReason::Truncated);
     }
-    if EXTENSIONS.contains(&h[6]) {
-        return Err(PuntReason::Ipv6Extension);
+    let [len_high, len_low, next, hops] = packet.u32(ip + 4).to_ne_bytes();
+    if next != PROTOCOL_UDP {
+        return Err(match next {
+            44 => PuntReason::Fragment,
+            // Hop-by-hop, routing, authentication, destination options, mobility.
+            0 | 43 | 51 | 60 | 135 => PuntReason::Ipv6Extension,
+            _ => PuntReason::NotUdp,
+        });
     }
-    if h[6] != PROTOCOL_UDP {
-        return Err(PuntReason::NotUdp);
-    }
-    let len = usize::from(u16::from_be_bytes([h[4], h[5]]));
-    let mut source = [0; 16];
-    let mut dest = [0; 16];
-    source.copy_from_slice(&h[8..24]);
-    dest.copy_from_slice(&h[24..40]);
-    udp(cursor, Version::V6, ip, len, h[7], IpWords::from_bytes(source), IpWords::from_bytes(dest))
+    let source = IpWords([packet.u32(ip + 8), packet.u32(ip + 12), packet.u32(ip + 16), packet.u32(ip + 20)]);
+    let dest = IpWords([packet.u32(ip + 24), packet.u32(ip + 28), packet.u32(ip + 32), packet.u32(ip + 36)]);
+    let len = usize::from(u16::from_be_bytes([len_high, len_low]));
+    udp(packet, Version::V6, ip, ip + IPV6_LEN, len, hops, source, dest)
 }
 
 #[inline(always)]
-fn udp(
-    mut cursor: Cursor<'_>,
+#[allow(clippy::too_many_arguments)] // One call for each IP version; a struct would only move them.
+fn udp<P: Packet + ?Sized>(
+    packet: &P,
     version: Version,
     ip: usize,
+    at: usize,
     available: usize,
     ttl: u8,
     source: IpWords,
     dest: IpWords,
 ) -> Result<Frame, PuntReason> {
-    let at = cursor.at;
-    let h = cursor.take::<UDP_LEN>()?;
-    let len = usize::from(u16::from_be_bytes([h[4], h[5]]));
-    if len < UDP_LEN || len > available || at + len > cursor.bytes.len() {
+    if !packet.holds(at + UDP_LEN) {
         return Err(PuntReason::Truncated);
     }
-    if ttl <= 1 {
-        return Err(PuntReason::TtlExpired);
+    let [s0, s1, d0, d1] = packet.u32(at).to_ne_bytes();
+    let len = usize::from(u16::from_be(packet.u16(at + 4)));
+    if len < UDP_LEN || len > available || at + len > packet.len() {
+        return Err(PuntReason::Truncated);
     }
     Ok(Frame {
         version,
         ip,
         udp: at,
-        payload: cursor.at,
+        payload: at + UDP_LEN,
         payload_len: len - UDP_LEN,
-        source: Endpoint { ip: source, port: u16::from_be_bytes([h[0], h[1]]) },
-        dest: Endpoint { ip: dest, port: u16::from_be_bytes([h[2], h[3]]) },
+        source: Endpoint { ip: source, port: u16::from_be_bytes([s0, s1]) },
+        dest: Endpoint { ip: dest, port: u16::from_be_bytes([d0, d1]) },
+        ttl,
     })
 }
 
@@ -186,9 +229,23 @@ fn udp(
 /// `bytes` are those `frame` was parsed from; the verdict was `Send { rtcp }`. Don't-fragment and the ECN bits are kept.
 ///
 /// # Errors
-/// [`DropReason::NoDestination`] when the flow has none or another IP version than the frame; nothing is changed then.
-#[inline(always)]
+/// [`DropReason::NoDestination`] when the flow has none or another IP version than the frame, [`DropReason::TtlExpired`]
+/// when the packet has used up its hops; nothing is changed then.
 pub fn rewrite(bytes: &mut [u8], frame: &Frame, flow: &FlowValue, rtcp: bool) -> Result<(), DropReason> {
+    rewrite_at(bytes, frame, flow, rtcp)
+}
+
+/// [`rewrite`] for any kind of packet.
+///
+/// # Errors
+/// As there.
+#[inline(always)]
+pub fn rewrite_at<P: Packet + ?Sized>(
+    packet: &mut P,
+    frame: &Frame,
+    flow: &FlowValue,
+    rtcp: bool,
+) -> Result<(), DropReason> {
     let (dest_ip, dest_port) =
         if rtcp { (flow.rtcp_dest_ip, flow.rtcp_dest_port) } else { (flow.out_dest_ip, flow.out_dest_port) };
     let source_ip = flow.out_source_ip;
@@ -196,24 +253,73 @@ pub fn rewrite(bytes: &mut [u8], frame: &Frame, flow: &FlowValue, rtcp: bool) ->
     if dest_port == 0 || dest_ip.is_v4() != v4 || source_ip.is_v4() != v4 {
         return Err(DropReason::NoDestination);
     }
-    let mut change = Change::default();
-    if !rtcp && frame.payload_len > 1 {
-        // Low byte of the first payload word, which begins at an even offset of the checksummed data.
-        if let Some(byte) = bytes.get_mut(frame.payload + 1)
-            && let Some(new) = rewritten(flow, *byte)
-        {
-            change.byte_low(*byte, new);
-            *byte = new;
+    if frame.ttl <= 1 {
+        return Err(DropReason::TtlExpired);
+    }
+    if !packet.holds(frame.payload) {
+        return Err(DropReason::TooShort);
+    }
+    // What the UDP checksum covers: addresses, ports, payload type.
+    let mut covered = Change::default();
+    if !rtcp && frame.payload_len > 1 && packet.holds(frame.payload + 2) && flow.pt_count != 0 {
+        let old = packet.u16(frame.payload);
+        let [first, second] = old.to_ne_bytes();
+        if let Some(byte) = rewritten(flow, second) {
+            let new = u16::from_ne_bytes([first, byte]);
+            covered.word(old, new);
+            packet.put_u16(frame.payload, new);
         }
     }
-    let Some(headers) = bytes.get_mut(frame.ip..frame.payload) else {
-        return Err(DropReason::TooShort);
-    };
-    rewrite_headers(headers, v4, source_ip, dest_ip, dest_port, flow, change);
+    let ip = frame.ip;
+    let mut addresses = Change::default();
+    if v4 {
+        put(packet, ip + 12, source_ip.0[3], &mut addresses);
+        put(packet, ip + 16, dest_ip.0[3], &mut addresses);
+        let mut header = addresses;
+        // Version and length, ToS.
+        let old = packet.u16(ip);
+        let [version, tos] = old.to_ne_bytes();
+        let new = u16::from_ne_bytes([version, (flow.tos & 0xfc) | (tos & 0x03)]);
+        header.word(old, new);
+        packet.put_u16(ip, new);
+        // TTL, protocol.
+        let old = packet.u16(ip + 8);
+        let [ttl, protocol] = old.to_ne_bytes();
+        let new = u16::from_ne_bytes([ttl.wrapping_sub(1), protocol]);
+        header.word(old, new);
+        packet.put_u16(ip + 8, new);
+        let checksum = header.apply(packet.u16(ip + 10));
+        packet.put_u16(ip + 10, checksum);
+    } else {
+        let mut at = 0;
+        while at < 4 {
+            put(packet, ip + 8 + 4 * at, source_ip.0[at], &mut addresses);
+            put(packet, ip + 24 + 4 * at, dest_ip.0[at], &mut addresses);
+            at += 1;
+        }
+        // Version, traffic class (8 bits), flow label. No checksum covers them.
+        let [first, second] = packet.u16(ip).to_ne_bytes();
+        let class = (flow.tos & 0xfc) | ((second >> 4) & 0x03);
+        packet.put_u16(ip, u16::from_ne_bytes([(first & 0xf0) | (class >> 4), (class << 4) | (second & 0x0f)]));
+        let [next, hops] = packet.u16(ip + 6).to_ne_bytes();
+        packet.put_u16(ip + 6, u16::from_ne_bytes([next, hops.wrapping_sub(1)]));
+    }
+    covered.0 += addresses.0;
+    let ([s0, s1], [d0, d1]) = (flow.out_source_port.to_be_bytes(), dest_port.to_be_bytes());
+    put(packet, frame.udp, u32::from_ne_bytes([s0, s1, d0, d1]), &mut covered);
+    let old = packet.u16(frame.udp + 6);
+    // 0 over IPv4 means "no checksum" and stays (RFC 768); over IPv6 it is forbidden, and the receiver will drop the
+    // packet as it would have dropped the original.
+    if old != 0 {
+        let new = covered.apply(old);
+        // A sum that comes out as 0 is sent as all ones (RFC 768).
+        packet.put_u16(frame.udp + 6, if new == 0 { 0xffff } else { new });
+    }
     Ok(())
 }
 
-/// Difference of a one's complement sum: new words minus old words (RFC 1624 eqn. 3).
+/// Difference of a one's complement sum: new words minus old words (RFC 1624 eqn. 3). Words are summed as they are in
+/// memory; the sum comes out in the same order (RFC 1071 2 B).
 #[derive(Clone, Copy, Default)]
 struct Change(u64);
 
@@ -223,92 +329,31 @@ impl Change {
         self.0 += u64::from(!old) + u64::from(new);
     }
 
+    /// Two neighbouring words at once: 2^16 counts as 1 in this sum.
     #[inline(always)]
-    fn byte_low(&mut self, old: u8, new: u8) {
-        self.word(u16::from(old), u16::from(new));
+    fn words(&mut self, old: u32, new: u32) {
+        self.0 += u64::from(!old) + u64::from(new);
     }
 
     /// `HC' = ~(~HC + ~m + m')`
     #[inline(always)]
     fn apply(self, checksum: u16) -> u16 {
-        let mut sum = self.0 + u64::from(!checksum);
-        // Fewer than 2^20 words were added, so three folds end within 16 bits.
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        !(sum as u16)
+        !fold(self.0 + u64::from(!checksum))
     }
 }
 
-/// `h` begins with the IP header and ends with the UDP header; both have their fixed length.
+/// Carries added back in until 16 bits are left. For less than 2^38, so fewer than 32 words of 32 bits.
 #[inline(always)]
-fn rewrite_headers(
-    h: &mut [u8],
-    v4: bool,
-    source_ip: IpWords,
-    dest_ip: IpWords,
-    dest_port: u16,
-    flow: &FlowValue,
-    mut payload: Change,
-) {
-    let (source, dest) = (source_ip.to_bytes(), dest_ip.to_bytes());
-    let mut addresses = Change::default();
-    let udp = if v4 {
-        let Some(h) = h.first_chunk_mut::<{ IPV4_LEN + UDP_LEN }>() else {
-            return;
-        };
-        let mut header = Change::default();
-        let tos = (flow.tos & 0xfc) | (h[1] & 0x03);
-        header.byte_low(h[1], tos);
-        h[1] = tos;
-        // TTL is the high byte of its word; parse() saw that it is more than 1.
-        let ttl = h[8].saturating_sub(1);
-        header.word(u16::from(h[8]) << 8, u16::from(ttl) << 8);
-        h[8] = ttl;
-        put(h, 12, &source[12..], &mut addresses);
-        put(h, 16, &dest[12..], &mut addresses);
-        header.0 += addresses.0;
-        let checksum = header.apply(u16::from_be_bytes([h[10], h[11]]));
-        [h[10], h[11]] = checksum.to_be_bytes();
-        IPV4_LEN
-    } else {
-        let Some(h) = h.first_chunk_mut::<{ IPV6_LEN + UDP_LEN }>() else {
-            return;
-        };
-        // Version, traffic class (8 bits), flow label. No checksum covers them.
-        let class = (flow.tos & 0xfc) | ((h[1] >> 4) & 0x03);
-        h[0] = 0x60 | (class >> 4);
-        h[1] = (class << 4) | (h[1] & 0x0f);
-        h[7] = h[7].saturating_sub(1);
-        put(h, 8, &source, &mut addresses);
-        put(h, 24, &dest, &mut addresses);
-        IPV6_LEN
-    };
-    let Some(h) = h.get_mut(udp..).and_then(|u| u.first_chunk_mut::<UDP_LEN>()) else {
-        return;
-    };
-    put(h, 0, &flow.out_source_port.to_be_bytes(), &mut payload);
-    put(h, 2, &dest_port.to_be_bytes(), &mut payload);
-    payload.0 += addresses.0;
-    let old = u16::from_be_bytes([h[6], h[7]]);
-    // 0 over IPv4 means "no checksum" and stays (RFC 768); over IPv6 it is forbidden, and the receiver will drop the
-    // packet as it would have dropped the original.
-    if old != 0 {
-        let new = payload.apply(old);
-        // A sum that comes out as 0 is sent as all ones (RFC 768).
-        let new = if new == 0 { 0xffff } else { new };
-        [h[6], h[7]] = new.to_be_bytes();
-    }
+fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
 }
 
-/// Writes an even number of bytes at an even offset and notes the difference.
+/// Writes four bytes at an even offset and notes the difference.
 #[inline(always)]
-fn put(h: &mut [u8], at: usize, new: &[u8], change: &mut Change) {
-    let Some(old) = h.get_mut(at..at + new.len()) else {
-        return;
-    };
-    for (o, n) in old.chunks_exact_mut(2).zip(new.chunks_exact(2)) {
-        change.word(u16::from_be_bytes([o[0], o[1]]), u16::from_be_bytes([n[0], n[1]]));
-        o.copy_from_slice(n);
-    }
+fn put<P: Packet + ?Sized>(packet: &mut P, at: usize, new: u32, change: &mut Change) {
+    change.words(packet.u32(at), new);
+    packet.put_u32(at, new);
 }

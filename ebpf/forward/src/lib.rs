@@ -9,10 +9,14 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod clock;
 pub mod frame;
+pub mod packet;
 pub mod rtp;
 pub mod verdict;
 
-pub use rtp::{PacketClass, classify};
+pub use clock::Clock;
+pub use packet::Packet;
+pub use rtp::{Head, PacketClass, classify};
 pub use tandem_ebpf_abi as abi;
-pub use verdict::{Counted, Verdict, count, rewrite_payload, verdict};
+pub use verdict::{Counted, Verdict, count, count_head, rewrite_payload, verdict, verdict_head};

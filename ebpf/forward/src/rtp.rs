@@ -1,5 +1,7 @@
 //! What kind of packet is on a media port, and the few RTP header fields that forwarding needs.
 
+use crate::packet::Packet;
+
 /// Fixed RTP header (RFC 3550 5.1).
 pub const RTP_HEADER_LEN: usize = 12;
 /// Smallest RTCP packet: common header and one SSRC (RFC 3550 6.1).
@@ -26,31 +28,80 @@ pub enum PacketClass {
     Unknown,
 }
 
+/// All that forwarding looks at in a UDP payload: its length and its first 12 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Head {
+    /// Length of the whole payload.
+    pub len: u32,
+    /// Its first bytes as words of memory; a word that is not there whole is 0, but for the first two bytes.
+    pub words: [u32; 3],
+}
+
+impl Head {
+    /// Of a payload in memory.
+    #[inline(always)]
+    pub fn of(payload: &[u8]) -> Head {
+        Head::read(payload, 0, payload.len() as u32)
+    }
+
+    /// Of the payload of `len` bytes at `at`; the frame holds it all.
+    #[inline(always)]
+    pub fn read<P: Packet + ?Sized>(packet: &P, at: usize, len: u32) -> Head {
+        let mut words = [0; 3];
+        if len >= RTP_HEADER_LEN as u32 && packet.holds(at + RTP_HEADER_LEN) {
+            words = [packet.u32(at), packet.u32(at + 4), packet.u32(at + 8)];
+        } else if len >= RTCP_HEADER_LEN as u32 && packet.holds(at + RTCP_HEADER_LEN) {
+            words = [packet.u32(at), packet.u32(at + 4), 0];
+        } else if len >= 2 && packet.holds(at + 2) {
+            let [first, second] = packet.u16(at).to_ne_bytes();
+            words[0] = u32::from_ne_bytes([first, second, 0, 0]);
+        }
+        Head { len, words }
+    }
+
+    /// What the packet is.
+    #[inline(always)]
+    pub fn class(&self) -> PacketClass {
+        if self.len < 2 {
+            return PacketClass::TooShort;
+        }
+        let [first, second, _, _] = self.words[0].to_ne_bytes();
+        if first & 0xc0 == 0x80 {
+            // 192 to 223: the first three bits are 110.
+            let (class, least) = if second & 0xe0 == 0xc0 {
+                (PacketClass::Rtcp, RTCP_HEADER_LEN)
+            } else {
+                (PacketClass::Rtp, RTP_HEADER_LEN)
+            };
+            return if self.len >= least as u32 { class } else { PacketClass::TooShort };
+        }
+        match first {
+            20..=63 => PacketClass::Dtls,
+            0..=3 if self.len >= STUN_HEADER_LEN as u32 && self.words[1] == u32::from_ne_bytes(STUN_COOKIE) => {
+                PacketClass::Stun
+            }
+            _ => PacketClass::Unknown,
+        }
+    }
+
+    /// The fields, when it is RTP.
+    #[inline(always)]
+    pub fn rtp(&self) -> RtpHeader {
+        let [_, mpt, s0, s1] = self.words[0].to_ne_bytes();
+        RtpHeader {
+            marker: mpt & 0x80 != 0,
+            payload_type: mpt & 0x7f,
+            seq: u16::from_be_bytes([s0, s1]),
+            timestamp: u32::from_be(self.words[1]),
+            ssrc: u32::from_be(self.words[2]),
+        }
+    }
+}
+
 /// Tells RTP, RTCP, STUN and DTLS apart by the first bytes of a UDP payload. Constant cost.
 #[inline(always)]
 pub fn classify(payload: &[u8]) -> PacketClass {
-    let (Some(&first), Some(&second)) = (payload.first(), payload.get(1)) else {
-        return PacketClass::TooShort;
-    };
-    match first {
-        0x80..=0xbf if (192..=223).contains(&second) => {
-            if payload.len() >= RTCP_HEADER_LEN {
-                PacketClass::Rtcp
-            } else {
-                PacketClass::TooShort
-            }
-        }
-        0x80..=0xbf => {
-            if payload.len() >= RTP_HEADER_LEN {
-                PacketClass::Rtp
-            } else {
-                PacketClass::TooShort
-            }
-        }
-        20..=63 => PacketClass::Dtls,
-        0..=3 if payload.len() >= STUN_HEADER_LEN && payload.get(4..8) == Some(&STUN_COOKIE) => PacketClass::Stun,
-        _ => PacketClass::Unknown,
-    }
+    Head::of(payload).class()
 }
 
 /// The header fields that forwarding reads, from a payload classified as [`PacketClass::Rtp`].
@@ -72,14 +123,10 @@ impl RtpHeader {
     /// Reads the fixed header; `None` when the payload is shorter than it. The version is not looked at.
     #[inline(always)]
     pub fn read(payload: &[u8]) -> Option<RtpHeader> {
-        let &[_, mpt, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = payload.first_chunk::<RTP_HEADER_LEN>()?;
-        Some(RtpHeader {
-            marker: mpt & 0x80 != 0,
-            payload_type: mpt & 0x7f,
-            seq: u16::from_be_bytes([s0, s1]),
-            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
-            ssrc: u32::from_be_bytes([c0, c1, c2, c3]),
-        })
+        if payload.len() < RTP_HEADER_LEN {
+            return None;
+        }
+        Some(Head::of(payload).rtp())
     }
 }
 

@@ -5,7 +5,8 @@ use tandem_ebpf_abi::{
     FLAG_SOURCE_FIXED, FLAG_SSRC_PINNED, FlowCounters, FlowValue, PT_REWRITES_MAX, PuntReason,
 };
 
-use crate::rtp::{PacketClass, RtpHeader, classify};
+use crate::clock::Clock;
+use crate::rtp::{Head, PacketClass, RtpHeader};
 
 /// A latched source that is silent this long may be replaced by another one with the same SSRC (media.md 4 rule 3b).
 pub const SOURCE_SILENT_US: u64 = 2_000_000;
@@ -40,7 +41,7 @@ pub enum Verdict {
 /// Judges one packet of a flow. Changes nothing but the policer; counting is [`count`]'s or
 /// [`FlowCounters::drop_packet`]'s.
 ///
-/// `source` is where it came from, `payload` the UDP payload, `now_us` the clock the counters use. Constant cost. Rules:
+/// `source` is where it came from, `payload` the UDP payload, `now` the clock the counters use. Constant cost. Rules:
 /// media.md 4 and 9, M-D4.
 #[inline(always)]
 pub fn verdict(
@@ -48,18 +49,26 @@ pub fn verdict(
     counters: &mut FlowCounters,
     source: Endpoint,
     payload: &[u8],
-    now_us: u64,
+    now: impl Clock,
+) -> Verdict {
+    verdict_head(flow, counters, source, Head::of(payload), now)
+}
+
+/// [`verdict`] for whoever has read the head of the payload already.
+#[inline(always)]
+pub fn verdict_head(
+    flow: &FlowValue,
+    counters: &mut FlowCounters,
+    source: Endpoint,
+    head: Head,
+    now: impl Clock,
 ) -> Verdict {
     if flow.version == 0 {
         return Verdict::Punt(PuntReason::NoFlow);
     }
-    match classify(payload) {
-        PacketClass::Rtp => {
-            let Some(header) = RtpHeader::read(payload) else {
-                return Verdict::Drop(DropReason::TooShort);
-            };
-            rtp(flow, counters, source, header, now_us)
-        }
+    let now_us = now.coarse_us();
+    match head.class() {
+        PacketClass::Rtp => rtp(flow, counters, source, head.rtp(), now_us),
         PacketClass::Rtcp => rtcp(flow, counters, source, now_us),
         PacketClass::Stun => Verdict::Punt(PuntReason::Stun),
         PacketClass::Dtls => Verdict::Punt(PuntReason::Dtls),
@@ -226,17 +235,41 @@ pub struct Counted {
 /// `wire_bytes` includes IP and UDP headers. Loss, duplicates, order: RFC 3550 A.1 with a window of 64; jitter: 6.4.1
 /// and A.8 with `flow.clock_hz`, telephone-event left out because its timestamp stands still during an event.
 #[inline(always)]
-pub fn count(flow: &FlowValue, counters: &mut FlowCounters, payload: &[u8], wire_bytes: u32, now_us: u64) -> Counted {
-    if matches!(classify(payload), PacketClass::Rtcp) {
-        counters.rtcp_packets += 1;
-        counters.rtcp_bytes += payload.len() as u64;
-        counters.rtcp_last_us = now_us;
-        return Counted::default();
+pub fn count(
+    flow: &FlowValue,
+    counters: &mut FlowCounters,
+    payload: &[u8],
+    wire_bytes: u32,
+    now: impl Clock,
+) -> Counted {
+    count_head(flow, counters, Head::of(payload), wire_bytes, now)
+}
+
+/// [`count`] for whoever has read the head of the payload already.
+#[inline(always)]
+pub fn count_head<C: Clock>(
+    flow: &FlowValue,
+    counters: &mut FlowCounters,
+    head: Head,
+    wire_bytes: u32,
+    now: C,
+) -> Counted {
+    let now_us = now.coarse_us();
+    match head.class() {
+        PacketClass::Rtp => {}
+        PacketClass::Rtcp => {
+            counters.rtcp_packets += 1;
+            counters.rtcp_bytes += u64::from(head.len);
+            counters.rtcp_last_us = now_us;
+            return Counted::default();
+        }
+        PacketClass::Stun | PacketClass::Dtls | PacketClass::TooShort | PacketClass::Unknown => {
+            return Counted::default();
+        }
     }
-    let Some(header) = RtpHeader::read(payload) else {
-        return Counted::default();
-    };
-    let first = counters.packets == 0;
+    let header = head.rtp();
+    let packets = counters.packets;
+    let first = packets == 0;
     let ssrc_changed = !first && header.ssrc != counters.ssrc;
     if first {
         counters.first_us = now_us;
@@ -247,13 +280,24 @@ pub fn count(flow: &FlowValue, counters: &mut FlowCounters, payload: &[u8], wire
     } else {
         sequence(counters, header.seq);
     }
-    counters.packets += 1;
-    counters.bytes_payload += payload.len() as u64;
+    counters.packets = packets + 1;
+    counters.bytes_payload += u64::from(head.len);
     counters.bytes_wire += u64::from(wire_bytes);
     counters.last_us = now_us;
-    counters.pt_seen[usize::from(header.payload_type >> 6)] |= 1 << (header.payload_type & 63);
+    // A choice instead of an index, which a verifier would want proven.
+    let bit = 1 << (header.payload_type & 63);
+    if header.payload_type < 64 {
+        counters.pt_seen[0] |= bit;
+    } else {
+        counters.pt_seen[1] |= bit;
+    }
     if header.payload_type != flow.dtmf_pt {
-        jitter(counters, flow.clock_hz, header.timestamp, now_us);
+        // The first of a pair is only stamped, the second gives the sample.
+        let phase = packets & (C::JITTER_PERIOD - 1);
+        if C::JITTER_PERIOD == 1 || phase < 2 {
+            let stamp_only = C::JITTER_PERIOD != 1 && phase == 0;
+            jitter(counters, flow.clock_hz, header.timestamp, stamp_only, now);
+        }
     }
     Counted { ssrc_changed, first }
 }
@@ -301,10 +345,11 @@ fn sequence(c: &mut FlowCounters, seq: u16) {
 
 /// `J += (|D| - J) / 16` in integers, as in RFC 3550 A.8, with D from the pair of the last two packets.
 #[inline(always)]
-fn jitter(c: &mut FlowCounters, clock_hz: u32, timestamp: u32, now_us: u64) {
+fn jitter(c: &mut FlowCounters, clock_hz: u32, timestamp: u32, stamp_only: bool, now: impl Clock) {
     if clock_hz == 0 {
         return;
     }
+    let now_us = now.exact_us();
     if c.clock_hz != clock_hz {
         c.clock_hz = clock_hz;
         c.jitter_at_us = 0;
@@ -318,7 +363,7 @@ fn jitter(c: &mut FlowCounters, clock_hz: u32, timestamp: u32, now_us: u64) {
     let step = timestamp.wrapping_sub(c.rtp_timestamp);
     c.jitter_at_us = if now_us == 0 { 1 } else { now_us };
     c.rtp_timestamp = timestamp;
-    if at_us == 0 || elapsed_us > JITTER_PAUSE_MAX_US {
+    if stamp_only || at_us == 0 || elapsed_us > JITTER_PAUSE_MAX_US {
         return;
     }
     let elapsed = ((elapsed_us * u64::from(clock_hz) + 500_000) / 1_000_000) as u32;

@@ -156,6 +156,10 @@ fn what_is_not_ours_is_punted_by_name() {
         for (at, byte) in changes {
             g[*at] = *byte;
         }
+        // The header's own checksum stays right, so that it is not what is complained about.
+        g[24..26].fill(0);
+        let c = !sum(&[&g[14..34]]);
+        g[24..26].copy_from_slice(&c.to_be_bytes());
         parse(&g)
     };
     assert_eq!(with(&[(13, 6)]), Err(PuntReason::NotIp), "ARP");
@@ -165,7 +169,9 @@ fn what_is_not_ours_is_punted_by_name() {
     assert_eq!(with(&[(14, 0x46)]), Err(PuntReason::IpOptions), "options");
     assert_eq!(with(&[(14, 0x44)]), Err(PuntReason::Truncated), "header of 16 bytes");
     assert_eq!(with(&[(14, 0x55)]), Err(PuntReason::Truncated), "version 5");
-    assert_eq!(with(&[(22, 1)]), Err(PuntReason::TtlExpired));
+    let mut g = f.clone();
+    g[22] -= 1;
+    assert_eq!(parse(&g), Err(PuntReason::BadChecksum), "a header that does not add up");
     assert_eq!(with(&[(39, 200)]), Err(PuntReason::Truncated), "UDP longer than the packet");
     assert_eq!(with(&[(39, 7)]), Err(PuntReason::Truncated), "UDP shorter than its header");
     assert_eq!(parse(&tagged(tagged(f.clone()))), Err(PuntReason::NotIp), "two tags");
@@ -217,6 +223,20 @@ fn no_checksum_stays_no_checksum() {
     let parsed = parse(&f).unwrap();
     rewrite(&mut f, &parsed, &flow(v4), false).unwrap();
     assert_eq!(f[40..42], [0, 0]);
+}
+
+#[test]
+fn a_packet_at_the_end_of_its_hops_is_not_sent_on() {
+    for (ttl, expected) in [(0, false), (1, false), (2, true)] {
+        for mut f in [frame4(0, ttl, b"hello", true), frame6(0, ttl, b"hello")] {
+            let parsed = parse(&f).unwrap();
+            let before = f.clone();
+            let flow = flow(if parsed.version == Version::V4 { v4 } else { v6 });
+            let result = rewrite(&mut f, &parsed, &flow, false);
+            assert_eq!(result, if expected { Ok(()) } else { Err(DropReason::TtlExpired) }, "TTL {ttl}");
+            assert_eq!(f != before, expected);
+        }
+    }
 }
 
 #[test]
