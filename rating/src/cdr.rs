@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fee::{BillingError, BillingParams, Charge, RateTerms, rate_leg};
 use crate::money::Money;
+use crate::text::{Text, ToCompactString};
 use crate::usage::{Attempt, Flags, LegTerms, MediaUsage, Usage};
 
 /// One call, rated. Times are UTC milliseconds, money is exact and a decimal string in JSON.
@@ -22,77 +23,77 @@ pub struct Cdr {
     /// first CDR of a multi-leg call
     pub flow_no_first: u64,
     /// node
-    pub softswitch: String,
+    pub softswitch: Text,
     /// call number of the node
     pub softswitch_call_id: i64,
     /// from API-started calls; empty otherwise
-    pub transaction_id: String,
+    pub transaction_id: Text,
     /// SIP Call-ID, ingress
-    pub caller_call_id: String,
+    pub caller_call_id: Text,
     /// SIP Call-ID the caller's own switch had, when it told us
-    pub caller_orig_call_id: String,
+    pub caller_orig_call_id: Text,
     /// SIP Call-ID, egress
-    pub callee_call_id: String,
+    pub callee_call_id: Text,
     /// caller as received
-    pub caller_in: String,
+    pub caller_in: Text,
     /// caller after ingress rules
-    pub caller_billed: String,
+    pub caller_billed: Text,
     /// caller sent to the vendor
-    pub caller_out: String,
+    pub caller_out: Text,
     /// callee as received
-    pub callee_in: String,
+    pub callee_in: Text,
     /// callee after ingress rules; the number that is rated
-    pub callee_billed: String,
+    pub callee_billed: Text,
     /// callee sent to the vendor
-    pub callee_out: String,
+    pub callee_out: Text,
     /// original caller data
-    pub caller_orig_info: String,
+    pub caller_orig_info: Text,
     /// number portability result
-    pub lrn: String,
+    pub lrn: Text,
     /// area of the caller
-    pub caller_area: String,
+    pub caller_area: Text,
     /// matched rate prefix of the customer
-    pub callee_area: String,
+    pub callee_area: Text,
     /// mapping gateway
-    pub caller_gateway: String,
+    pub caller_gateway: Text,
     /// routing gateway; empty when none was chosen
-    pub callee_gateway: String,
+    pub callee_gateway: Text,
     /// 0 phone, 1 gateway, 2 bound number, 3 card
     pub caller_type: i32,
     /// 0 phone, 1 gateway, 2 bound number, 3 card
     pub callee_type: i32,
     /// signalling address
-    pub caller_ip: String,
+    pub caller_ip: Text,
     /// signalling address
-    pub callee_ip: String,
+    pub callee_ip: Text,
     /// media address
-    pub caller_rtp_ip: String,
+    pub caller_rtp_ip: Text,
     /// media address
-    pub callee_rtp_ip: String,
+    pub callee_rtp_ip: Text,
     /// User-Agent
-    pub caller_product: String,
+    pub caller_product: Text,
     /// Server
-    pub callee_product: String,
+    pub callee_product: Text,
     /// negotiated
-    pub caller_codec: String,
+    pub caller_codec: Text,
     /// negotiated
-    pub callee_codec: String,
+    pub callee_codec: Text,
     /// media proxied 0 / 1
     pub rtp_forward: i32,
     /// step of the media decision
-    pub media_step: String,
+    pub media_step: Text,
     /// SIP or H.323
-    pub caller_protocol: String,
+    pub caller_protocol: Text,
     /// SIP or H.323
-    pub callee_protocol: String,
+    pub callee_protocol: Text,
     /// UDP, TCP or TLS
-    pub caller_transport: String,
+    pub caller_transport: Text,
     /// UDP, TCP or TLS
-    pub callee_transport: String,
+    pub callee_transport: Text,
     /// our address on the caller's leg
-    pub caller_local_ip: String,
+    pub caller_local_ip: Text,
     /// our address on the vendor's leg
-    pub callee_local_ip: String,
+    pub callee_local_ip: Text,
     /// INVITE in, UTC ms
     pub setup_ms: i64,
     /// first 18x, UTC ms
@@ -112,9 +113,9 @@ pub struct Cdr {
     /// call recording began
     pub record_start_ms: Option<i64>,
     /// payer; empty when none
-    pub account: String,
+    pub account: Text,
     /// display name of the payer
-    pub account_name: String,
+    pub account_name: Text,
     /// billed seconds
     pub billed_s: i64,
     /// the account pays fee + tax
@@ -136,9 +137,9 @@ pub struct Cdr {
     /// 0 caller pays, 1 callee pays, 2 external
     pub billing_type: i32,
     /// direct agent
-    pub agent_account: String,
+    pub agent_account: Text,
     /// direct agent
-    pub agent_name: String,
+    pub agent_name: Text,
     /// direct agent
     pub agent_fee: Money,
     /// direct agent
@@ -150,9 +151,9 @@ pub struct Cdr {
     /// direct agent
     pub agent_suite_s: i64,
     /// direct agent, matched prefix
-    pub agent_prefix: String,
+    pub agent_prefix: Text,
     /// clearing account
-    pub vendor_account: String,
+    pub vendor_account: Text,
     /// cost
     pub vendor_fee: Money,
     /// tax on the cost
@@ -160,13 +161,13 @@ pub struct Cdr {
     /// billed seconds of the cost
     pub vendor_s: i64,
     /// matched prefix of the cost
-    pub vendor_prefix: String,
+    pub vendor_prefix: Text,
     /// fee - vendor_fee
     pub margin: Money,
     /// SERVER_BILLING_FEE_PRECISTION at the answer
     pub fp: i32,
     /// SERVER_BILLING_FEE_UNIT at the answer
-    pub fu: String,
+    pub fu: Text,
     /// SERVER_BILLING_HOLD_TIME_PRECISION at the answer, ms
     pub p_hold: i32,
     /// SERVER_BILLING_FREE_TIME at the answer
@@ -178,7 +179,7 @@ pub struct Cdr {
     /// customer rate row; 0 when free
     pub rate_id: u64,
     /// customer price per minute as it was multiplied
-    pub rate_used: String,
+    pub rate_used: Text,
     /// customer first block
     pub first_s: i64,
     /// customer next blocks
@@ -188,7 +189,7 @@ pub struct Cdr {
     /// vendor rate row; 0 when none
     pub vendor_rate_id: u64,
     /// vendor price per minute as it was multiplied
-    pub vendor_rate_used: String,
+    pub vendor_rate_used: Text,
     /// vendor first block
     pub vendor_first_s: i64,
     /// vendor next blocks
@@ -196,13 +197,13 @@ pub struct Cdr {
     /// vendor connection fee
     pub vendor_conn_fee: Money,
     /// clock_step, no_vendor_rate, recovered; comma list
-    pub flags: String,
+    pub flags: Text,
     /// 0 caller, 1 callee, 2 server
     pub end_direction: i32,
     /// endreasons.md E-D1
     pub end_reason: i32,
     /// its name
-    pub end_reason_text: String,
+    pub end_reason_text: Text,
     /// final status sent to the caller
     pub sip_status_in: i32,
     /// final status got from the vendor
@@ -212,7 +213,7 @@ pub struct Cdr {
     /// cause got from the vendor
     pub q850_out: i32,
     /// Reason header text
-    pub sip_reason: String,
+    pub sip_reason: Text,
     /// RTP packets from the caller
     pub caller_rtp_packets: i64,
     /// RTP bytes from the caller
@@ -272,7 +273,7 @@ pub struct Cdr {
     /// attempts to reach a vendor, in order
     pub attempts: Vec<Attempt>,
     /// ISO 4217 code of every amount
-    pub currency: String,
+    pub currency: Text,
 }
 
 /// One value of a CDR, as a store or a file writes it.
@@ -621,7 +622,7 @@ pub fn settle(usage: &Usage, currency: &str) -> Settlement {
             cdr.next_s = i64::from(terms.next_s);
             cdr.conn_fee = Money::new(terms.conn_fee).unwrap_or_default();
             let used = customer.as_ref().map_or(terms.rate_per_min.normalize(), |charge| charge.rate_used);
-            cdr.rate_used = used.to_string();
+            cdr.rate_used = used.to_compact_string();
         }
     }
     if let Some(leg) = &usage.vendor {
@@ -633,7 +634,7 @@ pub fn settle(usage: &Usage, currency: &str) -> Settlement {
             cdr.vendor_next_s = i64::from(terms.next_s);
             cdr.vendor_conn_fee = Money::new(terms.conn_fee).unwrap_or_default();
             let used = vendor.as_ref().map_or(terms.rate_per_min.normalize(), |charge| charge.rate_used);
-            cdr.vendor_rate_used = used.to_string();
+            cdr.vendor_rate_used = used.to_compact_string();
         }
     }
     if let Some(charge) = &customer {
@@ -661,6 +662,9 @@ fn charge(leg: Option<&LegTerms>, hold_ms: i64, params: &BillingParams) -> Resul
     let terms: Option<&RateTerms> = leg.and_then(|leg| leg.terms.as_ref());
     terms.map(|terms| rate_leg(hold_ms, terms, params)).transpose()
 }
+
+/// The only protocol there is.
+const SIP: Text = Text::const_new("SIP");
 
 fn record(usage: &Usage, currency: &str) -> Cdr {
     let mut cdr = Cdr {
@@ -692,8 +696,8 @@ fn record(usage: &Usage, currency: &str) -> Cdr {
         callee_codec: usage.callee_codec.clone(),
         rtp_forward: i32::from(usage.rtp_forward),
         media_step: usage.media_step.clone(),
-        caller_protocol: "SIP".to_owned(),
-        callee_protocol: if usage.callee_gateway.is_empty() { String::new() } else { "SIP".to_owned() },
+        caller_protocol: SIP,
+        callee_protocol: if usage.callee_gateway.is_empty() { Text::default() } else { SIP },
         caller_transport: usage.caller_transport.clone(),
         callee_transport: usage.callee_transport.clone(),
         caller_local_ip: usage.caller_local_ip.clone(),
@@ -709,7 +713,7 @@ fn record(usage: &Usage, currency: &str) -> Cdr {
         billing_mode: i32::from(usage.billing_mode),
         billing_type: i32::from(usage.billing_type),
         fp: i32::from(usage.params.fp),
-        fu: usage.params.fu.normalize().to_string(),
+        fu: usage.params.fu.normalize().to_compact_string(),
         p_hold: i32::from(usage.params.p_hold_ms),
         free_s: i64::from(usage.params.free_s),
         rate_quantise: i32::from(usage.params.quantise_rate),
@@ -724,7 +728,7 @@ fn record(usage: &Usage, currency: &str) -> Cdr {
         q850_out: i32::from(usage.q850_out),
         sip_reason: usage.sip_reason.clone(),
         attempts: usage.attempts.clone(),
-        currency: currency.to_owned(),
+        currency: currency.into(),
         ..Cdr::default()
     };
     caller_media(&mut cdr, &usage.caller_media);
@@ -732,10 +736,17 @@ fn record(usage: &Usage, currency: &str) -> Cdr {
     cdr
 }
 
-fn flag_list(flags: Flags) -> String {
+fn flag_list(flags: Flags) -> Text {
     let names =
         [(flags.clock_step, "clock_step"), (flags.no_vendor_rate, "no_vendor_rate"), (flags.recovered, "recovered")];
-    names.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+    let mut list = Text::default();
+    for (_, name) in names.iter().filter(|(set, _)| *set) {
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(name);
+    }
+    list
 }
 
 fn caller_media(cdr: &mut Cdr, media: &MediaUsage) {
@@ -780,7 +791,7 @@ mod tests {
     fn leg(rate: i64, block_s: u32) -> Option<LegTerms> {
         let terms = RateTerms {
             rate_id: 1,
-            prefix: "1".to_owned(),
+            prefix: "1".into(),
             rate_per_min: Decimal::new(rate, 2),
             first_s: block_s,
             next_s: block_s,
@@ -789,7 +800,7 @@ mod tests {
             tax_pct: Decimal::ZERO,
             level: 5,
         };
-        Some(LegTerms { account: "a".to_owned(), account_name: String::new(), terms: Some(terms) })
+        Some(LegTerms { account: "a".into(), account_name: Default::default(), terms: Some(terms) })
     }
 
     #[test]

@@ -335,7 +335,7 @@ impl<'a> Row<'a> {
         let price = self.price();
         RateTerms {
             rate_id: self.slot().rate_id,
-            prefix: self.prefix().to_owned(),
+            prefix: self.prefix().into(),
             rate_per_min: price.rate_per_min,
             first_s: price.first_s,
             next_s: price.next_s,

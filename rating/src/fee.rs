@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::duration;
 pub use crate::error::{BillingError, OutOfRange};
 use crate::money::{self, Least, Money, MoneyError, RawFee};
+use crate::text::Text;
 
 /// Most decimals of a fee (SERVER_BILLING_FEE_PRECISION is 0 to 4).
 pub const FP_MAX: u8 = 4;
@@ -122,7 +123,7 @@ pub struct RateTerms {
     /// The row, for the proof in the CDR.
     pub rate_id: u64,
     /// The matched prefix (rate prefix and area code together).
-    pub prefix: String,
+    pub prefix: Text,
     /// Price of 60 s, 0 or more, at most 8 decimals.
     pub rate_per_min: Decimal,
     /// First block, 1 s or more. Not used when there are sections.

@@ -26,6 +26,7 @@ pub mod money;
 pub mod prefix;
 pub mod rate;
 pub mod record;
+pub mod text;
 pub mod usage;
 
 pub use account::{Account, Grant, MaxHold, Refused, Reservation, Settled, max_hold_s};

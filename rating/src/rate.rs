@@ -78,7 +78,7 @@ impl Rate {
     pub fn terms(&self) -> RateTerms {
         RateTerms {
             rate_id: self.rate_id,
-            prefix: self.prefix(),
+            prefix: self.prefix().into(),
             rate_per_min: self.rate_per_min,
             first_s: self.first_s,
             next_s: self.next_s,

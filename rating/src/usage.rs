@@ -6,14 +6,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fee::{BillingParams, RateTerms};
+use crate::text::Text;
 
 /// One leg's price: who pays and by which row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegTerms {
     /// Account that is charged (customer) or charges us (vendor).
-    pub account: String,
+    pub account: Text,
     /// Display name of the account.
-    pub account_name: String,
+    pub account_name: Text,
     /// The rate row as it stood at the answer; `None` when the leg is free or the vendor has no row.
     pub terms: Option<RateTerms>,
 }
@@ -22,19 +23,19 @@ pub struct LegTerms {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Routing gateway.
-    pub gateway: String,
+    pub gateway: Text,
     /// Final SIP status, 0 when none came.
     pub status: u16,
     /// Q.850 cause of the end.
     pub q850: u8,
     /// Server reason or status in words.
-    pub reason: String,
+    pub reason: Text,
     /// Wall clock, ms: INVITE sent.
     pub start_ms: i64,
     /// Wall clock, ms: attempt over.
     pub end_ms: i64,
     /// Why another gateway was or was not tried, by the row of routing.md 8 that decided.
-    pub next: String,
+    pub next: Text,
 }
 
 /// Media of one side as the switch saw it: what came in from that side (spec media.md 10).
@@ -89,63 +90,63 @@ pub struct Usage {
     /// First CDR of a multi-leg call; equal to `flow_no` for a plain one.
     pub flow_no_first: u64,
     /// Node name.
-    pub softswitch: String,
+    pub softswitch: Text,
     /// The node's own call number.
     pub softswitch_call_id: i64,
     /// Call-ID of the a-leg.
-    pub caller_call_id: String,
+    pub caller_call_id: Text,
     /// Call-ID of the b-leg that was used last.
-    pub callee_call_id: String,
+    pub callee_call_id: Text,
     /// Caller as received.
-    pub caller_in: String,
+    pub caller_in: Text,
     /// Caller after the rules of the mapping gateway.
-    pub caller_billed: String,
+    pub caller_billed: Text,
     /// Caller sent to the vendor.
-    pub caller_out: String,
+    pub caller_out: Text,
     /// Callee as received.
-    pub callee_in: String,
+    pub callee_in: Text,
     /// Callee after the rules of the mapping gateway; this number is rated.
-    pub callee_billed: String,
+    pub callee_billed: Text,
     /// Callee sent to the vendor.
-    pub callee_out: String,
+    pub callee_out: Text,
     /// Original caller data: display name, diversion.
-    pub caller_orig_info: String,
+    pub caller_orig_info: Text,
     /// Mapping gateway; empty when none.
-    pub caller_gateway: String,
+    pub caller_gateway: Text,
     /// Routing gateway of the last attempt; empty when none was chosen.
-    pub callee_gateway: String,
+    pub callee_gateway: Text,
     /// 0 phone, 1 gateway, 2 bound number, 3 card.
     pub caller_type: u8,
     /// Same for the called side.
     pub callee_type: u8,
     /// Signalling address of the caller.
-    pub caller_ip: String,
+    pub caller_ip: Text,
     /// Signalling address of the vendor.
-    pub callee_ip: String,
+    pub callee_ip: Text,
     /// Media address of the caller as learned, else as offered.
-    pub caller_rtp_ip: String,
+    pub caller_rtp_ip: Text,
     /// Media address of the vendor.
-    pub callee_rtp_ip: String,
+    pub callee_rtp_ip: Text,
     /// User-Agent of the caller.
-    pub caller_product: String,
+    pub caller_product: Text,
     /// Server or User-Agent of the vendor.
-    pub callee_product: String,
+    pub callee_product: Text,
     /// Codec on the caller's leg.
-    pub caller_codec: String,
+    pub caller_codec: Text,
     /// Codec on the vendor's leg.
-    pub callee_codec: String,
+    pub callee_codec: Text,
     /// Whether media was relayed.
     pub rtp_forward: bool,
     /// Which step decided relay or direct, with its words.
-    pub media_step: String,
+    pub media_step: Text,
     /// `UDP`, `TCP` or `TLS`.
-    pub caller_transport: String,
+    pub caller_transport: Text,
     /// Same for the vendor's leg.
-    pub callee_transport: String,
+    pub callee_transport: Text,
     /// Our address on the caller's leg.
-    pub caller_local_ip: String,
+    pub caller_local_ip: Text,
     /// Our address on the vendor's leg.
-    pub callee_local_ip: String,
+    pub callee_local_ip: Text,
     /// INVITE in, wall ms.
     pub setup_ms: i64,
     /// First 18x, wall ms.
@@ -177,7 +178,7 @@ pub struct Usage {
     /// Number of the end reason (endreasons.md E-D1).
     pub end_reason: i32,
     /// Its name.
-    pub end_reason_text: String,
+    pub end_reason_text: Text,
     /// Final status sent to the caller; 0 when none.
     pub sip_status_in: u16,
     /// Final status got from the vendor; 0 when none.
@@ -187,7 +188,7 @@ pub struct Usage {
     /// Q.850 cause got from the vendor.
     pub q850_out: u8,
     /// Text of the Reason header.
-    pub sip_reason: String,
+    pub sip_reason: Text,
     /// Attempts in order.
     pub attempts: Vec<Attempt>,
     /// Media from the caller.

@@ -29,7 +29,7 @@ fn every_golden_row() {
         params.validate().unwrap_or_else(|error| panic!("row {id}: {error}"));
         let terms = RateTerms {
             rate_id: 1,
-            prefix: String::new(),
+            prefix: Default::default(),
             rate_per_min: text("rate_per_min").parse().unwrap(),
             first_s: text("block_first_s").parse().unwrap(),
             next_s: text("block_next_s").parse().unwrap(),

@@ -87,13 +87,13 @@ impl Call {
         let Some(&remote) = elsewhere.or(gateway.remotes.first()) else {
             return self.end_by_server(cx, now, ServerReason::InternalError);
         };
-        self.usage.callee_gateway.clone_from(&gateway.name);
-        self.usage.caller_out.clone_from(&chosen.caller_out);
-        self.usage.callee_out.clone_from(&chosen.callee_out);
+        self.usage.callee_gateway = gateway.name.as_str().into();
+        self.usage.caller_out = chosen.caller_out.as_str().into();
+        self.usage.callee_out = chosen.callee_out.as_str().into();
         self.usage.callee_type = 1;
         self.usage.vendor = snapshot.accounts.get(gateway.account).map(|account| LegTerms {
-            account: account.name.clone(),
-            account_name: account.display_name.clone(),
+            account: account.name.as_str().into(),
+            account_name: account.display_name.as_str().into(),
             terms: chosen.vendor.clone(),
         });
         self.usage.flags.no_vendor_rate = chosen.vendor.is_none();
@@ -122,10 +122,10 @@ impl Call {
             nat: gateway.nat,
             latch: gateway.latch,
         };
-        self.usage.callee_ip = text::address(remote);
+        self.usage.callee_ip = text::address(remote).into();
         self.usage.callee_call_id.clear();
-        self.usage.callee_transport = Transport::Udp.as_str().to_owned();
-        self.usage.callee_local_ip = cx.listener(gateway.listener).map(|a| text::ip(a.ip())).unwrap_or_default();
+        self.usage.callee_transport = Transport::Udp.as_str().into();
+        self.usage.callee_local_ip = cx.listener(gateway.listener).map(|a| text::ip(a.ip())).unwrap_or_default().into();
         self.usage.callee_pdd_ms = None;
         let leg = cx.next_leg();
         self.attempt = Some(Attempt {
@@ -156,15 +156,15 @@ impl Call {
         }
         if let Err(problem) = begun {
             let detail = problem.to_string();
-            self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail });
+            self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail: detail.into() });
             return self.attempt_failed(cx, now, Cause::server(problem.reason()), problem.is_final());
         }
         self.usage.rtp_forward = self.media.is_relayed();
-        self.usage.media_step.clone_from(&self.media.step);
+        self.usage.media_step = self.media.step.clone();
 
         let order = self.invite_for(gateway, remote);
-        let (name, caller, callee) = (gateway.name.clone(), order.caller.user.clone(), order.dialled.clone());
-        self.trace(cx, now, TraceEvent::Attempt { gateway: name, remote, caller, callee });
+        let (caller, callee) = (order.caller.user.as_str().into(), order.dialled.as_str().into());
+        self.trace(cx, now, TraceEvent::Attempt { gateway: gateway.name.as_str().into(), remote, caller, callee });
         cx.legs.insert(leg, self.key);
         self.order(cx, leg, LegEvent::Try(Box::new(order)));
         let system = self.snapshot.settings.timeout_invite_s;
@@ -174,7 +174,7 @@ impl Call {
     /// What the vendor is sent. Nothing of the caller's dialog is in it (signalling.md 1).
     fn invite_for(&mut self, gateway: &RoutingGateway, remote: SocketAddr) -> Try {
         let mapping = &self.snapshot.mapping[self.mapping];
-        let (caller, callee) = (self.usage.caller_out.clone(), self.usage.callee_out.clone());
+        let (caller, callee) = (self.usage.caller_out.to_string(), self.usage.callee_out.to_string());
         // RFC 3323: who asked for privacy is anonymous in From; a trusted vendor learns the number by its own header.
         let hidden = self.invite.identity.private;
         let from = if hidden {
@@ -282,7 +282,7 @@ impl Call {
             Some(Ok(body)) => Some(body),
             Some(Err(problem)) => {
                 let detail = problem.to_string();
-                self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail });
+                self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail: detail.into() });
                 self.hang_up(cx, tandem_media::Side::Callee, &Reason::q850(problem.reason().q850()));
                 return self.attempt_failed(cx, now, Cause::server(problem.reason()), problem.is_final());
             }
@@ -324,7 +324,7 @@ impl Call {
             Some(Ok(body)) => Some(body),
             Some(Err(problem)) => {
                 let detail = problem.to_string();
-                self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail });
+                self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail: detail.into() });
                 self.hang_up(cx, tandem_media::Side::Callee, &Reason::q850(problem.reason().q850()));
                 return self.attempt_failed(cx, now, Cause::server(problem.reason()), true);
             }
@@ -332,18 +332,18 @@ impl Call {
         if sdp.is_none() {
             let reason = ServerReason::CodecMismatch;
             let detail = "the answer has no session description".to_owned();
-            self.trace(cx, now, TraceEvent::Rejected { reason, detail });
+            self.trace(cx, now, TraceEvent::Rejected { reason, detail: detail.into() });
             self.hang_up(cx, tandem_media::Side::Callee, &Reason::q850(reason.q850()));
             return self.attempt_failed(cx, now, Cause::server(reason), true);
         }
         self.first_response(cx, now);
         self.disarm(cx, CallTimer::Expires);
-        self.usage.callee_product = connect.user_agent;
+        self.usage.callee_product = connect.user_agent.into();
         self.usage.sip_status_out = 200;
         let snapshot = self.snapshot.clone();
         let gateway = &snapshot.routing[self.plan.routes[route].gateway];
         let headers = passed(&connect.headers, &snapshot.mapping[self.mapping], gateway);
-        self.trace(cx, now, TraceEvent::Answered { gateway: gateway.name.clone() });
+        self.trace(cx, now, TraceEvent::Answered { gateway: gateway.name.as_str().into() });
         self.record_attempt(now, EndReason::Sip(200), 16, String::new());
         self.answered(cx, now, Connect { sdp, headers, user_agent: String::new() });
     }
@@ -399,7 +399,7 @@ impl Call {
             cx.ask(Question::Pause { gateway, until_ms });
         }
         if !fail.reason.is_empty() {
-            self.usage.sip_reason = text_of(&fail.reason);
+            self.usage.sip_reason = text_of(&fail.reason).into();
         }
         self.attempt_failed(cx, now, cause, false);
     }
@@ -457,7 +457,7 @@ impl Call {
         let q850 = cause.q850.unwrap_or(cause.reason.q850());
         self.record_attempt(now, cause.reason, q850, decision.to_string());
         self.causes.push(cause);
-        let name = gateway.name.clone();
+        let name = gateway.name.as_str().into();
         self.trace(cx, now, TraceEvent::AttemptFailed { gateway: name, reason: cause.reason, decision });
         self.attempt = None;
         if decision.next {
@@ -522,7 +522,7 @@ impl Call {
         let Some(attempt) = &self.attempt else {
             return;
         };
-        let gateway = self.gateway_name(attempt.route).to_owned();
+        let gateway = self.gateway_name(attempt.route).into();
         let status = match reason {
             EndReason::Sip(status) => status,
             EndReason::Server(_) | EndReason::Normal | EndReason::Q850(_) => 0,
@@ -532,10 +532,10 @@ impl Call {
             gateway,
             status,
             q850,
-            reason: reason.text(),
+            reason: reason.text().into(),
             start_ms,
             end_ms: start_ms + (now.mono.since(attempt.sent.mono) / 1_000) as i64,
-            next,
+            next: next.into(),
         });
     }
 }

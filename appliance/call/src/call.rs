@@ -134,7 +134,7 @@ impl Call {
 
     fn callee_event(&mut self, cx: &mut Shared, now: Now, event: LegEvent) {
         match event {
-            LegEvent::Sent { call_id } => self.usage.callee_call_id = call_id,
+            LegEvent::Sent { call_id } => self.usage.callee_call_id = call_id.into(),
             LegEvent::Proceeding => self.vendor_proceeding(cx, now),
             LegEvent::Ring(ring) => self.vendor_rings(cx, now, ring),
             LegEvent::Connect(connect) => self.vendor_answers(cx, now, connect),
@@ -155,7 +155,7 @@ impl Call {
         match (self.state, answer) {
             (CallState::Authorizing, Answer::Granted { until_s, candidate, skipped, .. }) => {
                 self.session.until_s = until_s;
-                let gateway = candidate.and_then(|c| self.asked.get(c)).map(|r| self.gateway_name(*r).to_owned());
+                let gateway = candidate.and_then(|c| self.asked.get(c)).map(|r| self.gateway_name(*r).into());
                 self.trace(cx, now, TraceEvent::Granted { until_s, gateway });
                 self.line_found(cx, now, candidate, &skipped);
             }
@@ -187,7 +187,7 @@ impl Call {
         for (index, why) in skipped {
             if let Some(&route) = asked.get(*index) {
                 self.routes[route] = RouteUse::Passed;
-                let gateway = self.gateway_name(route).to_owned();
+                let gateway = self.gateway_name(route).into();
                 self.trace(cx, now, TraceEvent::PassedOver { gateway, why: *why });
             }
         }
@@ -363,7 +363,7 @@ impl Call {
 
     /// The cause that ended an answered call, on both sides.
     fn note_cause(&mut self, reason: &Reason) {
-        self.usage.sip_reason = text_of(reason);
+        self.usage.sip_reason = text_of(reason).into();
         self.usage.q850_in = cause_of(reason);
         self.usage.q850_out = self.usage.q850_in;
     }

@@ -69,7 +69,7 @@ impl Call {
         usage.flags.clock_step = (now.wall_ms - self.started.wall_ms - elapsed_ms).abs() > CLOCK_STEP_MS;
         usage.end_direction = direction.code();
         usage.end_reason = reason.code();
-        usage.end_reason_text = reason.text();
+        usage.end_reason_text = reason.text().into();
         usage.sip_status_in = status;
         if !connected {
             usage.flags.no_vendor_rate = false;
@@ -102,8 +102,8 @@ impl Call {
     /// Codecs and addresses as they are now.
     pub(crate) fn note_media(&mut self) {
         let address = |side| self.media.address(side).map(text::address).unwrap_or_default();
-        self.usage.caller_rtp_ip = address(Side::Caller);
-        self.usage.callee_rtp_ip = address(Side::Callee);
+        self.usage.caller_rtp_ip = address(Side::Caller).into();
+        self.usage.callee_rtp_ip = address(Side::Callee).into();
         let [caller, callee] = &self.media.codec;
         self.usage.caller_codec.clone_from(caller);
         self.usage.callee_codec.clone_from(callee);

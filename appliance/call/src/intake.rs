@@ -3,6 +3,7 @@
 
 use smallvec::SmallVec;
 use tandem_leg::{EndDirection, EndReason, Fail, LegEvent, LegId, Now, Reason, ServerReason, Try, text};
+use tandem_rating::text::{Text, ToCompactString};
 use tandem_rating::usage::{LegTerms, Usage};
 
 use crate::call::{Call, CallState, RouteUse};
@@ -83,14 +84,14 @@ impl Calls {
         };
         usage.caller_in = clip(&numbers.caller_in, TEXT_MAX);
         usage.callee_in = clip(&numbers.callee_in, TEXT_MAX);
-        usage.caller_billed.clone_from(&numbers.caller);
-        usage.callee_billed.clone_from(&numbers.callee);
+        usage.caller_billed = numbers.caller.as_str().into();
+        usage.callee_billed = numbers.callee.as_str().into();
         if let Some(gateway) = mapping.map(|m| &snapshot.mapping[m]) {
-            usage.caller_gateway.clone_from(&gateway.name);
+            usage.caller_gateway = gateway.name.as_str().into();
             usage.billing_mode = 1;
             usage.customer = snapshot.accounts.get(gateway.account).map(|a| LegTerms {
-                account: a.name.clone(),
-                account_name: a.display_name.clone(),
+                account: a.name.as_str().into(),
+                account_name: a.display_name.as_str().into(),
                 terms: None,
             });
         }
@@ -103,7 +104,7 @@ impl Calls {
             now,
             a_leg,
             flow_no,
-            TraceEvent::Identified { gateway: gateway.name.clone(), account: account.name.clone() },
+            TraceEvent::Identified { gateway: gateway.name.as_str().into(), account: account.name.as_str().into() },
         );
         self.trace(
             now,
@@ -138,7 +139,7 @@ impl Calls {
         };
         let cx = &mut self.shared;
         let plan = plan(snapshot, &wanted, &mut cx.weights, &mut cx.rng);
-        let name = |gateway: usize| snapshot.routing[gateway].name.clone();
+        let name = |gateway: usize| Text::from(snapshot.routing[gateway].name.as_str());
         for (at, route) in plan.routes.iter().enumerate() {
             let event = TraceEvent::Candidate {
                 place: at + 1,
@@ -149,7 +150,8 @@ impl Calls {
             self.trace(now, a_leg, flow_no, event);
         }
         for skipped in &plan.skipped {
-            let event = TraceEvent::Skipped { gateway: name(skipped.gateway), reason: skipped.reason.to_string() };
+            let event =
+                TraceEvent::Skipped { gateway: name(skipped.gateway), reason: skipped.reason.to_compact_string() };
             self.trace(now, a_leg, flow_no, event);
         }
         let mut asked = plan.open(false, |_| false, |_| false);
@@ -236,17 +238,17 @@ impl Calls {
         Usage {
             flow_no,
             flow_no_first: flow_no,
-            softswitch: snapshot.node.clone(),
+            softswitch: (&*snapshot.node).into(),
             softswitch_call_id: flow_no as i64,
             caller_call_id: clip(&invite.call_id, CALL_ID_MAX),
             caller_in: clip(&invite.caller.user, TEXT_MAX),
             callee_in: clip(&invite.dialled, TEXT_MAX),
             caller_orig_info: clip(&info, ORIG_INFO_MAX),
             caller_type: 1,
-            caller_ip: text::address(invite.remote),
+            caller_ip: text::address(invite.remote).into(),
             caller_product: clip(&invite.user_agent, TEXT_MAX),
-            caller_transport: invite.transport.as_str().to_owned(),
-            caller_local_ip: self.shared.listener(invite.listener).map(|a| text::ip(a.ip())).unwrap_or_default(),
+            caller_transport: invite.transport.as_str().into(),
+            caller_local_ip: self.shared.listener(invite.listener).map(|a| text::ip(a.ip())).unwrap_or_default().into(),
             setup_ms: now.wall_ms,
             end_ms: now.wall_ms,
             params: (*snapshot.billing).clone(),
@@ -297,7 +299,7 @@ impl Calls {
                 rate_id: terms.rate_id,
                 level: terms.level,
             },
-            (None, Some(pattern)) => TraceEvent::Free { pattern: pattern.clone(), no_cdr: price.no_cdr },
+            (None, Some(pattern)) => TraceEvent::Free { pattern: pattern.as_str().into(), no_cdr: price.no_cdr },
             (None, None) => return,
         };
         self.trace(now, a_leg, flow_no, event);
@@ -321,11 +323,11 @@ impl Calls {
         }
         usage.end_direction = EndDirection::Server.code();
         usage.end_reason = end.code();
-        usage.end_reason_text = end.text();
+        usage.end_reason_text = end.text().into();
         usage.sip_status_in = status;
         usage.q850_in = q850;
         let flow_no = usage.flow_no;
-        self.trace(now, a_leg, flow_no, TraceEvent::Rejected { reason, detail: refusal.detail });
+        self.trace(now, a_leg, flow_no, TraceEvent::Rejected { reason, detail: refusal.detail.into() });
         let fail = Fail { reason: Reason::q850(q850), retry_after_s: refusal.retry_after_s, ..Fail::status(status) };
         self.shared.out.push_back(Output::Leg { leg: a_leg, a_leg, event: LegEvent::Fail(fail) });
         let ended = TraceEvent::End { direction: EndDirection::Server, reason: end, status, hold_ms: 0 };
@@ -345,7 +347,7 @@ impl Calls {
 }
 
 /// At most `max` bytes of a text from outside, cut at a character.
-fn clip(text: &str, max: usize) -> String {
+fn clip(text: &str, max: usize) -> Text {
     let end = (0..=max.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-    text[..end].to_owned()
+    text[..end].into()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tandem_ebpf_abi::{FlowCounters, FlowKey, PuntReason, RemoveReason};
-use tandem_leg::{Now, ServerReason, text};
+use tandem_leg::{Now, ServerReason};
 use tandem_media::anchor::PacketOut;
 use tandem_media::decide::{self, Functions, Inputs, LegInput, Path, nat_address};
 use tandem_media::latch::LatchMode;
@@ -15,6 +15,7 @@ use tandem_media::rtcp::Quality;
 use tandem_media::rules::is_private;
 use tandem_media::sdp::Host;
 use tandem_media::{Anchor, LegSdp, LocalMedia, MediaEvent, ProhibitedAddress, Sdp, SdpError, Side, SideSetup};
+use tandem_rating::text::{Text, ToCompactString};
 
 use crate::calls::MediaConfig;
 use crate::output::Output;
@@ -100,9 +101,9 @@ pub(crate) struct CallMedia {
     /// What each side was told last.
     told: [Option<Vec<u8>>; 2],
     /// Codec in use on each side.
-    pub(crate) codec: [String; 2],
+    pub(crate) codec: [Text; 2],
     /// The decision in words, for the CDR.
-    pub(crate) step: String,
+    pub(crate) step: Text,
 }
 
 struct Relay {
@@ -186,7 +187,9 @@ impl CallMedia {
         (caller, callee): (&LegPlace, &LegPlace),
         lease: impl FnOnce() -> Option<(u16, u16)>,
     ) -> Result<bool, MediaProblem> {
-        self.step = [&text::number(decision.step.into()), " ", decision.why].concat();
+        self.step = decision.step.to_compact_string();
+        self.step.push(' ');
+        self.step.push_str(decision.why);
         match decision.path {
             Path::Refuse => return Err(MediaProblem::Impossible(decision.why)),
             Path::Direct => return Ok(false),
@@ -534,9 +537,9 @@ fn host_of(sdp: &Sdp) -> Option<IpAddr> {
     }
 }
 
-fn codec_of(sdp: &Sdp) -> String {
+fn codec_of(sdp: &Sdp) -> Text {
     let codec = sdp.relayable_audio().and_then(|(_, m)| m.main_codec());
-    codec.map(|c| c.name.clone()).unwrap_or_default()
+    codec.map(|c| c.name.as_str().into()).unwrap_or_default()
 }
 
 /// Addresses that media must never be sent to (media.md 4 rule 6), whoever sends it.

@@ -7,6 +7,7 @@ use tandem_leg::{
 };
 use tandem_media::Side;
 use tandem_rating::rate::Lookup;
+use tandem_rating::text::{Text, ToCompactString};
 
 use crate::call::{Call, CallState};
 use crate::calls::Shared;
@@ -220,12 +221,12 @@ impl Call {
             Ok(None) => None,
             Err(problem) => {
                 let detail = problem.to_string();
-                self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail });
+                self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail: detail.into() });
                 return self.refuse_update(cx, now, from, refuse(488, None));
             }
         };
         self.session.change = Some(InProgress { from, offerless: sdp.is_none() });
-        self.trace(cx, now, TraceEvent::Change { from, outcome: "relayed".to_owned() });
+        self.trace(cx, now, TraceEvent::Change { from, outcome: Text::const_new("relayed") });
         if let Some(leg) = self.leg_of(from.other()) {
             self.order(cx, leg, LegEvent::Update(Update { method: update.method, sdp }));
         }
@@ -254,7 +255,7 @@ impl Call {
             // The responder uses the new session already, the other side cannot follow.
             Err(problem) => {
                 let detail = problem.to_string();
-                self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail });
+                self.trace(cx, now, TraceEvent::Rejected { reason: problem.reason(), detail: detail.into() });
                 self.end_by_server(cx, now, problem.reason());
             }
         }
@@ -277,14 +278,14 @@ impl Call {
     }
 
     fn answer_update(&mut self, cx: &mut Shared, now: Now, side: Side, sdp: Option<Vec<u8>>, outcome: &str) {
-        self.trace(cx, now, TraceEvent::Change { from: side, outcome: outcome.to_owned() });
+        self.trace(cx, now, TraceEvent::Change { from: side, outcome: outcome.into() });
         if let Some(leg) = self.leg_of(side) {
             self.order(cx, leg, LegEvent::Updated(Updated { sdp }));
         }
     }
 
     fn refuse_update(&mut self, cx: &mut Shared, now: Now, side: Side, failed: UpdateFailed) {
-        self.trace(cx, now, TraceEvent::Change { from: side, outcome: failed.status.to_string() });
+        self.trace(cx, now, TraceEvent::Change { from: side, outcome: failed.status.to_compact_string() });
         if let Some(leg) = self.leg_of(side) {
             self.order(cx, leg, LegEvent::UpdateFailed(failed));
         }
@@ -309,7 +310,7 @@ impl Call {
                 }
             }
             Err((reason, detail)) => {
-                self.trace(cx, now, TraceEvent::Rejected { reason, detail });
+                self.trace(cx, now, TraceEvent::Rejected { reason, detail: detail.into() });
                 self.end_by_server(cx, now, reason);
             }
         }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use rust_decimal::Decimal;
 use tandem_leg::{EndDirection, EndReason, ServerReason};
 use tandem_media::{MediaEvent, Side};
+use tandem_rating::text::Text;
 
 use crate::failover::Decision;
 use crate::question::LineSkip;
@@ -64,25 +65,25 @@ pub enum TraceEvent {
         /// From where.
         source: SocketAddr,
         /// Caller as written.
-        caller: String,
+        caller: Text,
         /// Number in the request target.
-        dialled: String,
+        dialled: Text,
     },
     /// Whose call it is.
     Identified {
         /// Mapping gateway.
-        gateway: String,
+        gateway: Text,
         /// Account that pays.
-        account: String,
+        account: Text,
     },
     /// The numbers after the rules of the mapping gateway.
     Rewritten {
         /// Caller before and after.
-        caller: (String, String),
+        caller: (Text, Text),
         /// Rule that was applied, from 1.
         caller_rule: Option<usize>,
         /// Callee before and after.
-        callee: (String, String),
+        callee: (Text, Text),
         /// Rule that was applied, from 1.
         callee_rule: Option<usize>,
     },
@@ -91,12 +92,12 @@ pub enum TraceEvent {
         /// Why.
         reason: ServerReason,
         /// The rule in words.
-        detail: String,
+        detail: Text,
     },
     /// What the customer pays.
     Rate {
         /// Matched prefix.
-        prefix: String,
+        prefix: Text,
         /// Price of a minute.
         rate_per_min: Decimal,
         /// Row.
@@ -107,7 +108,7 @@ pub enum TraceEvent {
     /// The number is free of charge.
     Free {
         /// Entry of the list.
-        pattern: String,
+        pattern: Text,
         /// Without a record too.
         no_cdr: bool,
     },
@@ -116,7 +117,7 @@ pub enum TraceEvent {
         /// Place in the order, from 1.
         place: usize,
         /// Routing gateway.
-        gateway: String,
+        gateway: Text,
         /// Length of the matching prefix.
         prefix_len: usize,
         /// Its price of a minute.
@@ -125,9 +126,9 @@ pub enum TraceEvent {
     /// A gateway that may not.
     Skipped {
         /// Routing gateway.
-        gateway: String,
+        gateway: Text,
         /// Why.
-        reason: String,
+        reason: Text,
     },
     /// The rating thread was asked to admit the call.
     Reserve {
@@ -139,7 +140,7 @@ pub enum TraceEvent {
         /// Held seconds that are covered.
         until_s: Option<i64>,
         /// Gateway whose line was taken.
-        gateway: Option<String>,
+        gateway: Option<Text>,
     },
     /// It did not.
     Refused {
@@ -149,7 +150,7 @@ pub enum TraceEvent {
     /// It passed over a candidate.
     PassedOver {
         /// Routing gateway.
-        gateway: String,
+        gateway: Text,
         /// Why.
         why: LineSkip,
     },
@@ -165,13 +166,13 @@ pub enum TraceEvent {
     /// An INVITE goes to a vendor.
     Attempt {
         /// Routing gateway.
-        gateway: String,
+        gateway: Text,
         /// Where.
         remote: SocketAddr,
         /// Caller sent.
-        caller: String,
+        caller: Text,
         /// Callee sent.
-        callee: String,
+        callee: Text,
     },
     /// A redirect is followed.
     Redirected {
@@ -181,7 +182,7 @@ pub enum TraceEvent {
     /// The attempt failed.
     AttemptFailed {
         /// Routing gateway.
-        gateway: String,
+        gateway: Text,
         /// How.
         reason: EndReason,
         /// The row of the failover table.
@@ -192,7 +193,7 @@ pub enum TraceEvent {
     /// The vendor answered.
     Answered {
         /// Routing gateway.
-        gateway: String,
+        gateway: Text,
     },
     /// The start record is written; the caller is told.
     Journaled,
@@ -208,7 +209,7 @@ pub enum TraceEvent {
         /// By whom.
         from: Side,
         /// What became of it: `relayed`, `answered here`, or a status.
-        outcome: String,
+        outcome: Text,
     },
     /// A timer fired.
     Timer(CallTimer),

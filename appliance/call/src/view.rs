@@ -83,8 +83,9 @@ pub struct CallView {
 impl Call {
     pub(crate) fn view(&self) -> CallView {
         let usage = &self.usage;
-        let account =
-            |leg: &Option<tandem_rating::usage::LegTerms>| leg.as_ref().map(|l| l.account.clone()).unwrap_or_default();
+        let account = |leg: &Option<tandem_rating::usage::LegTerms>| {
+            leg.as_ref().map(|l| l.account.to_string()).unwrap_or_default()
+        };
         CallView {
             flow_no: self.flow_no,
             a_leg: self.a_leg,
@@ -94,23 +95,23 @@ impl Call {
             } else {
                 self.state().as_str()
             },
-            caller: usage.caller_billed.clone(),
-            callee: usage.callee_billed.clone(),
-            caller_in: usage.caller_in.clone(),
-            callee_in: usage.callee_in.clone(),
-            caller_out: usage.caller_out.clone(),
-            callee_out: usage.callee_out.clone(),
-            caller_gateway: usage.caller_gateway.clone(),
-            callee_gateway: usage.callee_gateway.clone(),
+            caller: usage.caller_billed.to_string(),
+            callee: usage.callee_billed.to_string(),
+            caller_in: usage.caller_in.to_string(),
+            callee_in: usage.callee_in.to_string(),
+            caller_out: usage.caller_out.to_string(),
+            callee_out: usage.callee_out.to_string(),
+            caller_gateway: usage.caller_gateway.to_string(),
+            callee_gateway: usage.callee_gateway.to_string(),
             account: account(&usage.customer),
             vendor_account: account(&usage.vendor),
-            caller_ip: usage.caller_ip.clone(),
-            callee_ip: usage.callee_ip.clone(),
-            caller_call_id: usage.caller_call_id.clone(),
-            callee_call_id: usage.callee_call_id.clone(),
-            codec: self.media.codec[0].clone(),
+            caller_ip: usage.caller_ip.to_string(),
+            callee_ip: usage.callee_ip.to_string(),
+            caller_call_id: usage.caller_call_id.to_string(),
+            callee_call_id: usage.callee_call_id.to_string(),
+            codec: self.media.codec[0].to_string(),
             relayed: self.media.is_relayed(),
-            media_step: usage.media_step.clone(),
+            media_step: usage.media_step.to_string(),
             media_ports: self.media.ports(),
             caller_media: self.media.addresses(Side::Caller),
             callee_media: self.media.addresses(Side::Callee),

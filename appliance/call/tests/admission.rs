@@ -25,7 +25,7 @@ fn refused(change: impl FnOnce(&mut Snapshot), set: impl FnOnce(&mut Try)) -> (u
     assert_eq!((cdr.hold_ms, cdr.connect_ms, cdr.end_direction), (0, None, 2));
     assert_eq!(cdr.sip_status_in, status);
     assert!(w.traced("rejected, "));
-    (status, cdr.end_reason, cdr.caller_gateway)
+    (status, cdr.end_reason, cdr.caller_gateway.into_string())
 }
 
 fn as_it_is(_: &mut Try) {}

@@ -183,12 +183,12 @@ impl Rater {
                 gateway.answered_ms += if answered { held } else { 0 };
             }
         };
-        ended(self.mapping_names.get(&usage.caller_gateway), 1, usage.answered());
+        ended(self.mapping_names.get(usage.caller_gateway.as_str()), 1, usage.answered());
         for attempt in &usage.attempts {
-            ended(self.routing_names.get(&attempt.gateway), 1, false);
+            ended(self.routing_names.get(attempt.gateway.as_str()), 1, false);
         }
         if usage.answered() {
-            ended(self.routing_names.get(&usage.callee_gateway), 0, true);
+            ended(self.routing_names.get(usage.callee_gateway.as_str()), 0, true);
         }
     }
 }

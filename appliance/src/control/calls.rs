@@ -112,13 +112,13 @@ impl Control {
                 .attempts
                 .iter()
                 .map(|a| reply::AttemptRow {
-                    gateway: a.gateway.clone(),
+                    gateway: a.gateway.to_string(),
                     status: a.status,
                     q850: a.q850,
-                    reason: a.reason.clone(),
+                    reason: a.reason.to_string(),
                     start_ms: a.start_ms,
                     end_ms: (a.end_ms != 0).then_some(a.end_ms),
-                    next: a.next.clone(),
+                    next: a.next.to_string(),
                 })
                 .collect(),
         })

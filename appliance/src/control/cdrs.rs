@@ -144,7 +144,7 @@ fn steps(cdr: &Cdr, customer: bool) -> Vec<String> {
     };
     let terms = RateTerms {
         rate_id,
-        prefix: prefix.clone(),
+        prefix: prefix.as_str().into(),
         rate_per_min,
         first_s,
         next_s,

@@ -213,7 +213,7 @@ pub(super) fn rate_shown(account: &str, group: &str, terms: &RateTerms) -> reply
         account: account.to_owned(),
         group: group.to_owned(),
         rate_id: terms.rate_id,
-        prefix: terms.prefix.clone(),
+        prefix: terms.prefix.to_string(),
         area: String::new(),
         rate_per_min: terms.rate_per_min.normalize().to_string(),
         first_s: terms.first_s,

@@ -218,13 +218,13 @@ fn questions(dir: &Path, report: &mut dyn FnMut(&str, f64)) -> Fallible<()> {
     let all = CdrFilter::default;
     let filters = [
         ("query_newest", all()),
-        ("query_caller", CdrFilter { caller: Some(NumberMatch::Exact(call.caller_in.clone())), ..all() }),
+        ("query_caller", CdrFilter { caller: Some(NumberMatch::Exact(call.caller_in.to_string())), ..all() }),
         (
             "query_callee_prefix",
             CdrFilter { callee: Some(NumberMatch::Prefix(call.callee_in[..9].to_owned())), ..all() },
         ),
-        ("query_account", CdrFilter { any_account: Some(call.account.clone()), ..all() }),
-        ("query_vendor_gateway", CdrFilter { callee_gateway: Some(call.callee_gateway.clone()), ..all() }),
+        ("query_account", CdrFilter { any_account: Some(call.account.to_string()), ..all() }),
+        ("query_vendor_gateway", CdrFilter { callee_gateway: Some(call.callee_gateway.to_string()), ..all() }),
         ("query_nobody", CdrFilter { any_account: Some("nobody".into()), ..all() }),
         ("query_flow_no", CdrFilter { flow_no: Some(call.flow_no), ..all() }),
         ("query_minute", CdrFilter { from_ms: Some(call.end_ms - 61_000), to_ms: Some(call.end_ms - 1000), ..all() }),
@@ -239,10 +239,10 @@ fn questions(dir: &Path, report: &mut dyn FnMut(&str, f64)) -> Fallible<()> {
         }
     }
     let clock = Clock::start();
-    queries.ledger_list(&LedgerFilter { account: Some(call.account.clone()), ..LedgerFilter::default() })?;
+    queries.ledger_list(&LedgerFilter { account: Some(call.account.to_string()), ..LedgerFilter::default() })?;
     report("query_ledger", clock.took().0);
     let clock = Clock::start();
-    queries.cdr_totals(&CdrFilter { any_account: Some(call.account.clone()), ..all() })?;
+    queries.cdr_totals(&CdrFilter { any_account: Some(call.account.to_string()), ..all() })?;
     report("query_totals", clock.took().0);
     Ok(())
 }
@@ -299,11 +299,11 @@ impl Traffic {
             ..MediaUsage::default()
         };
         let leg = |account: String, name: String, prefix: &str, rate: i64| LegTerms {
-            account,
-            account_name: name,
+            account: account.into(),
+            account_name: name.into(),
             terms: Some(RateTerms {
                 rate_id: 1 + callee % 10_000,
-                prefix: prefix.to_owned(),
+                prefix: prefix.into(),
                 rate_per_min: rust_decimal::Decimal::new(rate, 4),
                 first_s: 1,
                 next_s: 1,
@@ -318,16 +318,16 @@ impl Traffic {
             flow_no_first: flow_no,
             softswitch: "ss1".into(),
             softswitch_call_id: flow_no as i64,
-            caller_call_id: format!("{caller:016x}{callee:016x}@192.0.2.10"),
-            callee_call_id: format!("{callee:016x}{caller:016x}@198.51.100.1"),
-            caller_in: format!("+8613{caller:09}"),
-            caller_billed: format!("8613{caller:09}"),
-            caller_out: format!("8613{caller:09}"),
-            callee_in: format!("0044{callee:010}"),
-            callee_billed: format!("44{callee:010}"),
-            callee_out: format!("44{callee:010}"),
-            caller_gateway: format!("mapping-{customer}"),
-            callee_gateway: format!("routing-{vendor}"),
+            caller_call_id: format!("{caller:016x}{callee:016x}@192.0.2.10").into(),
+            callee_call_id: format!("{callee:016x}{caller:016x}@198.51.100.1").into(),
+            caller_in: format!("+8613{caller:09}").into(),
+            caller_billed: format!("8613{caller:09}").into(),
+            caller_out: format!("8613{caller:09}").into(),
+            callee_in: format!("0044{callee:010}").into(),
+            callee_billed: format!("44{callee:010}").into(),
+            callee_out: format!("44{callee:010}").into(),
+            caller_gateway: format!("mapping-{customer}").into(),
+            callee_gateway: format!("routing-{vendor}").into(),
             caller_type: 1,
             callee_type: 1,
             caller_ip: "192.0.2.10:5060".into(),
@@ -367,7 +367,7 @@ impl Traffic {
             q850_in: 16,
             q850_out: 16,
             attempts: vec![Attempt {
-                gateway: format!("routing-{vendor}"),
+                gateway: format!("routing-{vendor}").into(),
                 status: 200,
                 q850: 16,
                 reason: "OK".into(),
@@ -418,7 +418,7 @@ fn start(usage: Usage) -> Record {
         usage: Box::new(Usage {
             hold_ms: 0,
             end_ms: 0,
-            end_reason_text: String::new(),
+            end_reason_text: Default::default(),
             caller_media: MediaUsage::default(),
             callee_media: MediaUsage::default(),
             ..usage

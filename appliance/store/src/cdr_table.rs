@@ -444,7 +444,7 @@ mod tests {
             reason: reason.into(),
             start_ms: -1,
             end_ms: i64::MAX,
-            next: String::new(),
+            next: Default::default(),
         };
         for attempts in
             [vec![], vec![attempt("x")], vec![attempt("a\"b\\c\nd"), attempt("\u{e4}\u{1}"), Attempt::default()]]

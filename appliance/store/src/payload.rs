@@ -252,7 +252,7 @@ mod tests {
         let cdr = Cdr {
             flow_no: 5,
             rate_id: u64::MAX,
-            caller_in: "49".repeat(40),
+            caller_in: "49".repeat(40).into(),
             fee: "-0.125".parse().unwrap(),
             ring_ms: Some(7),
             end_reason: -40,

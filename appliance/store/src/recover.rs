@@ -148,7 +148,7 @@ pub fn settle_recovered(usage: Usage, held_ms: i64) -> Usage {
         end_ms,
         end_direction: END_BY_SERVER,
         end_reason: SYSTEM_RESTART,
-        end_reason_text: SYSTEM_RESTART_TEXT.to_owned(),
+        end_reason_text: SYSTEM_RESTART_TEXT.into(),
         ..usage
     };
     usage.flags.recovered = true;

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use support::{MIDNIGHT_MS, Traffic, numbered};
 use tandem_rating::cdr::Cdr;
 use tandem_rating::record::Record;
+use tandem_rating::text::Text;
 use tandem_store::{CdrFilter, DATABASE_FILE, LIMIT_MAX, LedgerFilter, NumberMatch, Projector, Queries, StoreOptions};
 use tempfile::tempdir;
 
@@ -28,11 +29,11 @@ fn traffic() -> (Vec<Record>, Vec<Cdr>) {
         let cdr = Cdr {
             // The times of neighbours overlap, and so do those of blocks.
             end_ms: MIDNIGHT_MS + day_ms + flow_no as i64 * 1_000 + rng.random_range(0..20_000),
-            caller_billed: format!("49{}", rng.random_range(0..3_000)),
+            caller_billed: format!("49{}", rng.random_range(0..3_000)).into(),
             caller_in: if rng.random_range(0..50) == 0 {
-                String::new()
+                Default::default()
             } else {
-                format!("+49{}", rng.random_range(0..3_000))
+                format!("+49{}", rng.random_range(0..3_000)).into()
             },
             end_reason: rng.random_range(0..3),
             ..*cdr
@@ -75,17 +76,17 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
     for _ in 0..80 {
         let one = &cdrs[rng.random_range(0..cdrs.len())];
         let mut filter = CdrFilter { oldest_first: rng.random(), limit: Some(LIMIT_MAX), ..CdrFilter::default() };
-        let cut = |text: &String, rng: &mut StdRng| text[..rng.random_range(0..=text.len())].to_owned();
+        let cut = |text: &str, rng: &mut StdRng| text[..rng.random_range(0..=text.len())].to_owned();
         match rng.random_range(0..10) {
-            0 => filter.caller = Some(NumberMatch::Exact(one.caller_billed.clone())),
+            0 => filter.caller = Some(NumberMatch::Exact(one.caller_billed.to_string())),
             1 => filter.caller = Some(NumberMatch::Prefix(cut(&one.caller_in, &mut rng))),
-            2 => filter.callee = Some(NumberMatch::Exact(one.callee_in.clone())),
+            2 => filter.callee = Some(NumberMatch::Exact(one.callee_in.to_string())),
             3 => filter.caller_prefix = Some(cut(&one.caller_billed, &mut rng)),
-            4 => filter.account = Some(one.account.clone()),
-            5 => filter.any_account = Some(one.vendor_account.clone()),
-            6 => filter.gateway = Some(one.caller_gateway.clone()),
-            7 => filter.callee_gateway = Some(one.callee_gateway.clone()),
-            8 => filter.caller = Some(NumberMatch::Exact(one.caller_in.clone())),
+            4 => filter.account = Some(one.account.to_string()),
+            5 => filter.any_account = Some(one.vendor_account.to_string()),
+            6 => filter.gateway = Some(one.caller_gateway.to_string()),
+            7 => filter.callee_gateway = Some(one.callee_gateway.to_string()),
+            8 => filter.caller = Some(NumberMatch::Exact(one.caller_in.to_string())),
             _ => {}
         }
         if rng.random_range(0..4) == 0 {
@@ -102,9 +103,9 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
             Some(NumberMatch::Exact(text)) => billed == text || given == text,
             Some(NumberMatch::Prefix(text)) => billed.starts_with(text) || given.starts_with(text),
         };
-        let is = |asked: &Option<String>, values: &[&String]| match asked {
+        let is = |asked: &Option<String>, values: &[&Text]| match asked {
             None => true,
-            Some(text) => values.contains(&text),
+            Some(text) => values.iter().any(|value| value.as_str() == text),
         };
         let mut fits: Vec<u64> = cdrs
             .iter()

@@ -49,7 +49,11 @@ pub(crate) fn terms(rate: i64) -> RateTerms {
 /// A call as it is told at its end.
 pub(crate) fn usage(flow_no: u64) -> Usage {
     let leg = |account: &str, rate| {
-        Some(LegTerms { account: account.into(), account_name: format!("{account} Ltd"), terms: Some(terms(rate)) })
+        Some(LegTerms {
+            account: account.into(),
+            account_name: format!("{account} Ltd").into(),
+            terms: Some(terms(rate)),
+        })
     };
     Usage {
         flow_no,

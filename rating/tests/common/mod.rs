@@ -19,7 +19,7 @@ pub fn money(text: &str) -> Money {
 pub fn terms(rate: &str, first_s: u32, next_s: u32) -> RateTerms {
     RateTerms {
         rate_id: 7,
-        prefix: "1212".to_owned(),
+        prefix: "1212".into(),
         rate_per_min: dec(rate),
         first_s,
         next_s,

@@ -638,7 +638,7 @@ impl Machine {
                 }
                 Output::Decision { flow_no, event, .. } if self.tell_decisions => {
                     let dialled = match &event {
-                        TraceEvent::Received { dialled, .. } => Some(dialled.clone()),
+                        TraceEvent::Received { dialled, .. } => Some(dialled.to_string()),
                         _ => None,
                     };
                     self.news.push_back(News::Decision(flow_no, dialled, event.to_string()));

@@ -559,7 +559,7 @@ fn row(rng: &mut StdRng, rates: &[i128], prefix: &str) -> Row {
     let (first_s, next_s) = [(60, 60), (1, 1), (6, 6), (30, 6)][rng.random_range(0..4)];
     Row {
         id: 0,
-        prefix: prefix.to_owned(),
+        prefix: prefix.into(),
         per_min: rates[rng.random_range(0..rates.len())],
         first_s,
         next_s,

@@ -26,7 +26,7 @@ pub fn money(text: &str) -> Money {
 pub fn terms(rate: &str, first_s: u32, next_s: u32) -> RateTerms {
     RateTerms {
         rate_id: 7,
-        prefix: "86".to_owned(),
+        prefix: "86".into(),
         rate_per_min: rate.parse().expect("a rate"),
         first_s,
         next_s,
@@ -234,14 +234,14 @@ pub fn candidate(gateway: u32) -> Candidate {
 
 /// A call of customer "c" over b1 that was answered and held `hold_ms`.
 pub fn answered(n: u32, hold_ms: i64, sell: Option<RateTerms>, buy: Option<RateTerms>) -> Usage {
-    let leg = |account: &str, terms| LegTerms { account: account.to_owned(), account_name: account.to_owned(), terms };
+    let leg = |account: &str, terms| LegTerms { account: account.into(), account_name: account.into(), terms };
     Usage {
         connect_ms: Some(WALL_MS),
         end_ms: WALL_MS + hold_ms,
         hold_ms,
         customer: Some(leg("c", sell)),
         vendor: Some(leg("v1", buy)),
-        callee_gateway: "b1".to_owned(),
+        callee_gateway: "b1".into(),
         end_reason: 16,
         ..failed(n, 0)
     }
@@ -252,9 +252,9 @@ pub fn failed(n: u32, end_direction: u8) -> Usage {
     Usage {
         flow_no: u64::from(n),
         flow_no_first: u64::from(n),
-        caller_gateway: "a".to_owned(),
-        caller_ip: "198.51.100.10:5060".to_owned(),
-        callee_billed: "8613900000000".to_owned(),
+        caller_gateway: "a".into(),
+        caller_ip: "198.51.100.10:5060".into(),
+        callee_billed: "8613900000000".into(),
         setup_ms: WALL_MS,
         end_ms: WALL_MS,
         billing_mode: 1,

@@ -101,7 +101,7 @@ fn a_recovered_call_is_charged_without_a_reservation() {
     // Before the configuration names the accounts, and of an account it never names.
     rater.settle_recovered(now_ms(0), &usage);
     let mut of_gone = answered(8, 60_000, Some(terms("0.60", 1, 1)), None);
-    of_gone.customer.as_mut().unwrap().account = "gone".to_owned();
+    of_gone.customer.as_mut().unwrap().account = "gone".into();
     rater.settle_recovered(now_ms(0), &of_gone);
     let mut rows = Vec::new();
     while let Some(output) = rater.poll_output() {

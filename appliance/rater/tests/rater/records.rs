@@ -7,7 +7,13 @@ use tandem_rating::usage::Usage;
 use crate::bench::{Bench, FREE, answered, failed, key, money, terms};
 
 fn illegal(n: u32, ip: &str) -> Usage {
-    Usage { caller_gateway: String::new(), caller_ip: ip.to_owned(), billing_mode: -1, end_reason: -45, ..failed(n, 2) }
+    Usage {
+        caller_gateway: Default::default(),
+        caller_ip: ip.into(),
+        billing_mode: -1,
+        end_reason: -45,
+        ..failed(n, 2)
+    }
 }
 
 fn bench(change: impl FnOnce(&mut Rules)) -> Bench {
@@ -65,7 +71,7 @@ fn row_2_a_number_without_records() {
     let mut listed = bench(rules);
     assert!(!recorded(&mut listed, &failed(1, 0)));
     assert_eq!(listed.rater.suppressed(), Suppressed { no_cdr: 1, ..Suppressed::default() });
-    let other = Usage { callee_billed: "4930100".to_owned(), ..failed(2, 0) };
+    let other = Usage { callee_billed: "4930100".into(), ..failed(2, 0) };
     assert!(recorded(&mut listed, &other));
     // Held, and free: no record either.
     let mut held = bench(rules);

@@ -92,11 +92,11 @@ fn cdr_field(cdr: &Cdr, key: &str) -> Result<String, String> {
         let attempt = index.and_then(|n| cdr.attempts.get(n));
         let attempt = attempt.ok_or_else(|| format!("there is no attempt {number}: {:?}", cdr.attempts))?;
         return Ok(match field {
-            "gateway" => attempt.gateway.clone(),
+            "gateway" => attempt.gateway.to_string(),
             "status" => attempt.status.to_string(),
             "q850" => attempt.q850.to_string(),
-            "reason" => attempt.reason.clone(),
-            "next" => attempt.next.clone(),
+            "reason" => attempt.reason.to_string(),
+            "next" => attempt.next.to_string(),
             "took_ms" => (attempt.end_ms - attempt.start_ms).to_string(),
             _ => return Err(format!("an attempt has no {field}")),
         });

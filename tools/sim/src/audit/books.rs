@@ -66,7 +66,8 @@ impl Auditor {
             match record {
                 Record::Start { usage } => {
                     let story = books.stories.entry(usage.flow_no).or_default();
-                    if story.start.replace((seq, usage.caller_call_id.clone())).is_some() || story.settled.is_some() {
+                    if story.start.replace((seq, usage.caller_call_id.to_string())).is_some() || story.settled.is_some()
+                    {
                         self.report("journal", None, format!("call {} starts twice or after its end", usage.flow_no));
                     }
                 }
@@ -125,7 +126,7 @@ impl Auditor {
             self.seen.cdrs += 1;
             let boot = self.boot_of(story.start.as_ref().map_or(*seq, |(seq, _)| *seq));
             self.seen.recovered += u64::from(recovered(cdr));
-            if let Some((other, _)) = cdrs.insert((boot, cdr.caller_call_id.clone()), (*flow_no, story)) {
+            if let Some((other, _)) = cdrs.insert((boot, cdr.caller_call_id.to_string()), (*flow_no, story)) {
                 self.report("cdr", None, format!("two records, {other} and {flow_no}, of call {}", cdr.caller_call_id));
             }
         }
@@ -299,7 +300,7 @@ impl Auditor {
         let version = &self.plan.versions[answer.version as usize - 1];
         let payer = &version.accounts[version.customers[call.customer].account].name;
         let clearing = &version.accounts[version.vendors[answer.vendor].account].name;
-        if &cdr.account != payer || &cdr.vendor_account != clearing {
+        if cdr.account != *payer || cdr.vendor_account != *clearing {
             return Err(format!("paid by {} to {}, not {payer} to {clearing}", cdr.account, cdr.vendor_account));
         }
         let legs = [
