@@ -11,7 +11,7 @@ pub const ABI_VERSION: u32 = 1;
 pub const SLOTS_MAX: usize = 8;
 /// Bytes of a payload that an event carries at most; the rest is cut off.
 pub const EVENT_PAYLOAD_MAX: usize = 512;
-/// Places for drop reasons and for punt reasons in [`Totals`].
+/// Places for drop reasons and for punt reasons in [`Totals`]. A power of two, so that a mask proves the index.
 pub const TOTAL_SLOTS: usize = 32;
 
 /// The local media addresses and their ports: constant while a program is loaded.
@@ -184,6 +184,7 @@ const _: () = {
     assert!(size_of::<Layout>() == 16 + 16 * SLOTS_MAX);
     assert!(size_of::<Hop>() == 32 && offset_of!(Hop, macs) == 16);
     assert!(size_of::<Device>() == 8);
+    assert!(TOTAL_SLOTS.is_power_of_two());
     assert!(PUNT_REASONS <= TOTAL_SLOTS && DROP_REASONS <= TOTAL_SLOTS);
     assert!(size_of::<Totals>() == 12 * 8 + 2 * 8 * TOTAL_SLOTS && align_of::<Totals>() == 8);
     assert!(size_of::<EventHead>() == 40 && offset_of!(EventHead, ssrc) == 32);

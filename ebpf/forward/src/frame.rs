@@ -10,6 +10,7 @@
 use tandem_ebpf_abi::{DropReason, Endpoint, FlowValue, IpWords, PuntReason};
 
 use crate::packet::Packet;
+use crate::rtp::Head;
 use crate::verdict::rewritten;
 
 const ETHERNET_LEN: usize = 14;
@@ -224,62 +225,85 @@ fn udp<P: Packet + ?Sized>(
     })
 }
 
+/// What a frame becomes: all that the rewrite needs of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    source_ip: IpWords,
+    dest_ip: IpWords,
+    /// Both ports as they stand in the UDP header.
+    ports: u32,
+    tos: u8,
+    /// Second byte of the payload, with the payload type.
+    second: Option<u8>,
+}
+
+impl Outgoing {
+    /// What `flow` makes of `frame`, whose payload begins with `head`; the verdict was `Send { rtcp }`.
+    ///
+    /// # Errors
+    /// [`DropReason::NoDestination`] when the flow has none or another IP version than the frame,
+    /// [`DropReason::TtlExpired`] when the packet has used up its hops.
+    #[inline(always)]
+    pub fn of(flow: &FlowValue, frame: &Frame, head: Head, rtcp: bool) -> Result<Outgoing, DropReason> {
+        let (dest_ip, dest_port) =
+            if rtcp { (flow.rtcp_dest_ip, flow.rtcp_dest_port) } else { (flow.out_dest_ip, flow.out_dest_port) };
+        let source_ip = flow.out_source_ip;
+        let v4 = matches!(frame.version, Version::V4);
+        if dest_port == 0 || dest_ip.is_v4() != v4 || source_ip.is_v4() != v4 {
+            return Err(DropReason::NoDestination);
+        }
+        if frame.ttl <= 1 {
+            return Err(DropReason::TtlExpired);
+        }
+        let [_, second, _, _] = head.words[0].to_ne_bytes();
+        let second = if !rtcp && head.len > 1 && flow.pt_count != 0 { rewritten(flow, second) } else { None };
+        let ([s0, s1], [d0, d1]) = (flow.out_source_port.to_be_bytes(), dest_port.to_be_bytes());
+        let ports = u32::from_ne_bytes([s0, s1, d0, d1]);
+        Ok(Outgoing { source_ip, dest_ip, ports, tos: flow.tos, second })
+    }
+}
+
 /// Rewrites the frame as `flow` says: addresses, ports, ToS, TTL - 1, and the payload type of RTP.
 ///
 /// `bytes` are those `frame` was parsed from; the verdict was `Send { rtcp }`. Don't-fragment and the ECN bits are kept.
 ///
 /// # Errors
-/// [`DropReason::NoDestination`] when the flow has none or another IP version than the frame, [`DropReason::TtlExpired`]
-/// when the packet has used up its hops; nothing is changed then.
+/// Those of [`Outgoing::of`]; nothing is changed then.
 pub fn rewrite(bytes: &mut [u8], frame: &Frame, flow: &FlowValue, rtcp: bool) -> Result<(), DropReason> {
-    rewrite_at(bytes, frame, flow, rtcp)
+    let head = Head::of(frame.payload(bytes));
+    let outgoing = Outgoing::of(flow, frame, head, rtcp)?;
+    rewrite_at(bytes, frame, &outgoing);
+    Ok(())
 }
 
-/// [`rewrite`] for any kind of packet.
-///
-/// # Errors
-/// As there.
+/// [`rewrite`] for any kind of packet, decided before.
 #[inline(always)]
-pub fn rewrite_at<P: Packet + ?Sized>(
-    packet: &mut P,
-    frame: &Frame,
-    flow: &FlowValue,
-    rtcp: bool,
-) -> Result<(), DropReason> {
-    let (dest_ip, dest_port) =
-        if rtcp { (flow.rtcp_dest_ip, flow.rtcp_dest_port) } else { (flow.out_dest_ip, flow.out_dest_port) };
-    let source_ip = flow.out_source_ip;
-    let v4 = matches!(frame.version, Version::V4);
-    if dest_port == 0 || dest_ip.is_v4() != v4 || source_ip.is_v4() != v4 {
-        return Err(DropReason::NoDestination);
-    }
-    if frame.ttl <= 1 {
-        return Err(DropReason::TtlExpired);
-    }
+pub fn rewrite_at<P: Packet + ?Sized>(packet: &mut P, frame: &Frame, out: &Outgoing) {
     if !packet.holds(frame.payload) {
-        return Err(DropReason::TooShort);
+        return;
     }
+    let v4 = matches!(frame.version, Version::V4);
     // What the UDP checksum covers: addresses, ports, payload type.
     let mut covered = Change::default();
-    if !rtcp && frame.payload_len > 1 && packet.holds(frame.payload + 2) && flow.pt_count != 0 {
+    if let Some(second) = out.second
+        && packet.holds(frame.payload + 2)
+    {
         let old = packet.u16(frame.payload);
-        let [first, second] = old.to_ne_bytes();
-        if let Some(byte) = rewritten(flow, second) {
-            let new = u16::from_ne_bytes([first, byte]);
-            covered.word(old, new);
-            packet.put_u16(frame.payload, new);
-        }
+        let [first, _] = old.to_ne_bytes();
+        let new = u16::from_ne_bytes([first, second]);
+        covered.word(old, new);
+        packet.put_u16(frame.payload, new);
     }
     let ip = frame.ip;
     let mut addresses = Change::default();
     if v4 {
-        put(packet, ip + 12, source_ip.0[3], &mut addresses);
-        put(packet, ip + 16, dest_ip.0[3], &mut addresses);
+        put(packet, ip + 12, out.source_ip.0[3], &mut addresses);
+        put(packet, ip + 16, out.dest_ip.0[3], &mut addresses);
         let mut header = addresses;
         // Version and length, ToS.
         let old = packet.u16(ip);
         let [version, tos] = old.to_ne_bytes();
-        let new = u16::from_ne_bytes([version, (flow.tos & 0xfc) | (tos & 0x03)]);
+        let new = u16::from_ne_bytes([version, (out.tos & 0xfc) | (tos & 0x03)]);
         header.word(old, new);
         packet.put_u16(ip, new);
         // TTL, protocol.
@@ -293,20 +317,19 @@ pub fn rewrite_at<P: Packet + ?Sized>(
     } else {
         let mut at = 0;
         while at < 4 {
-            put(packet, ip + 8 + 4 * at, source_ip.0[at], &mut addresses);
-            put(packet, ip + 24 + 4 * at, dest_ip.0[at], &mut addresses);
+            put(packet, ip + 8 + 4 * at, out.source_ip.0[at], &mut addresses);
+            put(packet, ip + 24 + 4 * at, out.dest_ip.0[at], &mut addresses);
             at += 1;
         }
         // Version, traffic class (8 bits), flow label. No checksum covers them.
         let [first, second] = packet.u16(ip).to_ne_bytes();
-        let class = (flow.tos & 0xfc) | ((second >> 4) & 0x03);
+        let class = (out.tos & 0xfc) | ((second >> 4) & 0x03);
         packet.put_u16(ip, u16::from_ne_bytes([(first & 0xf0) | (class >> 4), (class << 4) | (second & 0x0f)]));
         let [next, hops] = packet.u16(ip + 6).to_ne_bytes();
         packet.put_u16(ip + 6, u16::from_ne_bytes([next, hops.wrapping_sub(1)]));
     }
     covered.0 += addresses.0;
-    let ([s0, s1], [d0, d1]) = (flow.out_source_port.to_be_bytes(), dest_port.to_be_bytes());
-    put(packet, frame.udp, u32::from_ne_bytes([s0, s1, d0, d1]), &mut covered);
+    put(packet, frame.udp, out.ports, &mut covered);
     let old = packet.u16(frame.udp + 6);
     // 0 over IPv4 means "no checksum" and stays (RFC 768); over IPv6 it is forbidden, and the receiver will drop the
     // packet as it would have dropped the original.
@@ -315,7 +338,6 @@ pub fn rewrite_at<P: Packet + ?Sized>(
         // A sum that comes out as 0 is sent as all ones (RFC 768).
         packet.put_u16(frame.udp + 6, if new == 0 { 0xffff } else { new });
     }
-    Ok(())
 }
 
 /// Difference of a one's complement sum: new words minus old words (RFC 1624 eqn. 3). Words are summed as they are in

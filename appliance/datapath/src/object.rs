@@ -1,0 +1,206 @@
+//! The object file with its maps: loaded, checked against what is pinned, and errors of the kernel given their names.
+
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::path::Path;
+use std::{fs, io};
+
+use aya::maps::{Array, Map, MapData};
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use tandem_ebpf_abi::{ABI_VERSION, IpWords, Layout, Locals, SLOTS_MAX};
+
+use crate::error::Refusal;
+use crate::memory;
+use crate::options::Options;
+
+/// The program in the object.
+pub(crate) const PROGRAM: &str = "relay";
+/// Maps that outlive the process.
+const PINNED: [&str; 8] = ["FLOWS", "COUNTERS", "HOPS", "TOTALS", "EVENTS", "DEVICES", "WAYS_OUT", "ABI"];
+/// Lines of the verifier's log that are shown: the last ones name the instruction and the reason.
+const LOG_LINES: usize = 12;
+/// A layout as aya reads it.
+type LayoutBytes = [u8; size_of::<Layout>()];
+
+/// What `options` ask the maps to be.
+pub(crate) fn layout_of(options: &Options) -> Result<Layout, Refusal> {
+    let count = options.addresses.len();
+    let ports = options.ports.clone().count();
+    if count == 0 || count > SLOTS_MAX || ports == 0 {
+        return Err(Refusal::Addresses { count, max: SLOTS_MAX });
+    }
+    let mut layout = Layout {
+        version: ABI_VERSION,
+        slots: count as u32,
+        first_port: u32::from(*options.ports.start()),
+        ports: ports as u32,
+        addresses: [IpWords::UNSPECIFIED; SLOTS_MAX],
+    };
+    for (slot, address) in layout.addresses.iter_mut().zip(&options.addresses) {
+        *slot = IpWords::from(*address);
+    }
+    Ok(layout)
+}
+
+/// The constants of the program for the same.
+fn locals_of(options: &Options, layout: &Layout) -> Locals {
+    let mut locals = Locals {
+        count: layout.slots,
+        first_port: layout.first_port,
+        ports: layout.ports,
+        verify_udp: u32::from(options.verify_udp),
+        ..Locals::default()
+    };
+    for (slot, address) in options.addresses.iter().enumerate() {
+        match address {
+            IpAddr::V4(_) => locals.v4[slot] = IpWords::from(*address).0[3],
+            IpAddr::V6(_) => locals.v6[slot] = IpWords::from(*address),
+        }
+    }
+    locals
+}
+
+/// Reads the object file, whole.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
+    fs::read(path).map_err(|error| Refusal::ObjectMissing { path: path.to_owned(), error })
+}
+
+/// Loads program and maps; maps that are pinned and fit are taken over, others are made and pinned.
+pub(crate) fn load(options: &Options, layout: &Layout, object: &[u8], path: &Path) -> Result<Ebpf, Refusal> {
+    let pins = options.pins();
+    let fresh = match pinned_layout(&pins) {
+        Some(pinned) if pinned == *layout => false,
+        Some(pinned) if pinned.version != 0 && !options.discard_pins => {
+            return Err(Refusal::PinnedDiffers { path: pins, difference: difference(&pinned, layout) });
+        }
+        // Of an unfinished start, or not wanted any more.
+        Some(_) => {
+            discard(&pins)?;
+            true
+        }
+        None => {
+            discard(&pins)?;
+            true
+        }
+    };
+    fs::create_dir_all(&pins).map_err(|error| Refusal::NoBpffs { path: pins.clone(), error })?;
+    let locals = locals_of(options, layout);
+    let entries = layout.slots * layout.ports;
+    let mut loader = EbpfLoader::new();
+    loader.override_global("LOCALS", memory::bytes_of(&locals), true);
+    for name in ["FLOWS", "COUNTERS", "HOPS"] {
+        loader.map_max_entries(name, entries);
+    }
+    for name in PINNED {
+        loader.map_pin_path(name, pins.join(name));
+    }
+    let mut ebpf = loader.load(object).map_err(|error| refused(error, path))?;
+    program(&mut ebpf, path)?.load().map_err(|error| refused(EbpfError::ProgramError(error), path))?;
+    if fresh {
+        let map = ebpf.map_mut("ABI").ok_or_else(|| missing(path, "the map ABI"))?;
+        let mut abi = Array::<_, LayoutBytes>::try_from(map).map_err(|e| kernel("opening the map ABI", &e))?;
+        let mut bytes = [0; size_of::<Layout>()];
+        bytes.copy_from_slice(memory::bytes_of(layout));
+        abi.set(0, bytes, 0).map_err(|e| kernel("writing the layout of the maps", &e))?;
+    }
+    Ok(ebpf)
+}
+
+/// The XDP program of a loaded object.
+pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, path: &Path) -> Result<&'a mut Xdp, Refusal> {
+    let program = ebpf.program_mut(PROGRAM).ok_or_else(|| missing(path, "the program"))?;
+    program.try_into().map_err(|_| missing(path, "an XDP program of that name"))
+}
+
+/// What the pinned maps were made for; `None` when there are none that can be read.
+fn pinned_layout(pins: &Path) -> Option<Layout> {
+    let data = MapData::from_pin(pins.join("ABI")).ok()?;
+    let abi = Array::<_, LayoutBytes>::try_from(Map::Array(data)).ok()?;
+    memory::from_bytes(&abi.get(&0, 0).ok()?)
+}
+
+/// Removes all pins: links end, and with them the streams.
+pub(crate) fn discard(pins: &Path) -> Result<(), Refusal> {
+    match fs::remove_dir_all(pins) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Refusal::NoCapability { what: "removing old pins" })
+        }
+        Err(error) => Err(kernel("removing old pins", &error)),
+    }
+}
+
+fn difference(pinned: &Layout, wanted: &Layout) -> String {
+    if pinned.version != wanted.version {
+        return format!("layout {} where this is {}", pinned.version, wanted.version);
+    }
+    let ports = |l: &Layout| format!("{}-{}", l.first_port, l.first_port + l.ports - 1);
+    if (pinned.first_port, pinned.ports) != (wanted.first_port, wanted.ports) {
+        return format!("ports {} where {} are configured", ports(pinned), ports(wanted));
+    }
+    let list = |l: &Layout| {
+        let addresses = l.addresses.iter().take(l.slots as usize);
+        addresses.map(|a| IpAddr::from(*a).to_string()).collect::<Vec<_>>().join(" ")
+    };
+    format!("addresses {} where {} are configured", list(pinned), list(wanted))
+}
+
+fn missing(path: &Path, what: &str) -> Refusal {
+    Refusal::ObjectInvalid { path: path.to_owned(), why: format!("{what} is missing") }
+}
+
+/// A refusal without a better name.
+pub(crate) fn kernel(what: &str, error: &dyn std::error::Error) -> Refusal {
+    Refusal::Kernel { what: what.to_owned(), error: chain(error) }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// The errno at the bottom of an error.
+pub(crate) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.raw_os_error();
+        }
+        at = error.source();
+    }
+    None
+}
+
+fn refused(error: EbpfError, path: &Path) -> Refusal {
+    if matches!(errno(&error), Some(libc::EPERM)) {
+        return Refusal::NoCapability { what: "loading a kernel program" };
+    }
+    match error {
+        EbpfError::ProgramError(ProgramError::LoadError { io_error, verifier_log }) => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+            let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+            Refusal::Verifier { error: io_error, log: last }
+        }
+        EbpfError::BtfError(error) if !Path::new("/sys/kernel/btf/vmlinux").exists() => {
+            Refusal::NoBtf { why: error.to_string() }
+        }
+        EbpfError::ParseError(_)
+        | EbpfError::RelocationError(_)
+        | EbpfError::BtfRelocationError(_)
+        | EbpfError::NoBTF
+        | EbpfError::BtfError(_) => {
+            let source = error.source().map(|s| format!(": {s}")).unwrap_or_default();
+            Refusal::ObjectInvalid { path: path.to_owned(), why: format!("{error}{source}") }
+        }
+        other => kernel("loading the kernel program", &other),
+    }
+}

@@ -1,0 +1,358 @@
+//! One frame, from the wire to the wire: parse, look up, judge, rewrite, count, transmit. Everything that is not an
+//! established stream is left to the stack, where user space finds it.
+
+use core::arch::asm;
+use core::ptr::{addr_of, read_volatile};
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release};
+use aya_ebpf::programs::XdpContext;
+use tandem_ebpf_abi::{DropReason, EventKind, FlowValue, Hop, IpWords, PuntReason, SLOTS_MAX, TOTAL_SLOTS, Totals};
+use tandem_forward::frame::{self, Frame, Outgoing, Version};
+use tandem_forward::{Clock, Head, Packet, Verdict, count_head, verdict_head};
+
+use crate::events::{self, Subject};
+use crate::frame::RawFrame;
+use crate::hop::{self, Wanted};
+use crate::maps::{COUNTERS, FLOWS, HOPS, LOCALS, TOTALS, WAYS_OUT};
+
+/// Samples of packets without a flow that are told per second and CPU (media.md 9).
+const SAMPLES_PER_S: u64 = 100;
+/// A neighbour is asked for again when the answer is older than this, in units of 2^30 ns.
+const HOP_AGE_MAX: u32 = 1;
+/// The network namespace the frame came in (`BPF_F_CURRENT_NETNS`).
+const THIS_NAMESPACE: u64 = u64::MAX;
+
+/// The entry point.
+#[inline(always)]
+pub fn relay(ctx: &XdpContext) -> u32 {
+    let Some(totals) = TOTALS.get_ptr_mut(0) else { return XDP_PASS };
+    // SAFETY: one set per CPU, and nothing interrupts this program with another run of it.
+    let totals = unsafe { &mut *totals };
+    let packet = RawFrame::new(ctx);
+    let outcome = match frame::link(&packet) {
+        // Written out, so that every place in the frame is a constant in each of the four, and each has a stack.
+        Ok((Version::V4, 14)) => addressed::<4, 14>(ctx, totals),
+        Ok((Version::V6, 14)) => addressed::<6, 14>(ctx, totals),
+        Ok((Version::V4, _)) => addressed::<4, 18>(ctx, totals),
+        Ok((Version::V6, _)) => addressed::<6, 18>(ctx, totals),
+        Err(reason) => Outcome::Punt(reason),
+    };
+    match outcome {
+        Outcome::Action(action) => action,
+        Outcome::Punt(reason) => {
+            totals.punts[reason as usize & (TOTAL_SLOTS - 1)] += 1;
+            XDP_PASS
+        }
+        Outcome::Drop(reason) => {
+            totals.drops[reason as usize & (TOTAL_SLOTS - 1)] += 1;
+            XDP_DROP
+        }
+    }
+}
+
+/// What becomes of a frame.
+enum Outcome {
+    /// Decided and counted.
+    Action(u32),
+    Punt(PuntReason),
+    Drop(DropReason),
+}
+
+/// The clock of this packet: coarse at hand, exact on demand.
+#[derive(Clone, Copy)]
+struct KernelClock {
+    coarse_us: u64,
+}
+
+impl Clock for KernelClock {
+    const JITTER_PERIOD: u64 = 8;
+
+    #[inline(always)]
+    fn coarse_us(self) -> u64 {
+        self.coarse_us
+    }
+
+    #[inline(always)]
+    fn exact_us(self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() / 1_000 }
+    }
+}
+
+/// A frame with an IP header at `ip`: is it for a media port of ours?
+#[inline(never)]
+fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut Totals) -> Outcome {
+    let mut packet = RawFrame::new(ctx);
+    let version = if FAMILY == 4 { Version::V4 } else { Version::V6 };
+    let frame = match frame::parse_at(&packet, version, IP) {
+        Ok(frame) => frame,
+        Err(reason) => return Outcome::Punt(reason),
+    };
+    let Some(slot) = slot_of(version, frame.dest.ip) else {
+        totals.passed += 1;
+        return Outcome::Action(XDP_PASS);
+    };
+    // SAFETY: a constant of the loaded program.
+    let (first, ports) = unsafe { (read_volatile(addr_of!(LOCALS.first_port)), read_volatile(addr_of!(LOCALS.ports))) };
+    let offset = u32::from(frame.dest.port).wrapping_sub(first);
+    if offset >= ports {
+        totals.passed += 1;
+        return Outcome::Action(XDP_PASS);
+    }
+    if slot_of(version, frame.source.ip).is_some() {
+        return Outcome::Drop(DropReason::Looped);
+    }
+    let index = slot * ports + offset;
+    let (Some(flow), Some(counters), Some(hop)) =
+        (FLOWS.get_ptr(index), COUNTERS.get_ptr_mut(index), HOPS.get_ptr_mut(index))
+    else {
+        // The loader sizes the maps by the same numbers.
+        return Outcome::Punt(PuntReason::NoFlow);
+    };
+    // SAFETY: entries of arrays never go away. A stream comes through one receive queue, so its counters and its hop
+    // have one writer; strangers on other CPUs may lose a count of a drop.
+    let (counters, hop) = unsafe { (&mut *counters, &mut *hop) };
+    let Some((flow, version_before)) = published(flow) else {
+        return without_flow::<FAMILY, IP>(ctx, slot);
+    };
+    if flow.family != FAMILY {
+        return Outcome::Punt(PuntReason::FamilyMixed);
+    }
+    if frame.ttl <= 1 {
+        counters.drop_packet(DropReason::TtlExpired);
+        return Outcome::Drop(DropReason::TtlExpired);
+    }
+    let (coarse_us, second) = clock(totals);
+    let now = KernelClock { coarse_us };
+    let head = Head::read(&packet, frame.payload, frame.payload_len as u32);
+    let (rtcp, wants_copy) = match verdict_head(flow, counters, frame.source, head, now) {
+        Verdict::Send { rtcp, copy } => (rtcp, copy),
+        Verdict::Punt(reason) => return Outcome::Punt(reason),
+        Verdict::Drop(reason) => {
+            let so_far = counters.dropped(reason);
+            counters.drop_packet(reason);
+            if matches!(reason, DropReason::Rate) && so_far & 1023 == 0 {
+                let subject = Subject::new(EventKind::RateExceeded, slot as u8, frame.dest.port, version_before);
+                events::tell(subject, coarse_us, head.rtp().ssrc);
+            }
+            return Outcome::Drop(reason);
+        }
+    };
+    let outgoing = match Outgoing::of(flow, &frame, head, rtcp) {
+        Ok(outgoing) => outgoing,
+        Err(reason) => {
+            counters.drop_packet(reason);
+            return Outcome::Drop(reason);
+        }
+    };
+    let (hop_flow, same_way) = (flow, !rtcp || flow.rtcp_dest_ip == flow.out_dest_ip);
+    if !unchanged(flow, version_before) {
+        // Its owner is changing it just now: user space knows what is right, and nothing has been touched yet.
+        return Outcome::Punt(PuntReason::NoFlow);
+    }
+    let wanted = Wanted::new(FAMILY == 4, rtcp, frame.wire_bytes(), second);
+    let action = match way_out(ctx, totals, &mut packet, &frame, hop_flow, version_before, same_way, wanted, hop) {
+        Ok(action) => action,
+        Err(reason) => return Outcome::Punt(reason),
+    };
+    frame::rewrite_at(&mut packet, &frame, &outgoing);
+    let counted = count_head(flow, counters, head, frame.wire_bytes(), now);
+    if rtcp {
+        totals.rtcp_packets += 1;
+        totals.rtcp_bytes += u64::from(head.len);
+    } else {
+        totals.rtp_packets += 1;
+        totals.rtp_bytes += u64::from(head.len);
+    }
+    if counted.first || counted.ssrc_changed {
+        let kind = if counted.first { EventKind::FirstRtp } else { EventKind::SsrcChange };
+        events::tell(Subject::new(kind, slot as u8, frame.dest.port, version_before), coarse_us, head.rtp().ssrc);
+    }
+    if let Some(reason) = wants_copy {
+        let kind = if matches!(reason, PuntReason::RtcpCopy) { EventKind::RtcpCopy } else { EventKind::DtmfCopy };
+        let subject = Subject::new(kind, slot as u8, frame.dest.port, version_before);
+        events::copy(ctx, subject, coarse_us, frame.payload as u32, frame.payload_len as u32);
+    }
+    Outcome::Action(action)
+}
+
+/// The flow and its version; `None` when there is none, or while it is being changed.
+#[inline(always)]
+fn published(flow: *const FlowValue) -> Option<(&'static FlowValue, u32)> {
+    // SAFETY: the verifier has seen the lookup succeed, and entries of arrays never go away. User space writes 0 to the
+    // version before it changes anything and the new one after it, so equal versions before and after ([`unchanged`])
+    // mean that nothing changed in between; loads are not reordered on x86-64, and the empty assembly keeps the
+    // compiler from doing so (it has no fence for this target).
+    unsafe {
+        let version = read_volatile(addr_of!((*flow).version));
+        asm!("");
+        if version == 0 { None } else { Some((&*flow, version)) }
+    }
+}
+
+/// Whether all that was read of the flow since [`published`] belongs together.
+#[inline(always)]
+fn unchanged(flow: &FlowValue, version: u32) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        asm!("");
+        read_volatile(addr_of!(flow.version)) == version
+    }
+}
+
+/// Number of the media address, if it is one.
+#[inline(always)]
+fn slot_of(version: Version, ip: IpWords) -> Option<u32> {
+    // SAFETY: constants of the loaded program.
+    let count = unsafe { read_volatile(addr_of!(LOCALS.count)) };
+    let mut slot = 0;
+    while slot < SLOTS_MAX {
+        if slot as u32 >= count {
+            return None;
+        }
+        // SAFETY: as above.
+        let same = unsafe {
+            match version {
+                Version::V4 => read_volatile(addr_of!(LOCALS.v4[slot])) == ip.0[3],
+                Version::V6 => {
+                    read_volatile(addr_of!(LOCALS.v6[slot].0[3])) == ip.0[3]
+                        && read_volatile(addr_of!(LOCALS.v6[slot].0[2])) == ip.0[2]
+                        && read_volatile(addr_of!(LOCALS.v6[slot].0[1])) == ip.0[1]
+                        && read_volatile(addr_of!(LOCALS.v6[slot].0[0])) == ip.0[0]
+                }
+            }
+        };
+        if same {
+            return Some(slot as u32);
+        }
+        slot += 1;
+    }
+    None
+}
+
+/// Coarse time: microseconds, and units of 2^30 ns.
+#[inline(always)]
+fn clock(totals: &mut Totals) -> (u64, u32) {
+    // SAFETY: a helper without arguments.
+    let ns = unsafe { bpf_ktime_get_coarse_ns() };
+    // It stands still for a whole tick, so that nearly every packet is spared the division.
+    if ns != totals.clock_ns {
+        totals.clock_ns = ns;
+        totals.clock_us = ns / 1_000;
+    }
+    (totals.clock_us, (ns >> 30) as u32)
+}
+
+/// Finds the way out and writes the link-layer addresses.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn way_out(
+    ctx: &XdpContext,
+    totals: &mut Totals,
+    packet: &mut RawFrame,
+    frame: &Frame,
+    flow: &FlowValue,
+    version: u32,
+    same_way: bool,
+    wanted: Wanted,
+    kept: &mut Hop,
+) -> Result<u32, PuntReason> {
+    let mut other = Hop::default();
+    let hop = if same_way {
+        if kept.version != version || wanted.second().wrapping_sub(kept.asked) > HOP_AGE_MAX {
+            known(hop::ask(ctx, flow, kept, wanted, version))?;
+        }
+        &*kept
+    } else {
+        // RTCP to another machine than RTP: rare, and not worth a place of its own.
+        known(hop::ask(ctx, flow, &mut other, wanted, version))?;
+        &other
+    };
+    if hop.vlan != frame::vlan(packet, frame.ip) {
+        return Err(PuntReason::NoRoute);
+    }
+    if hop.mtu != 0 && frame.wire_bytes() > u32::from(hop.mtu) {
+        return Err(PuntReason::TooLong);
+    }
+    if !packet.holds(frame.payload) {
+        return Err(PuntReason::Truncated);
+    }
+    let action = if hop.ifindex == ctx.ingress_ifindex() as u32 {
+        XDP_TX
+    } else {
+        // PASS when the interface is gone: the stack knows better.
+        let action = WAYS_OUT.redirect(hop.ifindex, u64::from(XDP_PASS)).unwrap_or(XDP_PASS);
+        if action == XDP_PASS {
+            return Err(PuntReason::NoRoute);
+        }
+        totals.redirected += 1;
+        action
+    };
+    let [a, b, c] = hop.macs;
+    packet.put_u32(0, a);
+    packet.put_u32(4, b);
+    packet.put_u32(8, c);
+    Ok(action)
+}
+
+/// What [`hop::ask`] answered.
+#[inline(always)]
+fn known(answer: u32) -> Result<(), PuntReason> {
+    match answer.wrapping_sub(1) {
+        n if n == PuntReason::NoNeighbour as u32 => Err(PuntReason::NoNeighbour),
+        n if n == PuntReason::TooLong as u32 => Err(PuntReason::TooLong),
+        u32::MAX => Ok(()),
+        _ => Err(PuntReason::NoRoute),
+    }
+}
+
+/// A port without a flow: to the stack when a socket waits for it, otherwise nothing at all, not even an ICMP message.
+#[inline(never)]
+fn without_flow<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, slot: u32) -> Outcome {
+    let packet = RawFrame::new(ctx);
+    let header = if FAMILY == 4 { 20 } else { 40 };
+    if !packet.holds(IP + header + 8) {
+        return Outcome::Punt(PuntReason::Truncated);
+    }
+    let word = |at| packet.u32(IP + at);
+    let ports = word(header);
+    // `struct bpf_sock_tuple`: source, destination, both ports.
+    let (mut tuple, len) = if FAMILY == 4 {
+        ([word(12), word(16), ports, 0, 0, 0, 0, 0, 0], 12)
+    } else {
+        ([word(8), word(12), word(16), word(20), word(24), word(28), word(32), word(36), ports], 36)
+    };
+    // SAFETY: the tuple has the size the helper is told; a socket that is found is given back.
+    let has_socket = unsafe {
+        let socket = bpf_sk_lookup_udp(ctx.ctx.cast(), tuple.as_mut_ptr().cast(), len, THIS_NAMESPACE, 0);
+        if socket.is_null() {
+            false
+        } else {
+            bpf_sk_release(socket.cast());
+            true
+        }
+    };
+    if has_socket {
+        return Outcome::Punt(PuntReason::NoFlow);
+    }
+    let Some(totals) = TOTALS.get_ptr_mut(0) else { return Outcome::Drop(DropReason::NoFlow) };
+    // SAFETY: one set per CPU.
+    let totals = unsafe { &mut *totals };
+    let (at_us, second) = clock(totals);
+    if totals.sampled[0] != u64::from(second) {
+        totals.sampled = [u64::from(second), 0];
+    }
+    if totals.sampled[1] < SAMPLES_PER_S {
+        totals.sampled[1] += 1;
+        let [s0, s1, d0, d1] = ports.to_ne_bytes();
+        let source_ip = if FAMILY == 4 {
+            IpWords::from_v4_word(word(12))
+        } else {
+            IpWords([word(8), word(12), word(16), word(20)])
+        };
+        let subject = Subject::new(EventKind::NoFlow, slot as u8, u16::from_be_bytes([d0, d1]), 0);
+        events::tell_from(subject, at_us, 0, source_ip, u16::from_be_bytes([s0, s1]));
+    }
+    Outcome::Drop(DropReason::NoFlow)
+}
