@@ -33,7 +33,7 @@ pub enum Lookup<'a> {
 impl<'a> Lookup<'a> {
     fn of(row: Option<Row<'a>>) -> Lookup<'a> {
         match row {
-            Some(row) if row.price().lock => Lookup::Locked(row),
+            Some(row) if row.cost().lock => Lookup::Locked(row),
             Some(row) => Lookup::Found(row),
             None => Lookup::NotFound,
         }
@@ -106,6 +106,13 @@ struct Price {
     sections: Vec<Section>,
 }
 
+/// What routing asks of a [`Price`]: 16 bytes, so that the prices of a dozen decks stay near the core.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    per_second: PerSecond,
+    lock: bool,
+}
+
 /// From when to when rows are valid, UTC ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Life {
@@ -129,6 +136,8 @@ pub struct Deck {
     /// All prefixes, one behind the other.
     digits: String,
     prices: Vec<Price>,
+    /// One for each of `prices`.
+    costs: Vec<Cost>,
     lives: Vec<Life>,
     texts: Vec<Box<str>>,
     /// The distinct prefixes in order: number n has the rows of run n.
@@ -197,20 +206,25 @@ impl Deck {
         deck.index = PrefixTrie::build(distinct.into_iter().map(|prefix| (prefix, ())))?;
         deck.runs.shrink_to_fit();
         deck.prices.shrink_to_fit();
+        deck.costs.shrink_to_fit();
         deck.texts.shrink_to_fit();
         Ok(deck)
     }
 
     fn push(&mut self, prefix: &str, row: &Rate, known: &mut Known) {
-        let price = known.prices.place(PriceKey::of(row), &mut self.prices, || Price {
-            rate_per_min: row.rate_per_min,
-            conn_fee: row.conn_fee,
-            tax_pct: row.tax_pct,
-            first_s: row.first_s,
-            next_s: row.next_s,
-            level: row.level,
-            lock: row.lock,
-            sections: row.sections.clone(),
+        let costs = &mut self.costs;
+        let price = known.prices.place(PriceKey::of(row), &mut self.prices, || {
+            costs.push(Cost { per_second: per_second(row.rate_per_min), lock: row.lock });
+            Price {
+                rate_per_min: row.rate_per_min,
+                conn_fee: row.conn_fee,
+                tax_pct: row.tax_pct,
+                first_s: row.first_s,
+                next_s: row.next_s,
+                level: row.level,
+                lock: row.lock,
+                sections: row.sections.clone(),
+            }
         });
         let life = Life { from_ms: row.effective_from_ms, to_ms: row.effective_to_ms };
         let life = known.lives.place(life, &mut self.lives, || life);
@@ -242,13 +256,19 @@ impl Deck {
     /// A look-up in a large deck is a row of waits for memory; those of different decks overlap when each step is taken
     /// in all decks before the next.
     pub fn lookup_each<'a>(asked: &[(&'a Deck, &str)], at_ms: i64) -> Vec<Lookup<'a>> {
+        let mut runs = Vec::with_capacity(asked.len());
         let walks: Vec<_> = asked.iter().map(|(deck, number)| (&deck.index, number.as_bytes())).collect();
-        let runs = PrefixTrie::longest_each(&walks);
-        let row = |((deck, number), run): (&(&'a Deck, &str), &Option<(usize, usize)>)| {
-            deck.valid_or_shorter(run.map(|(_, run)| run), number.as_bytes(), at_ms)
+        PrefixTrie::longest_each(&walks, |found| runs.push(found.map(|(_, run)| run)));
+        let row = |((deck, number), run): (&(&'a Deck, &str), Option<usize>)| {
+            deck.valid_or_shorter(run, number.as_bytes(), at_ms)
         };
-        let rows: Vec<Option<Row<'a>>> = asked.iter().zip(&runs).map(row).collect();
+        let rows: Vec<Option<Row<'a>>> = asked.iter().zip(runs).map(row).collect();
         rows.into_iter().map(Lookup::of).collect()
+    }
+
+    /// The row that [`Row::place`] named; `None` from another deck.
+    pub fn row(&self, place: u32) -> Option<Row<'_>> {
+        ((place as usize) < self.slots.len()).then_some(Row { deck: self, at: place as usize })
     }
 
     /// The valid row of `run`, the longest match of `number`, or else of the next shorter one that has one.
@@ -346,6 +366,12 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// Where it stands in its deck; [`Deck::row`] gives it back.
+    pub fn place(&self) -> u32 {
+        // Far below 2^32: a deck has at most ROWS_MAX of them.
+        self.at as u32
+    }
+
     /// Number of the row, kept for life.
     pub fn rate_id(&self) -> u64 {
         self.slot().rate_id
@@ -370,7 +396,7 @@ impl<'a> Row<'a> {
 
     /// The price of one second, for routing (rates.md section 9).
     pub fn per_second(&self) -> PerSecond {
-        per_second(self.price().rate_per_min)
+        self.cost().per_second
     }
 
     /// True when the row is valid at `at_ms` (half-open, billing.md section 6.a).
@@ -385,6 +411,10 @@ impl<'a> Row<'a> {
 
     fn price(&self) -> &'a Price {
         &self.deck.prices[self.slot().price as usize]
+    }
+
+    fn cost(&self) -> &'a Cost {
+        &self.deck.costs[self.slot().price as usize]
     }
 
     fn life(&self) -> &'a Life {

@@ -88,13 +88,13 @@ impl Call {
             return self.end_by_server(cx, now, ServerReason::InternalError);
         };
         self.usage.callee_gateway = gateway.name.as_str().into();
-        self.usage.caller_out = chosen.caller_out.as_str().into();
-        self.usage.callee_out = chosen.callee_out.as_str().into();
+        self.usage.caller_out = self.plan.caller_out(&chosen).into();
+        self.usage.callee_out = self.plan.callee_out(&chosen).into();
         self.usage.callee_type = 1;
         self.usage.vendor = snapshot.accounts.get(gateway.account).map(|account| LegTerms {
             account: account.name.as_str().into(),
             account_name: account.display_name.as_str().into(),
-            terms: chosen.vendor.clone(),
+            terms: chosen.terms(&snapshot),
         });
         self.usage.flags.no_vendor_rate = chosen.vendor.is_none();
         if self.session.no_cdr {

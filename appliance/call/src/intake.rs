@@ -145,7 +145,7 @@ impl Calls {
                 place: at + 1,
                 gateway: name(route.gateway),
                 prefix_len: route.prefix_len,
-                rate_per_min: route.vendor.as_ref().map(|v| v.rate_per_min),
+                rate_per_min: route.vendor.map(|vendor| vendor.cost.per_minute()),
             };
             self.trace(now, a_leg, flow_no, event);
         }

@@ -250,6 +250,18 @@ impl RewriteRules {
         self.rules.iter().map(|r| r.text.as_str()).collect::<Vec<_>>().join(",")
     }
 
+    /// [`apply`](Self::apply) for those who only want to know the number when it is another one.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn changed(&self, number: &str, rng: &mut impl Rng) -> Result<Option<Box<str>>, RewriteError> {
+        if self.rules.is_empty() {
+            return Ok(None);
+        }
+        let rewritten = self.apply(number, rng)?;
+        Ok(rewritten.rule.map(|_| rewritten.number.into()))
+    }
+
     /// Applies the best matching rule once (R-D4). `rng` serves targets with `?`, `a;b` and ranges. Cost: one pass over
     /// the list.
     ///

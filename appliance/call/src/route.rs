@@ -3,7 +3,7 @@
 //! [`plan`] is a pure function of the snapshot, the numbers, the time and the rotation: calls and `tandem explain` use
 //! the same one.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use smallvec::SmallVec;
 use tandem_leg::ServerReason;
 use tandem_rating::fee::RateTerms;
-use tandem_rating::least_cost::{PerSecond, per_second, profit_percent_at_least};
+use tandem_rating::least_cost::{PerSecond, SecondLimit, per_second, profit_percent_at_least};
 use tandem_rating::prefix::{PrefixError, PrefixTrie};
 use tandem_rating::rate::{Deck, Lookup};
 
@@ -50,20 +50,23 @@ impl PrefixTable {
         Ok(PrefixTable { trie: PrefixTrie::build(by_prefix)? })
     }
 
-    /// Gateways that match `number`, grouped by the length of their longest matching prefix, longest first.
-    pub fn groups(&self, number: &str) -> Vec<(usize, Vec<usize>)> {
-        let mut seen: Vec<u32> = Vec::new();
-        let mut groups = Vec::new();
+    /// Gateways that match `number` as (length of their longest matching prefix, index), longest first.
+    pub fn matching(&self, number: &str) -> SmallVec<[(usize, usize); ROUTES]> {
+        let mut found: SmallVec<[(usize, usize); ROUTES]> = SmallVec::new();
         for (length, gateways) in self.trie.matches(number).rev() {
-            let fresh: Vec<usize> = gateways.iter().filter(|g| !seen.contains(g)).map(|g| *g as usize).collect();
-            seen.extend(gateways);
-            if !fresh.is_empty() {
-                groups.push((length, fresh));
+            let longer = found.len();
+            for gateway in gateways.iter().map(|gateway| *gateway as usize) {
+                if !found[..longer].iter().any(|(_, known)| *known == gateway) {
+                    found.push((length, gateway));
+                }
             }
         }
-        groups
+        found
     }
 }
+
+/// Candidates that are kept without a place on the heap; a number with more vendors costs one.
+const ROUTES: usize = 16;
 
 /// What is asked of [`plan`].
 #[derive(Clone, Copy, Debug)]
@@ -94,11 +97,30 @@ pub struct Route {
     /// A protect route.
     pub protect: bool,
     /// The vendor's price; `None` without a row (costs are then unknown).
-    pub vendor: Option<RateTerms>,
-    /// Caller for the vendor.
-    pub caller_out: String,
-    /// Callee for the vendor.
-    pub callee_out: String,
+    pub vendor: Option<VendorRate>,
+    /// Caller for the vendor, when its rules change it; see [`Plan::caller_out`].
+    caller_out: Option<Box<str>>,
+    /// Callee for the vendor, when its rules change it.
+    callee_out: Option<Box<str>>,
+}
+
+/// A row of the deck of a vendor's clearing account, in the snapshot that was planned with.
+///
+/// Of ten candidates one or two are tried: terms, with their prefix, are made of those only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VendorRate {
+    /// Its place in the deck.
+    row: u32,
+    /// What it costs.
+    pub cost: PerSecond,
+}
+
+impl Route {
+    /// What the vendor is paid by; `None` without a row. `snapshot` is the one the call was planned with.
+    pub fn terms(&self, snapshot: &Snapshot) -> Option<RateTerms> {
+        let account = snapshot.accounts.get(snapshot.routing.get(self.gateway)?.account)?;
+        Some(account.deck.as_ref()?.row(self.vendor?.row)?.terms())
+    }
 }
 
 /// One gateway the call may not go to.
@@ -228,9 +250,28 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// Gateways whose prefix matches but which are left out.
     pub skipped: Vec<Skipped>,
+    /// The caller that was planned for, before the rules of a vendor.
+    caller: String,
+    /// The callee.
+    callee: String,
 }
 
 impl Plan {
+    /// The callee that was planned for.
+    pub fn callee(&self) -> &str {
+        &self.callee
+    }
+
+    /// Caller for the vendor of `route`, after its rules.
+    pub fn caller_out<'a>(&'a self, route: &'a Route) -> &'a str {
+        route.caller_out.as_deref().unwrap_or(&self.caller)
+    }
+
+    /// Callee for the vendor of `route`, after its rules.
+    pub fn callee_out<'a>(&'a self, route: &'a Route) -> &'a str {
+        route.callee_out.as_deref().unwrap_or(&self.callee)
+    }
+
     /// The routes that may be tried now, in order: not `used`, protect routes only with `protect`, and nothing with a
     /// shorter prefix than a terminal gateway that was not `passed` over (R-D11: "in the tried set").
     pub fn open(&self, protect: bool, used: impl Fn(usize) -> bool, passed: impl Fn(usize) -> bool) -> Vec<usize> {
@@ -312,15 +353,16 @@ impl fmt::Display for ShowPlan<'_> {
             for index in self.plan.open(protect, |_| false, |_| false) {
                 let route = &self.plan.routes[index];
                 number += 1;
-                let cost = route.vendor.as_ref().map_or("no rate".to_owned(), |t| format!("{}/min", t.rate_per_min));
+                let cost =
+                    route.vendor.as_ref().map_or("no rate".to_owned(), |v| format!("{}/min", v.cost.per_minute()));
                 let kind = if protect { ", protect" } else { "" };
                 writeln!(
                     f,
                     "{number}. {} (prefix of {}, {cost}{kind}): {} -> {}",
                     name(route.gateway),
                     route.prefix_len,
-                    route.caller_out,
-                    route.callee_out
+                    self.plan.caller_out(route),
+                    self.plan.callee_out(route)
                 )?;
             }
         }
@@ -338,70 +380,85 @@ pub fn plan(snapshot: &Snapshot, wanted: &Wanted<'_>, weights: &mut Weights, rng
     let Some(mapping) = snapshot.mapping.get(wanted.mapping) else {
         return Plan::default();
     };
-    let groups = snapshot.by_prefix.groups(wanted.callee);
-    let mut judged: Vec<Result<Judged<'_>, Skip>> = Vec::new();
-    for index in groups.iter().flat_map(|(_, gateways)| gateways) {
-        judged.push(judge(snapshot, mapping, &snapshot.routing[*index], wanted, rng));
+    // With the place among all candidates, in whose order they are told.
+    let mut skipped: Vec<(usize, Skipped)> = Vec::new();
+    let mut skip = |place, gateway, prefix_len, reason| {
+        skipped.push((place, Skipped { gateway, prefix_len: Some(prefix_len), reason }));
+    };
+    let mut judged: SmallVec<[Judged<'_>; ROUTES]> = SmallVec::new();
+    for (place, (prefix_len, index)) in snapshot.by_prefix.matching(wanted.callee).into_iter().enumerate() {
+        match judge(snapshot, mapping, index, wanted, rng) {
+            Ok(open) => judged.push(Judged { place, prefix_len, ..open }),
+            Err(reason) => skip(place, index, prefix_len, reason),
+        }
     }
     // Prices of all of them at once: look-ups in large decks are waits for memory, which overlap.
-    let prices = {
-        let asked: Vec<_> = judged.iter().flatten().filter_map(|judged| judged.asks(snapshot, wanted)).collect();
-        Deck::lookup_each(&asked, wanted.at_ms)
+    let mut prices = {
+        let asked: SmallVec<[_; ROUTES]> = judged.iter().filter_map(|judged| judged.asks(snapshot, wanted)).collect();
+        Deck::lookup_each(&asked, wanted.at_ms).into_iter()
     };
-    let mut prices = prices.into_iter();
-    let vendors: SmallVec<[Lookup<'_>; 16]> = judged
-        .iter()
-        .map(|j| match j {
-            Ok(Judged { deck: Some(_), .. }) => prices.next().unwrap_or(Lookup::NotFound),
-            Ok(_) | Err(_) => Lookup::NotFound,
-        })
-        .collect();
-
-    let mut plan = Plan::default();
-    let mut protect = Vec::new();
-    let mut outcomes = judged.into_iter().zip(vendors);
-    for (prefix_len, gateways) in groups {
-        let mut group = Vec::with_capacity(gateways.len());
-        for (index, (outcome, vendor)) in gateways.into_iter().zip(outcomes.by_ref()) {
-            let gateway = &snapshot.routing[index];
-            let priced = outcome.and_then(|judged| Ok((buy(mapping, gateway, wanted, vendor)?, judged)));
-            match priced {
-                Ok((vendor, judged)) => group.push(Route {
-                    gateway: index,
-                    prefix_len,
-                    terminal: gateway.prefix_style == PrefixStyle::Terminal,
-                    protect: gateway.protect,
-                    vendor,
-                    caller_out: judged.caller_out,
-                    callee_out: judged.callee_out,
-                }),
-                Err(reason) => {
-                    plan.skipped.push(Skipped { gateway: index, prefix_len: Some(prefix_len), reason });
-                }
+    let guard = Guard::of(mapping, wanted);
+    let order = Order::of(snapshot, mapping);
+    // Keys are sorted, not routes: those are large.
+    let mut ranked: SmallVec<[(Key, usize); ROUTES]> = SmallVec::new();
+    for (at, candidate) in judged.iter_mut().enumerate() {
+        let found = candidate.deck.and_then(|_| prices.next()).unwrap_or(Lookup::NotFound);
+        match buy(&guard, candidate.gateway, found) {
+            Ok(vendor) => {
+                candidate.vendor = vendor;
+                ranked.push((order.key(candidate), at));
             }
+            Err(reason) => skip(candidate.place, candidate.index, candidate.prefix_len, reason),
         }
-        let (backup, normal) = group.into_iter().partition(|r: &Route| r.protect);
-        sort(snapshot, mapping, normal, weights, &mut plan.routes);
-        sort(snapshot, mapping, backup, weights, &mut protect);
     }
-    plan.routes.append(&mut protect);
-    plan
+    ranked.sort_by(|(a, at), (b, other)| {
+        a.cmp(b).then_with(|| judged[*at].gateway.name.cmp(&judged[*other].gateway.name))
+    });
+    turn_equals(&mut ranked, &judged, weights);
+
+    skipped.sort_by_key(|(place, _)| *place);
+    let route = |(_, at): (Key, usize)| {
+        let candidate = &mut judged[at];
+        Route {
+            gateway: candidate.index,
+            prefix_len: candidate.prefix_len,
+            terminal: candidate.gateway.prefix_style == PrefixStyle::Terminal,
+            protect: candidate.gateway.protect,
+            vendor: candidate.vendor,
+            caller_out: candidate.caller_out.take(),
+            callee_out: candidate.callee_out.take(),
+        }
+    };
+    Plan {
+        routes: ranked.into_iter().map(route).collect(),
+        skipped: skipped.into_iter().map(|(_, skipped)| skipped).collect(),
+        caller: wanted.caller.to_owned(),
+        callee: wanted.callee.to_owned(),
+    }
 }
 
-/// A gateway that may have the call, before its price is known.
+/// A gateway that may have the call, as far as everything but its price says.
 struct Judged<'a> {
+    /// Among all candidates.
+    place: usize,
+    /// Index into [`Snapshot::routing`].
+    index: usize,
+    gateway: &'a RoutingGateway,
+    prefix_len: usize,
     /// Of its clearing account.
     deck: Option<&'a Deck>,
-    /// The deck is asked for the number that is sent, not for the one that was dialled.
-    use_callout: bool,
-    caller_out: String,
-    callee_out: String,
+    caller_out: Option<Box<str>>,
+    callee_out: Option<Box<str>>,
+    /// Its price, once that is known.
+    vendor: Option<VendorRate>,
 }
 
 impl<'a> Judged<'a> {
     /// Deck and number of its price.
     fn asks<'s>(&'s self, snapshot: &Snapshot, wanted: &Wanted<'s>) -> Option<(&'a Deck, &'s str)> {
-        let rated = if self.use_callout { self.callee_out.as_str() } else { wanted.callee };
+        // For the number that is sent, or for the one that was dialled.
+        let sent = self.callee_out.as_deref().filter(|_| self.gateway.clearing_use_callout);
+        let rated = sent.unwrap_or(wanted.callee);
         Some((self.deck?, without_route_prefix(rated, snapshot.settings.route_prefix_digits)))
     }
 }
@@ -410,10 +467,11 @@ impl<'a> Judged<'a> {
 fn judge<'a>(
     snapshot: &'a Snapshot,
     mapping: &MappingGateway,
-    gateway: &RoutingGateway,
+    index: usize,
     wanted: &Wanted<'_>,
     rng: &mut impl Rng,
 ) -> Result<Judged<'a>, Skip> {
+    let gateway = &snapshot.routing[index];
     if gateway.locked {
         return Err(Skip::Locked);
     }
@@ -452,52 +510,53 @@ fn judge<'a>(
     if !length_passes(gateway.callee_lengths, wanted.callee) {
         return Err(Skip::CalleeLength);
     }
-    let caller_out = gateway.rewrite_caller.apply(wanted.caller, rng).map_err(Skip::Rewrite)?.number;
-    let callee_out = gateway.rewrite_callee.apply(wanted.callee, rng).map_err(Skip::Rewrite)?.number;
-
+    let caller_out = gateway.rewrite_caller.changed(wanted.caller, rng).map_err(Skip::Rewrite)?;
+    let callee_out = gateway.rewrite_callee.changed(wanted.callee, rng).map_err(Skip::Rewrite)?;
     let deck = clearing.and_then(|account| account.deck.as_deref());
-    Ok(Judged { deck, use_callout: gateway.clearing_use_callout, caller_out, callee_out })
+    Ok(Judged { place: 0, index, gateway, prefix_len: 0, deck, caller_out, callee_out, vendor: None })
 }
 
 /// The vendor's price, or why it rules the gateway out.
-fn buy(
-    mapping: &MappingGateway,
-    gateway: &RoutingGateway,
-    wanted: &Wanted<'_>,
-    found: Lookup<'_>,
-) -> Result<Option<RateTerms>, Skip> {
-    let vendor = match found {
-        Lookup::Found(rate) => Some(rate.terms()),
-        Lookup::Locked(rate) => return Err(Skip::VendorRateLocked { prefix: rate.prefix().to_owned() }),
+fn buy(guard: &Guard<'_>, gateway: &RoutingGateway, found: Lookup<'_>) -> Result<Option<VendorRate>, Skip> {
+    let row = match found {
+        Lookup::Found(row) => row,
+        Lookup::Locked(row) => return Err(Skip::VendorRateLocked { prefix: row.prefix().to_owned() }),
         Lookup::NotFound if gateway.check_rate => return Err(Skip::NoVendorRate),
-        Lookup::NotFound => None,
+        Lookup::NotFound => return Ok(None),
     };
-    guard_money(mapping, gateway, wanted, vendor.as_ref())?;
-    Ok(vendor)
+    let vendor = VendorRate { row: row.place(), cost: row.per_second() };
+    guard.check(gateway, vendor.cost)?;
+    Ok(Some(vendor))
 }
 
 /// Rates and profit, strictest of both gateways (rates.md 9). A free call and an unknown cost pass.
-fn guard_money(
-    mapping: &MappingGateway,
-    gateway: &RoutingGateway,
-    wanted: &Wanted<'_>,
-    vendor: Option<&RateTerms>,
-) -> Result<(), Skip> {
-    let (Some(sell), Some(vendor)) = (wanted.sell, vendor) else {
-        return Ok(());
-    };
-    let (sell, cost) = (per_second(sell.rate_per_min), per_second(vendor.rate_per_min));
-    let limit = [mapping.max_second_rate, gateway.max_second_rate].into_iter().flatten().min();
-    if let Some(limit) = limit.filter(|limit| cost.is_above(*limit)) {
-        return Err(Skip::Dear { cost, limit });
+struct Guard<'a> {
+    mapping: &'a MappingGateway,
+    /// What the customer pays; `None` for a free call.
+    sell: Option<PerSecond>,
+    /// Of the mapping gateway.
+    limit: Option<SecondLimit>,
+}
+
+impl<'a> Guard<'a> {
+    fn of(mapping: &'a MappingGateway, wanted: &Wanted<'_>) -> Guard<'a> {
+        let sell = wanted.sell.map(|sell| per_second(sell.rate_per_min));
+        Guard { mapping, sell, limit: mapping.max_second_rate.map(SecondLimit::of) }
     }
-    let min_percent = [mapping.min_profit_percent, gateway.min_profit_percent].into_iter().flatten().max();
-    if let Some(min_percent) = min_percent
-        && !profit_percent_at_least(sell, cost, Decimal::from(min_percent))
-    {
-        return Err(Skip::Profit { sell, cost, min_percent });
+
+    fn check(&self, gateway: &RoutingGateway, cost: PerSecond) -> Result<(), Skip> {
+        let Some(sell) = self.sell else { return Ok(()) };
+        let limits = [self.limit, gateway.max_second_rate.map(SecondLimit::of)];
+        if limits.into_iter().flatten().any(|limit| cost.is_above(limit)) {
+            let strictest = [self.mapping.max_second_rate, gateway.max_second_rate].into_iter().flatten().min();
+            return Err(Skip::Dear { cost, limit: strictest.unwrap_or_default() });
+        }
+        let min_percent = [self.mapping.min_profit_percent, gateway.min_profit_percent].into_iter().flatten().max();
+        if let Some(min_percent) = min_percent.filter(|percent| !profit_percent_at_least(sell, cost, *percent)) {
+            return Err(Skip::Profit { sell, cost, min_percent });
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn unusable(account: &Account, at_ms: i64) -> Option<&'static str> {
@@ -512,74 +571,84 @@ fn unusable(account: &Account, at_ms: i64) -> Option<&'static str> {
     }
 }
 
-/// A gateway that may be tried, with what it is sorted by.
-struct Ranked<'a> {
-    route: Route,
-    gateway: &'a RoutingGateway,
-    /// `None` is unknown, and sorted last.
-    cost: Option<PerSecond>,
+/// Which keys of R-D12 count for a mapping gateway.
+struct Order {
+    /// The price, before the priority.
+    cost_first: bool,
+    /// The price, behind the priority: the system's setting there, or a policy of the mapping gateway. One after another
+    /// they say the same.
+    cost_then: bool,
 }
 
-/// Sorts one length group by R-D12 and appends it to `out`.
-///
-/// Not measured yet, so always equal: the real-time ASR (switched off by default, R-D14) and the utilisation, which
-/// only the rating thread knows. Least-cost gateways come before the others of their class, cheap first.
-fn sort(snapshot: &Snapshot, mapping: &MappingGateway, group: Vec<Route>, weights: &mut Weights, out: &mut Vec<Route>) {
-    let own_policy = mapping.first_policy != RoutePolicy::None;
-    let system = if own_policy { SortPlace::None } else { snapshot.settings.cost_sort };
-    // Everything before the weight.
-    let compare = |a: &Ranked<'_>, b: &Ranked<'_>| -> Ordering {
-        let by_cost = |used: bool| if used { cheap_first(a.cost, b.cost) } else { Ordering::Equal };
-        let least_cost = |r: &Ranked<'_>| r.gateway.least_cost && r.gateway.check_rate;
-        by_cost(system == SortPlace::BeforePriority)
-            .then_with(|| a.gateway.priority.cmp(&b.gateway.priority))
-            .then_with(|| by_cost(system == SortPlace::AfterPriority))
-            .then_with(|| by_cost(mapping.first_policy == RoutePolicy::LowestRate))
-            .then_with(|| by_cost(mapping.second_policy == RoutePolicy::LowestRate))
-            .then_with(|| match (least_cost(a), least_cost(b)) {
-                (true, true) => a.cost.cmp(&b.cost),
-                (true, false) => Ordering::Less,
-                (false, true) => Ordering::Greater,
-                (false, false) => Ordering::Equal,
-            })
-    };
-    let mut ranked: Vec<Option<Ranked<'_>>> = Vec::with_capacity(group.len());
-    for route in group {
-        let cost = route.vendor.as_ref().map(|terms| per_second(terms.rate_per_min));
-        ranked.push(Some(Ranked { gateway: &snapshot.routing[route.gateway], cost, route }));
+/// What routes are sorted by, before the weight. Each part is the same for all where it does not count.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// Protect routes come after all others.
+    protect: bool,
+    /// The longest prefix first.
+    prefix_len: Reverse<usize>,
+    cost_first: Option<Cost>,
+    priority: i32,
+    cost_then: Option<Cost>,
+    /// Least-cost gateways come before the others of their class, cheap first.
+    not_least_cost: bool,
+    least_cost: Option<Cost>,
+}
+
+/// A price; an unknown one is behind all others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cost {
+    Known(PerSecond),
+    Unknown,
+}
+
+impl Order {
+    fn of(snapshot: &Snapshot, mapping: &MappingGateway) -> Order {
+        let own_policy = mapping.first_policy != RoutePolicy::None;
+        let system = if own_policy { SortPlace::None } else { snapshot.settings.cost_sort };
+        let policies = [mapping.first_policy, mapping.second_policy];
+        Order {
+            cost_first: system == SortPlace::BeforePriority,
+            cost_then: system == SortPlace::AfterPriority || policies.contains(&RoutePolicy::LowestRate),
+        }
     }
-    // Places are sorted, not routes: those are large.
-    let mut order: SmallVec<[usize; 16]> = (0..ranked.len()).collect();
-    let of = |at: usize| ranked[at].as_ref();
-    let compare_at = |a: usize, b: usize| match (of(a), of(b)) {
-        (Some(a), Some(b)) => compare(a, b),
-        // All are there until the order is made.
-        _ => Ordering::Equal,
-    };
-    let name = |at: usize| of(at).map(|r| r.gateway.name.as_str());
-    order.sort_by(|a, b| compare_at(*a, *b).then_with(|| name(*a).cmp(&name(*b))));
-    let mut rest = &mut order[..];
-    while let Some(first) = rest.first().copied() {
-        let equal = rest.iter().take_while(|at| compare_at(first, **at) == Ordering::Equal).count();
+
+    /// R-D12. Not measured yet, so always equal: the real-time ASR (switched off by default, R-D14) and the utilisation,
+    /// which only the rating thread knows.
+    fn key(&self, candidate: &Judged<'_>) -> Key {
+        let gateway = candidate.gateway;
+        let cost = candidate.vendor.map_or(Cost::Unknown, |vendor| Cost::Known(vendor.cost));
+        let least_cost = gateway.least_cost && gateway.check_rate;
+        Key {
+            protect: gateway.protect,
+            prefix_len: Reverse(candidate.prefix_len),
+            cost_first: self.cost_first.then_some(cost),
+            priority: gateway.priority,
+            cost_then: self.cost_then.then_some(cost),
+            not_least_cost: !least_cost,
+            least_cost: least_cost.then_some(cost),
+        }
+    }
+}
+
+/// Turns every class of equals of the sorted list by its weights.
+fn turn_equals(ranked: &mut [(Key, usize)], judged: &[Judged<'_>], weights: &mut Weights) {
+    let mut rest = ranked;
+    while let [(key, _), ..] = *rest {
+        let equal = rest.iter().take_while(|(other, _)| *other == key).count();
         let (class, later) = rest.split_at_mut(equal);
         if class.len() > 1 {
-            let members: SmallVec<[_; 16]> =
-                class.iter().filter_map(|at| of(*at)).map(|r| (r.gateway.id, r.gateway.weight)).collect();
+            let gateways = class.iter().map(|(_, at)| judged[*at].gateway);
+            let members: SmallVec<[_; ROUTES]> = gateways.map(|gateway| (gateway.id, gateway.weight)).collect();
             let turn = weights.turn(&members);
-            let mut places: SmallVec<[(i64, usize); 16]> = turn.into_iter().zip(class.iter().copied()).collect();
+            let mut places: SmallVec<[(i64, usize); ROUTES]> =
+                turn.into_iter().zip(class.iter().map(|(_, at)| *at)).collect();
             // The sort is stable: equal rank leaves the order of names.
             places.sort_by_key(|(rank, _)| Reverse(*rank));
-            for (place, (_, at)) in class.iter_mut().zip(places) {
+            for ((_, place), (_, at)) in class.iter_mut().zip(places) {
                 *place = at;
             }
         }
         rest = later;
     }
-    out.reserve(order.len());
-    out.extend(order.into_iter().filter_map(|at| ranked[at].take()).map(|r| r.route));
-}
-
-/// Cheap first, unknown last.
-fn cheap_first(a: Option<PerSecond>, b: Option<PerSecond>) -> Ordering {
-    (a.is_none(), a).cmp(&(b.is_none(), b))
 }

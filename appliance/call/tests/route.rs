@@ -283,7 +283,7 @@ fn protect_routes_wait_behind_the_others() {
 
 #[test]
 fn numbers_for_the_vendor_and_the_rated_one() {
-    let (_, plan) = planned(|s| {
+    let (snapshot, plan) = planned(|s| {
         s.routing[0].rewrite_caller = RewriteRules::parse(":00").unwrap();
         s.routing[0].rewrite_callee = RewriteRules::parse("86:0086").unwrap();
         s.routing[0].clearing_use_callout = true;
@@ -292,17 +292,15 @@ fn numbers_for_the_vendor_and_the_rated_one() {
         s.accounts[1].deck = deck("v1", vec![rate("0086", "0.5"), rate("86", "0.1")]);
         s.accounts[2].deck = deck("v2", vec![rate("0086", "0.5"), rate("86", "0.1")]);
     });
-    assert_eq!(
-        (plan.routes[0].caller_out.as_str(), plan.routes[0].callee_out.as_str()),
-        ("004930100", "008613900000000")
-    );
-    assert_eq!(plan.routes[0].vendor.as_ref().unwrap().prefix, "0086", "rated after its rules");
-    assert_eq!(plan.routes[1].vendor.as_ref().unwrap().prefix, "86", "rated before them");
-    let (_, plan) = planned(|s| {
+    assert_eq!((plan.caller_out(&plan.routes[0]), plan.callee_out(&plan.routes[0])), ("004930100", "008613900000000"));
+    assert_eq!((plan.caller_out(&plan.routes[2]), plan.callee_out(&plan.routes[2])), ("4930100", "8613900000000"));
+    assert_eq!(plan.routes[0].terms(&snapshot).unwrap().prefix, "0086", "rated after its rules");
+    assert_eq!(plan.routes[1].terms(&snapshot).unwrap().prefix, "86", "rated before them");
+    let (snapshot, plan) = planned(|s| {
         s.settings.route_prefix_digits = 2;
         s.accounts[1].deck = deck("v1", vec![rate("139", "0.2"), rate("86", "0.1")]);
     });
-    assert_eq!(plan.routes[0].vendor.as_ref().unwrap().prefix, "139", "route digits are taken off for the rate only");
+    assert_eq!(plan.routes[0].terms(&snapshot).unwrap().prefix, "139", "route digits are taken off for the rate only");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use tandem_call::identify::identify;
 use tandem_call::price::price;
 use tandem_call::replace::status_for_caller;
-use tandem_call::route::{Route, Wanted, plan};
+use tandem_call::route::{Plan, Route, Wanted, plan};
 use tandem_call::snapshot::Snapshot;
 use tandem_call::weights::Weights;
 use tandem_control::error::ErrorObject;
@@ -105,7 +105,7 @@ impl Control {
         let plan = plan(&snapshot, &wanted, &mut weights, &mut rng);
         let order = plan.open(false, |_| false, |_| false).into_iter().chain(plan.open(true, |_| false, |_| false));
         answer.candidates =
-            order.map(|n| candidate(&snapshot, &plan.routes[n], sell.as_ref(), &numbers.callee)).collect();
+            order.map(|n| candidate(&snapshot, &plan, &plan.routes[n], sell.as_ref())).collect();
         answer.skipped = plan
             .all_skipped(&snapshot)
             .iter()
@@ -179,12 +179,13 @@ fn invite(snapshot: &Snapshot, q: &Explain) -> Result<Try, ErrorObject> {
     })
 }
 
-fn candidate(snapshot: &Snapshot, route: &Route, sell: Option<&RateTerms>, callee: &str) -> reply::CandidateRow {
+fn candidate(snapshot: &Snapshot, plan: &Plan, route: &Route, sell: Option<&RateTerms>) -> reply::CandidateRow {
     let gateway = &snapshot.routing[route.gateway];
     let account = snapshot.accounts.get(gateway.account);
     let name = account.map_or("", |a| a.name.as_str());
     let group = account.and_then(|a| a.deck.as_ref()).map_or("", |d| d.name());
-    let cost = route.vendor.as_ref().map(|t| t.rate_per_min);
+    let terms = route.terms(snapshot);
+    let cost = terms.as_ref().map(|t| t.rate_per_min);
     let plain = |d: Decimal| d.normalize().to_string();
     let margin = sell.map(|s| s.rate_per_min).zip(cost).and_then(|(sell, cost)| sell.checked_sub(cost));
     let mut why = format!("prefix of {} digits, priority {}", route.prefix_len, gateway.priority);
@@ -193,16 +194,16 @@ fn candidate(snapshot: &Snapshot, route: &Route, sell: Option<&RateTerms>, calle
     }
     reply::CandidateRow {
         gateway: gateway.name.clone(),
-        prefix: callee.get(..route.prefix_len).unwrap_or_default().to_owned(),
+        prefix: plan.callee().get(..route.prefix_len).unwrap_or_default().to_owned(),
         address: gateway.remotes.first().map(ToString::to_string).unwrap_or_default(),
         account: name.to_owned(),
         priority: gateway.priority,
         weight: gateway.weight,
-        rate: route.vendor.as_ref().map(|t| rate_shown(name, group, t)),
+        rate: terms.as_ref().map(|t| rate_shown(name, group, t)),
         cost_per_min: cost.map(plain).unwrap_or_default(),
         margin_per_min: margin.map(plain).unwrap_or_default(),
-        caller_out: route.caller_out.clone(),
-        callee_out: route.callee_out.clone(),
+        caller_out: plan.caller_out(route).to_owned(),
+        callee_out: plan.callee_out(route).to_owned(),
         why,
     }
 }
