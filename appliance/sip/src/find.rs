@@ -10,20 +10,40 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 pub(crate) fn find<const N: usize>(hay: &[u8], needles: [u8; N]) -> Option<usize> {
     let (mut at, mut rest) = (0, hay);
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let mut hits = 0;
-        for needle in needles {
-            // A byte that is the needle becomes 0, and 0 alone borrows its high bit here. A borrow may also mark the bytes
-            // above a hit, never one below: the lowest mark is always true.
-            let zeroed = word ^ (LOW * u64::from(needle));
-            hits |= zeroed.wrapping_sub(LOW) & !zeroed & HIGH;
-        }
+        let hits = hits(u64::from_le_bytes(*chunk), needles);
         if hits != 0 {
             return Some(at + hits.trailing_zeros() as usize / 8);
         }
         (at, rest) = (at + 8, tail);
     }
-    rest.iter().position(|byte| needles.contains(byte)).map(|tail| at + tail)
+    if rest.is_empty() {
+        return None;
+    }
+    // The last bytes, with some that were seen, which hold no needle; or all of a short hay, with zeros above it.
+    let (word, base) = match (hay.last_chunk::<8>(), hay.first_chunk::<4>(), hay.last_chunk::<4>()) {
+        (Some(chunk), _, _) => (u64::from_le_bytes(*chunk), hay.len() - 8),
+        (None, Some(first), Some(last)) => {
+            let last = u64::from(u32::from_le_bytes(*last)) << (8 * (hay.len() - 4));
+            (u64::from(u32::from_le_bytes(*first)) | last, 0)
+        }
+        _ => return rest.iter().position(|byte| needles.contains(byte)),
+    };
+    let hits = hits(word, needles);
+    let found = base + hits.trailing_zeros() as usize / 8;
+    (hits != 0 && found < hay.len()).then_some(found)
+}
+
+/// The high bit of the first byte that is one of `needles`, and perhaps those of bytes above it.
+#[inline(always)]
+fn hits<const N: usize>(word: u64, needles: [u8; N]) -> u64 {
+    let mut hits = 0;
+    for needle in needles {
+        // A byte that is the needle becomes 0, and 0 alone borrows its high bit here. A borrow may also mark the bytes
+        // above a hit, never one below: the lowest mark is always true.
+        let zeroed = word ^ (LOW * u64::from(needle));
+        hits |= zeroed.wrapping_sub(LOW) & !zeroed & HIGH;
+    }
+    hits
 }
 
 /// Whether two byte strings of the same length, at most 24 bytes, are equal.

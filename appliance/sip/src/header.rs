@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 use crate::find::{find, same};
 use crate::message::Message;
@@ -497,6 +497,10 @@ pub struct ContentType<'a> {
 impl<'a> ContentType<'a> {
     /// Reads the value.
     pub fn parse(value: &'a [u8]) -> Option<ContentType<'a>> {
+        // What nearly everybody writes.
+        if value == b"application/sdp" {
+            return Some(ContentType { kind: b"application", subtype: b"sdp", params: Params::EMPTY });
+        }
         let (media, params) = head(value);
         let slash = memchr(b'/', media)?;
         let (kind, subtype) = (trim_end(&media[..slash]), trim_start(&media[slash + 1..]));
@@ -505,7 +509,8 @@ impl<'a> ContentType<'a> {
 
     /// Compares without case.
     pub fn is(&self, kind: &str, subtype: &str) -> bool {
-        self.kind.eq_ignore_ascii_case(kind.as_bytes()) && self.subtype.eq_ignore_ascii_case(subtype.as_bytes())
+        let same = |one: &[u8], other: &str| one == other.as_bytes() || one.eq_ignore_ascii_case(other.as_bytes());
+        same(self.kind, kind) && same(self.subtype, subtype)
     }
 
     /// The boundary of a multipart body, without quotes. `None` if missing, empty or over 70 bytes (RFC 2046
@@ -604,12 +609,12 @@ impl<'a> Message<'a> {
 
     /// From.
     pub fn from(&self) -> Option<NameAddr<'a>> {
-        NameAddr::parse(self.header(HeaderId::From)?).ok()
+        self.from
     }
 
     /// To.
     pub fn to(&self) -> Option<NameAddr<'a>> {
-        NameAddr::parse(self.header(HeaderId::To)?).ok()
+        self.to
     }
 
     /// All usable Contact values, in order.
@@ -629,7 +634,13 @@ impl<'a> Message<'a> {
 
     /// All usable Via values, top first.
     pub fn vias(&self) -> impl Iterator<Item = Via<'a>> + '_ {
-        self.all(HeaderId::Via).filter_map(Via::parse)
+        let mut values = self.all(HeaderId::Via);
+        // The index has read the top one, which is the first value unless it could not be read.
+        let top = Some(self.via).filter(|via| !via.host.is_empty());
+        if top.is_some() {
+            values.next();
+        }
+        top.into_iter().chain(values.filter_map(Via::parse))
     }
 
     /// All usable Reason values, in order.
@@ -658,12 +669,38 @@ impl<'a> Message<'a> {
 
     /// Whether a list of tokens (Supported, Require, Allow ...) holds one, compared without case.
     pub fn lists(&self, id: HeaderId, token: &str) -> bool {
-        self.all(id).any(|value| value.eq_ignore_ascii_case(token.as_bytes()))
+        self.any_token(id, token.as_bytes(), <[u8]>::eq_ignore_ascii_case)
     }
 
     /// Whether Allow names a method. Methods are case-sensitive; a missing Allow names none.
     pub fn allows(&self, method: Method) -> bool {
-        self.all(HeaderId::Allow).any(|value| value == method.as_str().as_bytes())
+        self.any_token(HeaderId::Allow, method.as_str().as_bytes(), |one, other| one == other)
+    }
+
+    /// Whether a value of that header is `token`. Faster than [`Message::all`] by far, because lists of tokens have neither
+    /// quotes nor brackets; one that has is read by that.
+    fn any_token(&self, id: HeaderId, token: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> bool {
+        if !self.has(id) {
+            return false;
+        }
+        if !id.is_list() || token.is_empty() || self.lines(id).any(|line| memchr2(b'"', b'<', line).is_some()) {
+            return self.all(id).any(|value| same(value, token));
+        }
+        self.lines(id).any(|mut rest| {
+            loop {
+                rest = trim_start(rest);
+                if let Some((start, tail)) = rest.split_at_checked(token.len())
+                    && same(start, token)
+                    && matches!(trim_start(tail), [] | [b',', ..])
+                {
+                    return true;
+                }
+                match find(rest, [b',']) {
+                    Some(comma) => rest = &rest[comma + 1..],
+                    None => return false,
+                }
+            }
+        })
     }
 }
 

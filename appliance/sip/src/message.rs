@@ -11,7 +11,7 @@ use memchr::{memchr, memchr2, memchr3, memmem};
 
 use crate::header::{CSeq, ContentType, HeaderId, Via};
 use crate::method::Method;
-use crate::uri::{is_lws, quoted_end, trim, trim_start};
+use crate::uri::{NameAddr, is_lws, quoted_end, trim, trim_start};
 
 /// Headers of one message, in lines. A carrier's INVITE has 15 to 40; the reference torture messages stay below 50.
 /// More costs memory for nothing, and is what a flood of junk looks like.
@@ -72,6 +72,10 @@ pub struct Message<'a> {
     pub via: Via<'a>,
     /// Content-Length as sent, which on UDP may be larger than the body that arrived.
     pub content_length: Option<u32>,
+    /// From, if it can be read.
+    pub(crate) from: Option<NameAddr<'a>>,
+    /// To, if it can be read.
+    pub(crate) to: Option<NameAddr<'a>>,
     pub(crate) datagram: &'a [u8],
     pub(crate) spans: [Span; HEADERS_MAX],
     pub(crate) count: u8,
@@ -93,6 +97,8 @@ impl<'a> Message<'a> {
             to_tag: None,
             via: Via::EMPTY,
             content_length: None,
+            from: None,
+            to: None,
             datagram,
             spans: [Span::EMPTY; HEADERS_MAX],
             count: 0,
@@ -153,6 +159,13 @@ impl<'a> Message<'a> {
     /// The first line of a header that has no [`HeaderId`], by name without case.
     pub fn other(&self, name: &str) -> Option<&'a [u8]> {
         self.headers().find(|header| header.name.eq_ignore_ascii_case(name.as_bytes())).map(|header| header.value)
+    }
+
+    /// The lines of that header in order, lists not split.
+    pub(crate) fn lines(&self, id: HeaderId) -> impl Iterator<Item = &'a [u8]> + '_ {
+        let first = usize::from(self.first[id as usize]);
+        let spans = self.spans().get(first..).unwrap_or_default();
+        spans.iter().filter(move |span| span.id == id).map(|span| self.value(span))
     }
 
     /// Every header line in order, as it came.

@@ -364,13 +364,13 @@ fn index(message: &mut Message<'_>, faults: &mut Faults) {
     }
     if let Some(value) = message.header(HeaderId::From) {
         match NameAddr::parse(value) {
-            Ok(from) => message.from_tag = from.tag(),
+            Ok(from) => (message.from_tag, message.from) = (from.tag(), Some(from)),
             Err(_) => faults.note(ScanError::From),
         }
     }
     if let Some(value) = message.header(HeaderId::To) {
         match NameAddr::parse(value) {
-            Ok(to) => message.to_tag = to.tag(),
+            Ok(to) => (message.to_tag, message.to) = (to.tag(), Some(to)),
             Err(_) => faults.note(ScanError::To),
         }
     }

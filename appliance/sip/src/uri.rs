@@ -108,9 +108,10 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// [`UriError`] naming the part that is wrong. A scheme we do not know is not an error.
     pub fn parse(raw: &'a [u8]) -> Result<Uri<'a>, UriError> {
-        let colon = find(raw, [b':']).ok_or(UriError::Scheme)?;
+        // What nearly everybody writes.
+        let colon = if raw.starts_with(b"sip:") { 3 } else { find(raw, [b':']).ok_or(UriError::Scheme)? };
         let (name, opaque) = (&raw[..colon], &raw[colon + 1..]);
-        let scheme = if name.eq_ignore_ascii_case(b"sip") {
+        let scheme = if name == b"sip" || name.eq_ignore_ascii_case(b"sip") {
             Scheme::Sip
         } else if name.eq_ignore_ascii_case(b"sips") {
             Scheme::Sips
@@ -150,7 +151,8 @@ impl<'a> Uri<'a> {
         let mut rest = rest;
         if let Some(at) = find(rest, [b'@']) {
             let user_info = &rest[..at];
-            if user_info.iter().copied().any(is_unfit) {
+            // All bits of the bytes together: one look at the end.
+            if user_info.iter().fold(0, |class, byte| class | CLASS[*byte as usize]) & UNFIT != 0 {
                 return Err(UriError::User);
             }
             let (user, password) = match find(user_info, [b':']) {
@@ -165,7 +167,10 @@ impl<'a> Uri<'a> {
         let host_end = find(rest, [b';', b'?']).unwrap_or(rest.len());
         (self.host, self.port) = host_port(&rest[..host_end])?;
         rest = &rest[host_end..];
-        if let Some(question) = memchr(b'?', rest) {
+        if rest.is_empty() {
+            return Ok(());
+        }
+        if let Some(question) = find(rest, [b'?']) {
             self.headers = &rest[question + 1..];
             rest = &rest[..question];
         }
@@ -215,10 +220,13 @@ impl<'a> Uri<'a> {
     /// that are not printable ASCII (an escaped NUL, for one).
     pub fn dialled(&self) -> Result<Dialled, UriError> {
         let user = self.user.ok_or(UriError::Number)?;
-        let end = memchr(b';', user).unwrap_or(user.len());
+        let end = find(user, [b';']).unwrap_or(user.len());
         let (number, plus) = dial_string(&user[..end])?;
         if number.is_empty() {
             return Err(UriError::Number);
+        }
+        if end == user.len() && self.params.rest.is_empty() {
+            return Ok(Dialled { number, plus, npdi: false, routing: Text::default() });
         }
         let inside = Params::new(&user[end..]);
         let routing = inside.get("rn").or_else(|| self.param("rn"));
@@ -300,6 +308,17 @@ impl std::fmt::Debug for Text {
 
 /// Decodes one number; true if it began with `+`.
 fn dial_string(raw: &[u8]) -> Result<(Text, bool), UriError> {
+    // What nearly everybody writes: digits, perhaps behind a plus.
+    let (digits, plus) = match raw {
+        [b'+', digits @ ..] => (digits, true),
+        _ => (raw, false),
+    };
+    if raw.len() <= NUMBER_BYTES_MAX && digits.iter().all(|byte| CLASS[*byte as usize] & DIALLING != 0) {
+        let mut number = Text::default();
+        number.bytes[..digits.len()].copy_from_slice(digits);
+        number.len = digits.len() as u8;
+        return Ok((number, plus));
+    }
     let mut decoded = Text::default();
     let mut rest = raw;
     while let Some((byte, tail)) = decode_one(rest) {
@@ -322,7 +341,7 @@ fn dial_string(raw: &[u8]) -> Result<(Text, bool), UriError> {
 }
 
 /// Digits, the keys `*` and `#`, and the hexadecimal letters of routing numbers (RFC 3966 phonedigit-hex).
-fn is_dialling(byte: u8) -> bool {
+const fn is_dialling(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || byte == b'*' || byte == b'#'
 }
 
@@ -395,7 +414,7 @@ impl<'a> NameAddr<'a> {
             return Err(UriError::Scheme);
         }
         let params = Params::new(rest);
-        if !params.is_closed() {
+        if !rest.is_empty() && !params.is_closed() {
             return Err(UriError::Unclosed);
         }
         Ok(NameAddr { display: Some(display).filter(|name| !name.is_empty()), uri_raw, params })
@@ -458,6 +477,9 @@ impl<'a> Params<'a> {
 
     /// The value of the first parameter of that name (compared without case), as written; empty if it has none.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
         self.into_iter()
             .find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value.unwrap_or(b""))
@@ -560,6 +582,9 @@ pub(crate) fn host_port(raw: &[u8]) -> Result<(&[u8], Option<u16>), UriError> {
     if host.is_empty() || (host[0] == b'[' && ip_literal(host).is_none()) {
         return Err(UriError::Host);
     }
+    if rest.is_empty() {
+        return Ok((host, None));
+    }
     let rest = trim_start(rest);
     let Some((colon, digits)) = rest.split_first() else { return Ok((host, None)) };
     if *colon != b':' {
@@ -599,8 +624,13 @@ pub(crate) const fn is_lws(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+#[inline]
 pub(crate) fn trim(raw: &[u8]) -> &[u8] {
-    trim_end(trim_start(raw))
+    // Nearly everything comes without blanks at its ends; all of them are below `!`.
+    match raw {
+        [b'!'..=0xff, .., b'!'..=0xff] => raw,
+        _ => trim_end(trim_start(raw)),
+    }
 }
 
 pub(crate) fn trim_start(mut raw: &[u8]) -> &[u8] {
@@ -629,6 +659,7 @@ pub(crate) fn is_token(raw: &[u8]) -> bool {
 const TOKEN: u8 = 1;
 const HOST: u8 = 2;
 const UNFIT: u8 = 4;
+const DIALLING: u8 = 8;
 
 /// What a byte may be part of.
 const CLASS: [u8; 256] = {
@@ -642,6 +673,9 @@ const CLASS: [u8; 256] = {
             table[byte] = TOKEN;
         } else if c <= b' ' || matches!(c, 0x7f | b'<' | b'>' | b'"') {
             table[byte] = UNFIT;
+        }
+        if is_dialling(c) {
+            table[byte] |= DIALLING;
         }
         byte += 1;
     }
