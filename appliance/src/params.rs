@@ -253,6 +253,7 @@ impl Params {
             media_proxy_between_net: self.on("SS_MEDIAPROXYBETWEENNET"),
             media_proxy_behind_nat: self.on("SS_MEDIAPROXYBEHINDNAT"),
             media_proxy_same_nat: self.on("SS_MEDIAPROXYSAMENAT"),
+            no_media_hangup_s: self.int("SS_NOMEDIAHANGUPTIME"),
             max_call_duration_s: self.int("SS_MAXCALLDURATION"),
             reply_unauthorized: self.on("SS_REPLY_UNAUTHORIZED"),
             no_route_code: self.int("TANDEM_NO_ROUTE_CODE") as u16,

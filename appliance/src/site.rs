@@ -96,6 +96,9 @@ pub struct AccountSite {
     /// Expiry, ISO 8601.
     #[serde(skip_serializing_if = "is_default")]
     pub valid_until: String,
+    /// `signalling`, or `media`: charged until the last packet of relayed media.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bill_until: String,
 }
 
 /// A prefix rule of a gateway.
@@ -166,6 +169,9 @@ pub struct MappingSite {
     /// `strict`, `always`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub latch: String,
+    /// Which silence ends a relayed call: `none`, `to_remote`, `from_remote`, `both` (media.md 5).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub media_check: String,
     /// Longest call in seconds; two numbers draw a limit between them; absent takes the system's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub max_duration_s: Vec<i64>,
@@ -293,6 +299,9 @@ pub struct RoutingSite {
     /// `strict`, `always`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub latch: String,
+    /// Which silence ends a relayed call: `none`, `to_remote`, `from_remote`, `both` (media.md 5).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub media_check: String,
     /// Send the caller as P-Asserted-Identity.
     #[serde(default, skip_serializing_if = "is_default")]
     pub send_asserted: bool,

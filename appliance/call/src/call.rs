@@ -21,7 +21,7 @@ use crate::question::{Answer, CallKey, LineSkip};
 use crate::replace::{replacement, status_for_caller};
 use crate::route::Plan;
 use crate::session::{Session, cause_of};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{RoutingGateway, Snapshot};
 use crate::trace::{CallTimer, TraceEvent};
 
 /// Where a call stands.
@@ -101,6 +101,12 @@ impl Call {
 
     pub(crate) fn is_ringing(&self) -> bool {
         self.attempt.as_ref().is_some_and(Attempt::is_ringing)
+    }
+
+    /// The gateway of the attempt that is on its way, or that answered.
+    pub(crate) fn vendor(&self) -> Option<&RoutingGateway> {
+        let attempt = self.attempt.as_ref()?;
+        self.snapshot.routing.get(self.plan.routes.get(attempt.route)?.gateway)
     }
 
     /// News of one of the legs.
@@ -236,6 +242,10 @@ impl Call {
 
     pub(crate) fn handle_timer(&mut self, cx: &mut Shared, now: Now, timer: CallTimer) {
         self.timers.retain(|(t, _)| *t != timer);
+        if timer == CallTimer::Silence {
+            // Looking is no event of the call; only what is seen may be.
+            return self.ask_when_heard(cx);
+        }
         self.trace(cx, now, TraceEvent::Timer(timer));
         match timer {
             CallTimer::Invite => self.attempt_timed_out(cx, now, ServerReason::ConnectionTimeout),
@@ -255,6 +265,7 @@ impl Call {
             CallTimer::Renewal => self.ask_renewal(cx),
             CallTimer::Deadline => self.end_by_server(cx, now, ServerReason::BalanceExhausted),
             CallTimer::MaxDuration => self.end_by_server(cx, now, ServerReason::MaxDuration),
+            CallTimer::Silence => {}
         }
         self.drain_media(cx, now);
     }
@@ -431,7 +442,12 @@ fn session_timeout() -> Reason {
 
 /// The Reason of a BYE that the switch decided.
 fn reason_of_server(reason: ServerReason) -> Reason {
-    Reason { q850: Some(reason.q850()), sip: None, text: Some(reason.name().to_owned()) }
+    let text = match reason {
+        // As media.md 5 writes it.
+        ServerReason::RtpInterrupted => "RTP interrupted",
+        other => other.name(),
+    };
+    Reason { q850: Some(reason.q850()), sip: None, text: Some(text.to_owned()) }
 }
 
 /// A Reason header as the CDR keeps it.

@@ -18,6 +18,7 @@ use crate::flow_no::FlowNumbers;
 use crate::guard::LoopGuard;
 use crate::output::Output;
 use crate::question::{Answer, CallKey, Question};
+use crate::silence::Heard;
 use crate::snapshot::Snapshot;
 use crate::trace::{CallTimer, TraceEvent};
 pub use crate::view::CallView;
@@ -277,6 +278,12 @@ impl Calls {
         if let Some((key, side)) = self.shared.media_ports.get(&port).copied() {
             self.with(key, |call, _| call.media.copy(now, side, reason, payload));
         }
+    }
+
+    /// The answer to [`Output::WhenHeard`]: the caller's side first.
+    pub fn media_heard(&mut self, now: Now, call: CallKey, heard: [Heard; 2]) {
+        self.with(call, |call, shared| call.media_heard(shared, now, heard));
+        self.shared.tend_ports(now.mono.micros());
     }
 
     /// The answer to [`Output::OpenPort`].

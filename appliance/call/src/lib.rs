@@ -24,6 +24,7 @@ pub mod replace;
 pub mod route;
 mod session;
 pub mod settings;
+pub mod silence;
 pub mod snapshot;
 pub mod trace;
 mod view;

@@ -14,12 +14,15 @@ use tandem_media::offer_answer::{pt_map, same_description};
 use tandem_media::rtcp::Quality;
 use tandem_media::rules::is_private;
 use tandem_media::sdp::Host;
-use tandem_media::{Anchor, LegSdp, LocalMedia, MediaEvent, ProhibitedAddress, Sdp, SdpError, Side, SideSetup};
+use tandem_media::{
+    Anchor, LegSdp, LocalMedia, MediaDescription, MediaEvent, ProhibitedAddress, Sdp, SdpError, Side, SideSetup,
+};
 use tandem_rating::text::{Text, ToCompactString};
 
 use crate::calls::MediaConfig;
 use crate::output::Output;
 use crate::settings::Settings;
+use crate::silence::Heard;
 use crate::snapshot::{LatchSetting, NatSetting};
 
 /// Why a description cannot be used.
@@ -488,6 +491,33 @@ impl CallMedia {
             Some(relay) => (relay.anchor.learned(side), relay.anchor.offered(side)),
             None => (None, self.address(side)),
         }
+    }
+
+    /// When the slow path heard a side last.
+    pub(crate) fn heard_at(&self, side: Side) -> Heard {
+        let counters = self.relay.as_ref().map(|relay| relay.anchor.counters(side));
+        counters.map_or(Heard::default(), |c| Heard { rtp_us: c.last_us, rtcp_us: c.rtcp_last_us })
+    }
+
+    /// Whether a side does not want to hear the other one.
+    pub(crate) fn on_hold(&self) -> bool {
+        self.relay.as_ref().is_some_and(|relay| relay.anchor.on_hold())
+    }
+
+    /// Whether both sides agreed that a silent speaker sends nothing: comfort noise (RFC 3389), or G.729 with annex B, which is
+    /// meant when nothing is said of it (RFC 4856 2.1.9).
+    pub(crate) fn suppresses_silence(&self) -> bool {
+        let agreed = |fits: fn(&MediaDescription) -> bool| {
+            let mut sides = self.heard.iter().flatten().filter_map(|sdp| sdp.relayable_audio());
+            sides.clone().count() == 2 && sides.all(|(_, media)| fits(media))
+        };
+        agreed(|media| media.codecs.iter().any(|codec| codec.name.eq_ignore_ascii_case("CN")))
+            || agreed(|media| {
+                media.main_codec().is_some_and(|codec| {
+                    codec.name.eq_ignore_ascii_case("G729")
+                        && !codec.fmtp.as_deref().unwrap_or_default().to_ascii_lowercase().contains("annexb=no")
+                })
+            })
     }
 
     pub(crate) fn ports(&self) -> Option<(u16, u16)> {

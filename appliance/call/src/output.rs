@@ -26,6 +26,13 @@ pub enum Output {
     Ask(Question),
     /// An order for the fast path.
     Flow(FlowCommand),
+    /// Say with `media_heard` when the fast path heard the caller and the vendor last.
+    WhenHeard {
+        /// The call.
+        call: CallKey,
+        /// Local media ports of the caller's and the vendor's side.
+        ports: (u16, u16),
+    },
     /// Open a socket on this media port and report with `port_opened`.
     OpenPort(u16),
     /// The linger of this media port is over: close its socket.

@@ -14,6 +14,7 @@ use crate::calls::Shared;
 use crate::media::Change;
 use crate::number::without_route_prefix;
 use crate::question::Question;
+use crate::silence::Silence;
 use crate::snapshot::AccountId;
 use crate::trace::{CallTimer, TraceEvent};
 
@@ -42,6 +43,8 @@ pub(crate) struct Session {
     change: Option<InProgress>,
     /// The rating thread was asked for more time.
     renewing: bool,
+    /// When silence of the media ends the call.
+    pub(crate) silence: Silence,
     /// The number is on the NO_CDR list.
     pub(crate) no_cdr: bool,
 }
@@ -128,6 +131,7 @@ impl Call {
         self.trace(cx, now, TraceEvent::Journaled);
         self.order(cx, self.a_leg, LegEvent::Connect(connect));
         self.media.established(now);
+        self.watch_media(cx, now);
         let last = regranted.is_some_and(|(until_s, last)| {
             self.session.until_s = until_s;
             last
@@ -250,6 +254,7 @@ impl Call {
             self.session.change = None;
             self.media.answered(now, responder, &body, &cx.config.media)
         };
+        self.restart_silence(now);
         match made {
             Ok(body) => self.answer_update(cx, now, open.from, Some(body), "accepted"),
             // The responder uses the new session already, the other side cannot follow.
@@ -303,6 +308,7 @@ impl Call {
             }
             None => Err((ServerReason::CodecMismatch, "the offer was never answered".to_owned())),
         };
+        self.restart_silence(now);
         match made {
             Ok(body) => {
                 if let Some(leg) = self.leg_of(from.other()) {

@@ -35,6 +35,8 @@ pub struct Settings {
     pub media_proxy_behind_nat: bool,
     /// SS_MEDIAPROXYSAMENAT.
     pub media_proxy_same_nat: bool,
+    /// SS_NOMEDIAHANGUPTIME; 0 off.
+    pub no_media_hangup_s: u32,
     /// SS_MAXCALLDURATION; 0 none.
     pub max_call_duration_s: u32,
     /// SS_REPLY_UNAUTHORIZED.
@@ -83,6 +85,7 @@ impl Default for Settings {
             media_proxy_between_net: true,
             media_proxy_behind_nat: true,
             media_proxy_same_nat: false,
+            no_media_hangup_s: 30,
             max_call_duration_s: 0,
             reply_unauthorized: true,
             no_route_code: 503,

@@ -51,6 +51,8 @@ pub struct Account {
     pub cancelled: bool,
     /// UTC ms from which the account is expired; `None` never.
     pub valid_until_ms: Option<i64>,
+    /// Until when it is charged.
+    pub bill_until: BillUntil,
     /// Rate group.
     pub deck: Option<Arc<Deck>>,
 }
@@ -93,6 +95,30 @@ pub enum LatchSetting {
     Strict,
     /// The first valid packet.
     Always,
+}
+
+/// Which silence ends a relayed call (`mediaCheckDirection`, `rtpInterruptDetection`; spec media.md 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MediaCheck {
+    /// 0: none.
+    #[default]
+    None,
+    /// 1, server to remote: nothing is sent to the device.
+    ToRemote,
+    /// 2, remote to server: nothing comes from the device.
+    FromRemote,
+    /// 3: either.
+    Both,
+}
+
+/// Until when an account is charged for a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BillUntil {
+    /// The end of the call by signalling.
+    #[default]
+    Signalling,
+    /// The last media packet of the call in either direction, when media was relayed (design.md P3).
+    Media,
 }
 
 /// Where the called number is taken from (`sipCalleeE164Domain`).
@@ -180,6 +206,8 @@ pub struct MappingGateway {
     pub nat: NatSetting,
     /// Latching.
     pub latch: LatchSetting,
+    /// `rtpInterruptDetection`.
+    pub media_check: MediaCheck,
     /// `maxCallDurationLower/Upper` in seconds; (-1, -1) system, (0, 0) none.
     pub max_duration_s: (i64, i64),
     /// `timeoutCallProceeding`: set-up limit over all attempts in seconds; -1 system, 0 none.
@@ -313,6 +341,8 @@ pub struct RoutingGateway {
     pub nat: NatSetting,
     /// Latching.
     pub latch: LatchSetting,
+    /// `rtpInterruptDetection`.
+    pub media_check: MediaCheck,
     /// `sipPAssertedIdentity` 2: send the caller number as P-Asserted-Identity.
     pub send_asserted: bool,
     /// Headers passed on besides the default list.

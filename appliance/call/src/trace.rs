@@ -36,6 +36,8 @@ pub enum CallTimer {
     Deadline,
     /// The longest call allowed.
     MaxDuration,
+    /// `SS_NOMEDIAHANGUPTIME`: look when media was heard last.
+    Silence,
 }
 
 impl CallTimer {
@@ -53,6 +55,7 @@ impl CallTimer {
             CallTimer::Renewal => "renewal",
             CallTimer::Deadline => "deadline",
             CallTimer::MaxDuration => "max_duration",
+            CallTimer::Silence => "silence",
         }
     }
 }

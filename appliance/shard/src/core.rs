@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tandem_call::calls::{Calls, CallsConfig, MediaSend};
 use tandem_call::output::{Finish, Output as CallOutput};
 use tandem_call::question::{Answer, Question};
+use tandem_call::silence::Heard;
 use tandem_call::snapshot::Snapshot;
 use tandem_call::trace::TraceEvent;
 use tandem_ebpf_abi::{DropReason, FlowCounters, RemoveReason};
@@ -341,6 +342,14 @@ impl Core {
                         self.kept.push((port, counters));
                     }
                 }
+                None
+            }
+            CallOutput::WhenHeard { call, ports: (caller, callee) } => {
+                let heard = [caller, callee].map(|port| {
+                    let counters = self.relay.counters(port);
+                    counters.map_or(Heard::default(), |c| Heard { rtp_us: c.last_us, rtcp_us: c.rtcp_last_us })
+                });
+                self.calls.media_heard(now, call, heard);
                 None
             }
             CallOutput::OpenPort(port) => Some(Output::OpenPort(port)),

@@ -13,7 +13,7 @@ pub const TABLE: &[Param] = &[
     Param { name: "SS_RTP_PORT_RANGE", default: "10000,39999", kind: Kind::Ports, unit: "UDP port", meaning: "RTP ports, inclusive; 2 per call = 15000 calls", reader: Some("boot") },
     Param { name: "SS_H245_PORT_RANGE", default: "10000,39999", kind: Kind::Ports, unit: "TCP port", meaning: "H.245 control channel ports", reader: None },
     Param { name: "IVR_RTP_PORT", default: "40000,47999", kind: Kind::Ports, unit: "UDP port", meaning: "RTP ports of IVR/audio service", reader: None },
-    Param { name: "SS_NOMEDIAHANGUPTIME", default: "30", kind: Kind::Int { min: 0, max: 3600 }, unit: "s", meaning: "RTP interruption time-out; 0 off (name found, value not)", reader: None },
+    Param { name: "SS_NOMEDIAHANGUPTIME", default: "30", kind: Kind::Int { min: 0, max: 3600 }, unit: "s", meaning: "RTP interruption time-out; 0 off (name found, value not)", reader: Some("call") },
     Param { name: "SS_QOS_SIGNAL", default: "0xa0", kind: Kind::Tos, unit: "ToS byte", meaning: "DSCP marking of signalling; value & 0xFC", reader: Some("boot") },
     Param { name: "SS_QOS_RTP", default: "0xa0", kind: Kind::Tos, unit: "ToS byte", meaning: "DSCP marking of RTP; recommended 0xb8", reader: Some("boot") },
     Param { name: "SS_SIP_RESEND_INTERVAL", default: "0.5,1,2,4,4,4,4,4,4,4", kind: Kind::Schedule, unit: "s", meaning: "Waits before each retransmission; fail at sum+first = 32 s", reader: Some("sip") },

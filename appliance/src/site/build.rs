@@ -8,8 +8,9 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use tandem_call::number::RewriteRules;
 use tandem_call::snapshot::{
-    Account, AccountId, AccountKind, CalleeFrom, CallerFrom, GatewayId, LatchSetting, MappingGateway, NatSetting,
-    PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts, Snapshot, Source, SwitchAllow,
+    Account, AccountId, AccountKind, BillUntil, CalleeFrom, CallerFrom, GatewayId, LatchSetting, MappingGateway,
+    MediaCheck, NatSetting, PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts, Snapshot, Source,
+    SwitchAllow,
 };
 use tandem_leg::ListenerId;
 use tandem_media::decide::DeviceMode;
@@ -88,6 +89,13 @@ const MODES: &[(&str, DeviceMode)] =
     &[("auto", DeviceMode::Auto), ("on", DeviceMode::On), ("off", DeviceMode::Off), ("must_on", DeviceMode::MustOn)];
 const NATS: &[(&str, NatSetting)] = &[("auto", NatSetting::Auto), ("yes", NatSetting::Yes), ("no", NatSetting::No)];
 const LATCHES: &[(&str, LatchSetting)] = &[("strict", LatchSetting::Strict), ("always", LatchSetting::Always)];
+const MEDIA_CHECKS: &[(&str, MediaCheck)] = &[
+    ("none", MediaCheck::None),
+    ("to_remote", MediaCheck::ToRemote),
+    ("from_remote", MediaCheck::FromRemote),
+    ("both", MediaCheck::Both),
+];
+const BILL_UNTIL: &[(&str, BillUntil)] = &[("signalling", BillUntil::Signalling), ("media", BillUntil::Media)];
 const POLICIES: &[(&str, RoutePolicy)] =
     &[("none", RoutePolicy::None), ("asr", RoutePolicy::Asr), ("lowest_rate", RoutePolicy::LowestRate)];
 
@@ -203,6 +211,7 @@ fn account(
         locked: site.locked,
         cancelled: false,
         valid_until_ms,
+        bill_until: e.word(&at("bill_until"), &site.bill_until, BILL_UNTIL).unwrap_or_default(),
         deck: decks.get(&site.rate_group).cloned(),
     };
     (account, opening, limit)
@@ -271,6 +280,7 @@ fn mapping_gateway(
         media_mode: e.word(&at("media"), &site.media, MODES)?,
         nat: e.word(&at("nat"), &site.nat, NATS)?,
         latch: e.word(&at("latch"), &site.latch, LATCHES)?,
+        media_check: e.word(&at("media_check"), &site.media_check, MEDIA_CHECKS)?,
         max_duration_s,
         timeout_call_proceeding_s: site.timeout_call_proceeding_s,
         callee_from: e.word(
@@ -405,6 +415,7 @@ fn routing_gateway(
         media_mode: e.word(&at("media"), &site.media, MODES)?,
         nat: e.word(&at("nat"), &site.nat, NATS)?,
         latch: e.word(&at("latch"), &site.latch, LATCHES)?,
+        media_check: e.word(&at("media_check"), &site.media_check, MEDIA_CHECKS)?,
         send_asserted: site.send_asserted,
         pass_headers: site.pass_headers.iter().map(|h| h.to_ascii_lowercase()).collect(),
     })

@@ -383,6 +383,7 @@ mod tests {
             media: text(),
             nat: text(),
             latch: text(),
+            media_check: text(),
             max_duration_s: vec![1],
             timeout_call_proceeding_s: 1,
             callee_from: text(),
@@ -435,6 +436,7 @@ mod tests {
             media: text(),
             nat: text(),
             latch: text(),
+            media_check: text(),
             send_asserted: true,
             pass_headers: list(),
         };
@@ -446,6 +448,7 @@ mod tests {
             credit_limit: text(),
             locked: true,
             valid_until: text(),
+            bill_until: text(),
         };
         same(&account, fields::ACCOUNT);
         same(&mapping, fields::MAPPING);

@@ -32,6 +32,7 @@ fn account() -> impl Strategy<Value = AccountSite> {
             credit_limit,
             locked,
             valid_until,
+            bill_until: String::new(),
         },
     )
 }
@@ -61,6 +62,7 @@ fn mapping() -> impl Strategy<Value = MappingSite> {
             media: texts.2,
             nat: String::new(),
             latch: texts.3,
+            media_check: String::new(),
             max_duration_s: lists.3,
             timeout_call_proceeding_s: numbers.4,
             callee_from: texts.4,
@@ -119,6 +121,7 @@ fn routing() -> impl Strategy<Value = RoutingSite> {
             media: String::new(),
             nat: String::new(),
             latch: String::new(),
+            media_check: String::new(),
             send_asserted: flags.1,
             pass_headers: Vec::new(),
         },

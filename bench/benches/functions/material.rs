@@ -137,6 +137,7 @@ pub(crate) fn site(vendor_rows: usize) -> Snapshot {
         locked: false,
         cancelled: false,
         valid_until_ms: None,
+        bill_until: Default::default(),
         deck: Some(deck),
     };
     let mut accounts = vec![account(0, "acme".into(), AccountKind::General, deck("retail", MILLION, 1))];
@@ -198,6 +199,7 @@ fn customer() -> MappingGateway {
         media_mode: DeviceMode::On,
         nat: Default::default(),
         latch: Default::default(),
+        media_check: Default::default(),
         max_duration_s: (-1, -1),
         timeout_call_proceeding_s: -1,
         callee_from: Default::default(),
@@ -247,6 +249,7 @@ fn vendor(n: u32) -> RoutingGateway {
         media_mode: DeviceMode::Auto,
         nat: Default::default(),
         latch: Default::default(),
+        media_check: Default::default(),
         send_asserted: false,
         pass_headers: Vec::new(),
     }

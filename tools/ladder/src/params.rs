@@ -42,6 +42,7 @@ impl Site {
             "SS_MEDIAPROXYBETWEENNET" => s.media_proxy_between_net = switch(name, value)?,
             "SS_MEDIAPROXYBEHINDNAT" => s.media_proxy_behind_nat = switch(name, value)?,
             "SS_MEDIAPROXYSAMENAT" => s.media_proxy_same_nat = switch(name, value)?,
+            "SS_NOMEDIAHANGUPTIME" => s.no_media_hangup_s = number(name, value)?,
             "SS_MAXCALLDURATION" => s.max_call_duration_s = number(name, value)?,
             "SS_REPLY_UNAUTHORIZED" => s.reply_unauthorized = switch(name, value)?,
             "TANDEM_NO_ROUTE_CODE" => s.no_route_code = number(name, value)?,

@@ -13,8 +13,8 @@ use tandem_call::calls::{CallsConfig, MediaAddress, MediaConfig};
 use tandem_call::number::RewriteRules;
 use tandem_call::settings::Settings;
 use tandem_call::snapshot::{
-    Account, AccountId, AccountKind, CalleeFrom, CallerFrom, GatewayId, LatchSetting, MappingGateway, NatSetting,
-    PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts, Snapshot, Source, SwitchAllow,
+    Account, AccountId, AccountKind, CalleeFrom, CallerFrom, GatewayId, LatchSetting, MappingGateway, MediaCheck,
+    NatSetting, PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts, Snapshot, Source, SwitchAllow,
 };
 use tandem_leg::ListenerId;
 use tandem_media::AnchorRules;
@@ -238,6 +238,7 @@ impl Site {
                 locked,
                 cancelled: false,
                 valid_until_ms: None,
+                bill_until: Default::default(),
                 deck,
             });
             money.push(AccountConfig { id, name: name.to_owned(), kind, limit, opening: Some(opening) });
@@ -380,6 +381,16 @@ fn latch(key: &str, value: &str) -> Result<LatchSetting, String> {
     }
 }
 
+fn media_check(key: &str, value: &str) -> Result<MediaCheck, String> {
+    match value {
+        "none" => Ok(MediaCheck::None),
+        "to_remote" => Ok(MediaCheck::ToRemote),
+        "from_remote" => Ok(MediaCheck::FromRemote),
+        "both" => Ok(MediaCheck::Both),
+        _ => Err(format!("{key} takes none, to_remote, from_remote, both, not {value:?}")),
+    }
+}
+
 fn filter(key: &str, value: &str) -> Result<PrefixFilter, String> {
     let (word, prefixes) = value.split_once(':').ok_or_else(|| format!("{key} takes allow:LIST or deny:LIST"))?;
     Ok(PrefixFilter { prefixes: list(prefixes), allow: word == "allow" })
@@ -456,6 +467,7 @@ impl Customer {
                 media_mode: DeviceMode::Auto,
                 nat: NatSetting::Auto,
                 latch: LatchSetting::Strict,
+                media_check: MediaCheck::None,
                 max_duration_s: (-1, -1),
                 timeout_call_proceeding_s: -1,
                 callee_from: CalleeFrom::RequestUri,
@@ -500,6 +512,7 @@ impl Customer {
             "media" => g.media_mode = mode(key, value)?,
             "nat" => g.nat = nat(key, value)?,
             "latch" => g.latch = latch(key, value)?,
+            "media_check" => g.media_check = media_check(key, value)?,
             "setup_limit" => g.timeout_call_proceeding_s = number(key, value)?,
             "max_duration" => {
                 let (low, high) = value.split_once('-').unwrap_or((value, value));
@@ -561,6 +574,7 @@ impl Vendor {
                 media_mode: DeviceMode::Auto,
                 nat: NatSetting::Auto,
                 latch: LatchSetting::Strict,
+                media_check: MediaCheck::None,
                 send_asserted: false,
                 pass_headers: Vec::new(),
             },
@@ -627,6 +641,7 @@ impl Vendor {
             "media" => g.media_mode = mode(key, value)?,
             "nat" => g.nat = nat(key, value)?,
             "latch" => g.latch = latch(key, value)?,
+            "media_check" => g.media_check = media_check(key, value)?,
             "asserted" => g.send_asserted = switch(key, value)?,
             "pass" => g.pass_headers = list(value),
             _ => return Err(format!("a vendor has no {key}")),

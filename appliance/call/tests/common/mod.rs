@@ -72,6 +72,7 @@ pub(crate) fn account(id: u32, name: &str, kind: AccountKind, price: &str) -> Ac
         locked: false,
         cancelled: false,
         valid_until_ms: None,
+        bill_until: Default::default(),
         deck: deck(name, vec![rate("", price)]),
     }
 }
@@ -99,6 +100,7 @@ pub(crate) fn mapping(id: u32, name: &str, account: usize, source: &str) -> Mapp
         media_mode: DeviceMode::On,
         nat: Default::default(),
         latch: Default::default(),
+        media_check: Default::default(),
         max_duration_s: (-1, -1),
         timeout_call_proceeding_s: -1,
         callee_from: Default::default(),
@@ -154,6 +156,7 @@ pub(crate) fn routing(
         media_mode: DeviceMode::Auto,
         nat: Default::default(),
         latch: Default::default(),
+        media_check: Default::default(),
         send_asserted: false,
         pass_headers: Vec::new(),
     }
@@ -388,6 +391,8 @@ impl World {
             }
             Output::ClosePort(port) => assert!(self.sockets.remove(&port)),
             Output::Finish(finish) => self.finish(*finish),
+            // No fast path counts here: every packet is the slow path's.
+            Output::WhenHeard { call, .. } => self.calls.media_heard(self.now, call, Default::default()),
             Output::Trace { event, .. } => self.traces.push(event.to_string()),
         }
     }
