@@ -70,11 +70,12 @@ pub(crate) struct Call {
     pub(crate) flow_no: u64,
     pub(crate) a_leg: LegId,
     pub(crate) snapshot: Arc<Snapshot>,
-    /// What the caller asked; its description is in `media`.
+    /// What the caller asked; its description is in `media`, and its texts are gone once he is connected.
     pub(crate) invite: Box<Try>,
     /// Index of the mapping gateway.
     pub(crate) mapping: usize,
     pub(crate) started: Now,
+    /// Empty once the caller is connected.
     pub(crate) plan: Plan,
     pub(crate) routes: Vec<RouteUse>,
     /// Routes of the question that waits for an answer.

@@ -14,6 +14,7 @@ use crate::calls::Shared;
 use crate::media::Change;
 use crate::number::without_route_prefix;
 use crate::question::Question;
+use crate::route::Plan;
 use crate::silence::Silence;
 use crate::snapshot::AccountId;
 use crate::trace::{CallTimer, TraceEvent};
@@ -132,6 +133,7 @@ impl Call {
         self.order(cx, self.a_leg, LegEvent::Connect(connect));
         self.media.established(now);
         self.watch_media(cx, now);
+        self.end_set_up();
         let last = regranted.is_some_and(|(until_s, last)| {
             self.session.until_s = until_s;
             last
@@ -140,6 +142,18 @@ impl Call {
         if let Some(seconds) = self.draw_max_duration(cx) {
             self.arm(cx, CallTimer::MaxDuration, now.mono.plus_secs(seconds));
         }
+    }
+
+    /// Lets go of what only the set-up asked: ways to other vendors, and the texts of the caller's request. Calls are
+    /// connected by the thousand and set up by the hundred.
+    fn end_set_up(&mut self) {
+        self.plan = Plan::default();
+        self.routes = Vec::new();
+        self.asked = Vec::new();
+        let invite = &mut *self.invite;
+        (invite.call_id, invite.dialled, invite.user_agent) = Default::default();
+        (invite.caller, invite.callee, invite.identity) = Default::default();
+        (invite.headers, invite.hop) = Default::default();
     }
 
     /// Milliseconds since the answer, while connected.
