@@ -5,6 +5,7 @@
 mod build;
 mod delegate;
 mod demo;
+mod ebpf;
 mod fuzz;
 mod ladder;
 mod process;
@@ -37,6 +38,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Build the kernel program that relays media (target/ebpf/relay.o)
+    Ebpf(ebpf::Arguments),
     /// Hostile input: look for what breaks one parser, or list the targets
     Fuzz(fuzz::Arguments),
     /// Measure; `cargo xtask bench --help` has the options
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Ladder { name } => ladder::run(name.as_deref()),
         Command::Sim { arguments } => delegate::run("tandem-sim", &arguments),
+        Command::Ebpf(arguments) => ebpf::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench { arguments } => delegate::run("tandem-bench", &arguments),
     };
