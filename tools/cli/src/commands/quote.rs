@@ -117,7 +117,7 @@ impl Case {
         };
         let terms = RateTerms {
             rate_id: 0,
-            prefix: String::new(),
+            prefix: Default::default(),
             rate_per_min: decimal(given.rate)?,
             first_s: whole(given.first_s, 1..=u32::MAX, "1 or more whole seconds")?,
             next_s: whole(given.next_s, 1..=u32::MAX, "1 or more whole seconds")?,
