@@ -5,6 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::xdp::{DevMapHash, XdpMapError};
@@ -124,10 +125,9 @@ fn start(options: &Options, notices: &mut Vec<Notice>) -> Result<Option<Datapath
     bpffs::ready(&options.bpffs)?;
     let mut ebpf = object::load(options, &layout, &bytes, &options.object)?;
     let flows = {
-        let map = |name| fd_of(&ebpf, name);
-        let (flows, counters, hops) = (map("FLOWS")?, map("COUNTERS")?, map("HOPS")?);
-        Flows::new(flows, counters, hops, layout.slots as usize, *options.ports.start(), layout.ports as usize)
-            .map_err(|error| kernel("mapping flows and counters", &error))?
+        let ports = fd_of(&ebpf, "PORTS")?;
+        Flows::new(ports, layout.slots as usize, *options.ports.start(), layout.ports as usize)
+            .map_err(|error| kernel("mapping the ports", &error))?
     };
     if let Err(refusal) = ask_routes(options) {
         notices.push(Notice::Refused { interface: None, refusal });
@@ -298,12 +298,23 @@ impl Datapath {
         let served = self.attached.iter().find(|status| status.interface == interface);
         let index = served.ok_or_else(|| Refusal::InterfaceMissing { interface: interface.to_owned() })?.index;
         let mut program = locked(&self.program);
-        run(object::program(&mut program, &self.options.object)?, index, frame)
+        run(object::program(&mut program, &self.options.object)?, index, frame, 1).map(|(simulated, _)| simulated)
+    }
+
+    /// How long one run takes, over `repeat` of them; each gets the frame as the one before left it. For measurements.
+    ///
+    /// # Errors
+    /// As [`Datapath::simulate`].
+    pub fn time(&self, interface: &str, frame: &[u8], repeat: u32) -> Result<Duration, Refusal> {
+        let served = self.attached.iter().find(|status| status.interface == interface);
+        let index = served.ok_or_else(|| Refusal::InterfaceMissing { interface: interface.to_owned() })?.index;
+        let mut program = locked(&self.program);
+        run(object::program(&mut program, &self.options.object)?, index, frame, repeat).map(|(_, taken)| taken)
     }
 }
 
-/// One run of a program with `frame` from the interface with this number.
-fn run(program: &Xdp, index: u32, frame: &[u8]) -> Result<Simulated, Refusal> {
+/// Runs a program with `frame` from the interface with this number; the time is that of one of `repeat` runs.
+fn run(program: &Xdp, index: u32, frame: &[u8], repeat: u32) -> Result<(Simulated, Duration), Refusal> {
     let mut out = vec![0; FRAME_MAX];
     // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let mut context = [0u8; 24];
@@ -313,11 +324,12 @@ fn run(program: &Xdp, index: u32, frame: &[u8]) -> Result<Simulated, Refusal> {
         data_in: Some(frame),
         data_out: Some(&mut out),
         ctx_in: Some(&context),
+        repeat,
         ..TestRunOptions::default()
     };
     let result = program.test_run(options).map_err(|error| kernel("running the program with a frame", &error))?;
     out.truncate(result.data_size_out as usize);
-    Ok(Simulated { action: result.return_value, frame: out })
+    Ok((Simulated { action: result.return_value, frame: out }, result.duration))
 }
 
 fn fd_of<'a>(ebpf: &'a Ebpf, name: &str) -> Result<std::os::fd::BorrowedFd<'a>, Refusal> {

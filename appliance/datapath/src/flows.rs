@@ -4,21 +4,22 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use tandem_ebpf_abi::{FlowCounters, FlowKey, FlowValue, Hop};
+use tandem_ebpf_abi::{FlowCounters, FlowKey, FlowValue, Port};
 
-use crate::memory::Shared;
+use crate::memory::{Shared, read, words_of};
 
 /// The tables of one configuration.
 pub(crate) struct Flows {
-    flows: Shared<FlowValue>,
-    counters: Shared<FlowCounters>,
-    hops: Shared<Hop>,
+    table: Shared<Port>,
     first: u16,
     ports: usize,
     /// Packets that were counted after their flow had been removed: in flight on another CPU just then.
     late: AtomicU64,
 }
 
+/// Words of an entry: the flow, its counters, its hop.
+const FLOW_WORDS: usize = size_of::<FlowValue>() / 8;
+const COUNTER_WORDS: usize = size_of::<FlowCounters>() / 8;
 /// The word of a flow that ends with its version.
 const VERSION_WORD: usize = size_of::<FlowValue>() / 8 - 1;
 
@@ -31,29 +32,22 @@ fn without_version(word: u64) -> u64 {
 }
 
 impl Flows {
-    pub(crate) fn new(
-        flows: BorrowedFd<'_>,
-        counters: BorrowedFd<'_>,
-        hops: BorrowedFd<'_>,
-        slots: usize,
-        first: u16,
-        ports: usize,
-    ) -> io::Result<Flows> {
-        let entries = slots * ports;
-        Ok(Flows {
-            flows: Shared::new(flows, entries)?,
-            counters: Shared::new(counters, entries)?,
-            hops: Shared::new(hops, entries)?,
-            first,
-            ports,
-            late: AtomicU64::new(0),
-        })
+    pub(crate) fn new(map: BorrowedFd<'_>, slots: usize, first: u16, ports: usize) -> io::Result<Flows> {
+        Ok(Flows { table: Shared::new(map, slots * ports)?, first, ports, late: AtomicU64::new(0) })
+    }
+
+    fn flow_at(&self, index: usize) -> FlowValue {
+        read(&self.table.entry(index)[..FLOW_WORDS])
+    }
+
+    fn counters_at(&self, index: usize) -> FlowCounters {
+        read(&self.table.entry(index)[FLOW_WORDS..FLOW_WORDS + COUNTER_WORDS])
     }
 
     fn index(&self, key: FlowKey) -> Option<usize> {
         let offset = usize::from(key.port.checked_sub(self.first)?);
         let index = usize::from(key.slot) * self.ports + offset;
-        (offset < self.ports && index < self.flows.len()).then_some(index)
+        (offset < self.ports && index < self.table.len()).then_some(index)
     }
 
     fn key(&self, index: usize) -> FlowKey {
@@ -63,13 +57,13 @@ impl Flows {
     /// Writes a flow; `false` for a key outside the configuration. A flow that was there goes on with its counters.
     pub(crate) fn install(&self, key: FlowKey, value: &FlowValue) -> bool {
         let Some(index) = self.index(key) else { return false };
-        let entry = self.flows.entry(index);
+        let entry = self.table.entry(index);
         let last = &entry[VERSION_WORD];
         let before = last.load(Ordering::Relaxed);
         if before == without_version(before) {
             // A fresh one: what the counters hold is what came after the last removal.
             self.collect_late(index);
-            for word in self.counters.entry(index).iter().chain(self.hops.entry(index)) {
+            for word in &entry[FLOW_WORDS..] {
                 word.store(0, Ordering::Relaxed);
             }
         } else {
@@ -77,7 +71,7 @@ impl Flows {
             last.store(without_version(before), Ordering::Relaxed);
         }
         fence(Ordering::SeqCst);
-        let mut words = crate::memory::Shared::<FlowValue>::words_of(value);
+        let mut words = words_of(value);
         for (word, new) in entry[..VERSION_WORD].iter().zip(&mut words) {
             word.store(new, Ordering::Relaxed);
         }
@@ -93,17 +87,18 @@ impl Flows {
     /// the port is used again or [`Flows::collect`] ran.
     pub(crate) fn remove(&self, key: FlowKey) -> Option<FlowCounters> {
         let index = self.index(key)?;
-        let last = &self.flows.entry(index)[VERSION_WORD];
+        let entry = self.table.entry(index);
+        let last = &entry[VERSION_WORD];
         let before = last.load(Ordering::Relaxed);
         if before == without_version(before) {
             return None;
         }
         last.store(without_version(before), Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let counters = self.counters.read(index);
+        let words = &entry[FLOW_WORDS..FLOW_WORDS + COUNTER_WORDS];
+        let counters = read(words);
         // Taken off, so that what remains is what comes late.
-        let entry = self.counters.entry(index);
-        for (word, taken) in entry.iter().zip(Shared::<FlowCounters>::words_of(&counters)) {
+        for (word, taken) in words.iter().zip(words_of::<FlowCounters>(&counters)) {
             word.fetch_sub(taken, Ordering::Relaxed);
         }
         Some(counters)
@@ -111,23 +106,23 @@ impl Flows {
 
     /// Counters of a port, whether it has a flow or not; `None` outside the configuration.
     pub(crate) fn counters(&self, key: FlowKey) -> Option<FlowCounters> {
-        self.index(key).map(|index| self.counters.read(index))
+        self.index(key).map(|index| self.counters_at(index))
     }
 
     /// The flow of a port.
     pub(crate) fn flow(&self, key: FlowKey) -> Option<FlowValue> {
-        let value = self.flows.read(self.index(key)?);
+        let value = self.flow_at(self.index(key)?);
         (value.version != 0).then_some(value)
     }
 
     /// Calls `each` for every flow with its counters; returns how many there were.
     pub(crate) fn scan(&self, each: &mut dyn FnMut(FlowKey, &FlowCounters)) -> usize {
         let mut found = 0;
-        for index in 0..self.flows.len() {
-            let last = self.flows.entry(index)[VERSION_WORD].load(Ordering::Relaxed);
+        for index in 0..self.table.len() {
+            let last = self.table.entry(index)[VERSION_WORD].load(Ordering::Relaxed);
             if last != without_version(last) {
                 found += 1;
-                each(self.key(index), &self.counters.read(index));
+                each(self.key(index), &self.counters_at(index));
             }
         }
         found
@@ -135,8 +130,8 @@ impl Flows {
 
     /// All flows.
     pub(crate) fn all(&self) -> Vec<(FlowKey, FlowValue)> {
-        (0..self.flows.len())
-            .map(|index| (self.key(index), self.flows.read(index)))
+        (0..self.table.len())
+            .map(|index| (self.key(index), self.flow_at(index)))
             .filter(|(_, value)| value.version != 0)
             .collect()
     }
@@ -148,8 +143,8 @@ impl Flows {
 
     /// Adds up what came late on ports without a flow. For audits: reads all entries.
     pub(crate) fn collect(&self) {
-        for index in 0..self.flows.len() {
-            let last = self.flows.entry(index)[VERSION_WORD].load(Ordering::Relaxed);
+        for index in 0..self.table.len() {
+            let last = self.table.entry(index)[VERSION_WORD].load(Ordering::Relaxed);
             if last == without_version(last) {
                 self.collect_late(index);
             }
@@ -159,7 +154,7 @@ impl Flows {
     fn collect_late(&self, index: usize) {
         // `packets` and `rtcp_packets`; the program adds to them, so they are taken by subtraction.
         for offset in [std::mem::offset_of!(FlowCounters, packets), std::mem::offset_of!(FlowCounters, rtcp_packets)] {
-            let word = &self.counters.entry(index)[offset / 8];
+            let word = &self.table.entry(index)[FLOW_WORDS + offset / 8];
             let late = word.load(Ordering::Relaxed);
             if late != 0 {
                 word.fetch_sub(late, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tandem_ebpf_abi::{EventHead, FlowCounters, FlowValue, Hop, Layout, Locals, Totals};
+use tandem_ebpf_abi::{EventHead, FlowCounters, FlowValue, Hop, Layout, Locals, Port, Totals};
 
 /// A type of the kernel interface: any bytes are a value of it, and it has no padding.
 ///
@@ -24,6 +24,8 @@ pub(crate) unsafe trait Plain: Copy + 'static {}
 unsafe impl Plain for FlowValue {}
 // SAFETY: as above.
 unsafe impl Plain for FlowCounters {}
+// SAFETY: as above.
+unsafe impl Plain for Port {}
 // SAFETY: as above.
 unsafe impl Plain for Hop {}
 // SAFETY: as above.
@@ -93,25 +95,27 @@ impl<T: Plain> Shared<T> {
         // those of another thread to atomic words.
         unsafe { slice::from_raw_parts(self.words.as_ptr().add(index * Self::WORDS), Self::WORDS) }
     }
+}
 
-    /// A copy of one entry, word by word.
-    pub(crate) fn read(&self, index: usize) -> T {
-        let mut value = MaybeUninit::<T>::uninit();
-        let to: *mut u64 = value.as_mut_ptr().cast();
-        for (at, word) in self.entry(index).iter().enumerate() {
-            // SAFETY: `WORDS` words are the whole value; its alignment may be less than a word's.
-            unsafe { to.add(at).write_unaligned(word.load(Ordering::Relaxed)) };
-        }
-        // SAFETY: all words were written, and any bytes are a value.
-        unsafe { value.assume_init() }
+/// The value that these words are, read one by one.
+pub(crate) fn read<V: Plain>(words: &[AtomicU64]) -> V {
+    const { assert!(size_of::<V>() % 8 == 0) };
+    assert_eq!(words.len() * 8, size_of::<V>());
+    let mut value = MaybeUninit::<V>::uninit();
+    let to: *mut u64 = value.as_mut_ptr().cast();
+    for (at, word) in words.iter().enumerate() {
+        // SAFETY: the words are the whole value; its alignment may be less than a word's.
+        unsafe { to.add(at).write_unaligned(word.load(Ordering::Relaxed)) };
     }
+    // SAFETY: all words were written, and any bytes are a value.
+    unsafe { value.assume_init() }
+}
 
-    /// The words of a value, as they are stored.
-    pub(crate) fn words_of(value: &T) -> impl Iterator<Item = u64> {
-        let from: *const u64 = ptr::from_ref(value).cast();
-        // SAFETY: as in `read`.
-        (0..Self::WORDS).map(move |at| unsafe { from.add(at).read_unaligned() })
-    }
+/// The words of a value, as they are stored.
+pub(crate) fn words_of<V: Plain>(value: &V) -> impl Iterator<Item = u64> {
+    let from: *const u64 = ptr::from_ref(value).cast();
+    // SAFETY: as in `read`.
+    (0..size_of::<V>() / 8).map(move |at| unsafe { from.add(at).read_unaligned() })
 }
 
 impl<T> Drop for Shared<T> {

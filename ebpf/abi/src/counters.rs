@@ -19,7 +19,7 @@ pub struct PolicerState {
 /// Loss is exact under reordering: a gap counts as lost when it opens and is taken back when the late packet fills it
 /// (within 64 packets).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 pub struct FlowCounters {
     /// RTP packets accepted.
     pub packets: u64,
@@ -76,8 +76,8 @@ pub struct FlowCounters {
     /// Arrival of the last RTCP packet; 0 = none.
     pub rtcp_last_us: u64,
 
-    /// Dropped packets by [`DropReason`]; the places behind the last reason are 0.
-    pub drops: [u64; DROP_SLOTS],
+    /// Dropped packets by [`DropReason`], modulo 2^32; the places behind the last reason are 0.
+    pub drops: [u32; DROP_SLOTS],
 }
 
 /// Places for drop reasons: the list may grow this far before the layout of the counters changes.
@@ -117,19 +117,19 @@ impl FlowCounters {
 
     /// Counts one dropped packet.
     pub fn drop_packet(&mut self, reason: DropReason) {
-        self.drops[reason as usize] += 1;
+        self.drops[reason as usize] = self.drops[reason as usize].wrapping_add(1);
     }
 
     /// Packets dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize]
+        u64::from(self.drops[reason as usize])
     }
 
     /// Packets dropped for any reason.
     pub fn dropped_total(&self) -> u64 {
         let mut total = 0;
         for n in self.drops {
-            total += n;
+            total += u64::from(n);
         }
         total
     }
@@ -143,12 +143,12 @@ impl Default for FlowCounters {
 
 const _: () = {
     assert!(size_of::<PolicerState>() == 16);
-    assert!(align_of::<FlowCounters>() == 64);
+    assert!(align_of::<FlowCounters>() == 32);
     // No padding. One cache line for what every RTP packet changes, one for policer and jitter, one for what is rare;
     // then the drops.
     assert!(offset_of!(FlowCounters, policer) == 64);
     assert!(offset_of!(FlowCounters, lost) == 128);
     assert!(offset_of!(FlowCounters, drops) == 192);
     assert!(DROP_REASONS <= DROP_SLOTS);
-    assert!(size_of::<FlowCounters>() == 384);
+    assert!(size_of::<FlowCounters>() == 288);
 };

@@ -14,7 +14,7 @@ mod reason;
 
 pub use counters::{DROP_SLOTS, FlowCounters, PolicerState};
 pub use datapath::{
-    ABI_VERSION, Device, EVENT_PAYLOAD_MAX, EventCopy, EventHead, EventKind, Hop, Layout, Locals, SLOTS_MAX,
+    ABI_VERSION, Device, EVENT_PAYLOAD_MAX, EventCopy, EventHead, EventKind, Hop, Layout, Locals, Port, SLOTS_MAX,
     TOTAL_SLOTS, TOTALS_WORDS, Totals,
 };
 pub use flow::{

@@ -300,20 +300,19 @@ pub fn rewrite_at<P: Packet + ?Sized>(packet: &mut P, frame: &Frame, out: &Outgo
         put(packet, ip + 12, out.source_ip.0[3], &mut addresses);
         put(packet, ip + 16, out.dest_ip.0[3], &mut addresses);
         let mut header = addresses;
-        // Version and length, ToS.
-        let old = packet.u16(ip);
-        let [version, tos] = old.to_ne_bytes();
-        let new = u16::from_ne_bytes([version, (out.tos & 0xfc) | (tos & 0x03)]);
-        header.word(old, new);
-        packet.put_u16(ip, new);
-        // TTL, protocol.
-        let old = packet.u16(ip + 8);
-        let [ttl, protocol] = old.to_ne_bytes();
-        let new = u16::from_ne_bytes([ttl.wrapping_sub(1), protocol]);
-        header.word(old, new);
-        packet.put_u16(ip + 8, new);
-        let checksum = header.apply(packet.u16(ip + 10));
-        packet.put_u16(ip + 10, checksum);
+        // Version and length, ToS, total length. Written as the words that are read: a processor that reads what it has
+        // just written in pieces has to wait.
+        let old = packet.u32(ip);
+        let [version, tos, high, low] = old.to_ne_bytes();
+        let new = u32::from_ne_bytes([version, (out.tos & 0xfc) | (tos & 0x03), high, low]);
+        header.words(old, new);
+        packet.put_u32(ip, new);
+        // TTL, protocol, checksum.
+        let [ttl, protocol, high, low] = packet.u32(ip + 8).to_ne_bytes();
+        let fewer = ttl.wrapping_sub(1);
+        header.word(u16::from_ne_bytes([ttl, protocol]), u16::from_ne_bytes([fewer, protocol]));
+        let [high, low] = header.apply(u16::from_ne_bytes([high, low])).to_ne_bytes();
+        packet.put_u32(ip + 8, u32::from_ne_bytes([fewer, protocol, high, low]));
     } else {
         let mut at = 0;
         while at < 4 {

@@ -22,17 +22,17 @@ use crate::frame::RawFrame;
 pub fn relay(ctx: XdpContext) -> u32 {
     let mut packet = RawFrame::new(&ctx);
     if packet.holds(54) {
-        let [ttl, protocol] = packet.u16(22).to_ne_bytes();
+        let [ttl, protocol, high, low] = packet.u32(22).to_ne_bytes();
         if ttl < 64 {
-            packet.put_u16(22, u16::from_ne_bytes([ttl.wrapping_add(1), protocol]));
             // The step of one in the high byte of its word, taken off the complement sum.
-            let sum = u32::from(u16::from_be(packet.u16(24))) + 0xfeff;
-            packet.put_u16(24, (((sum & 0xffff) + (sum >> 16)) as u16).to_be());
+            let sum = u32::from(u16::from_be_bytes([high, low])) + 0xfeff;
+            let [high, low] = (((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes();
+            packet.put_u32(22, u32::from_ne_bytes([ttl.wrapping_add(1), protocol, high, low]));
         }
-        let seq = u16::from_be(packet.u16(44)).wrapping_add(1);
-        packet.put_u16(44, seq.to_be());
-        let timestamp = u32::from_be(packet.u32(46)).wrapping_add(160);
-        packet.put_u32(46, timestamp.to_be());
+        let [first, second, high, low] = packet.u32(42).to_ne_bytes();
+        let [high, low] = u16::from_be_bytes([high, low]).wrapping_add(1).to_be_bytes();
+        packet.put_u32(42, u32::from_ne_bytes([first, second, high, low]));
+        packet.put_u32(46, u32::from_be(packet.u32(46)).wrapping_add(160).to_be());
     }
     datapath::relay(&ctx)
 }

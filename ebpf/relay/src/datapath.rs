@@ -14,7 +14,7 @@ use tandem_forward::{Clock, Head, Packet, Verdict, count_head, verdict_head};
 use crate::events::{self, Subject};
 use crate::frame::RawFrame;
 use crate::hop::{self, Wanted};
-use crate::maps::{COUNTERS, FLOWS, HOPS, LOCALS, TOTALS, WAYS_OUT};
+use crate::maps::{LOCALS, PORTS, TOTALS, WAYS_OUT};
 
 /// Samples of packets without a flow that are told per second and CPU (media.md 9).
 const SAMPLES_PER_S: u64 = 100;
@@ -36,27 +36,46 @@ pub fn relay(ctx: &XdpContext) -> u32 {
         Ok((Version::V6, 14)) => addressed::<6, 14>(ctx, totals),
         Ok((Version::V4, _)) => addressed::<4, 18>(ctx, totals),
         Ok((Version::V6, _)) => addressed::<6, 18>(ctx, totals),
-        Err(reason) => Outcome::Punt(reason),
+        Err(reason) => Outcome::punt(reason),
     };
-    match outcome {
-        Outcome::Action(action) => action,
-        Outcome::Punt(reason) => {
-            totals.punts[reason as usize & (TOTAL_SLOTS - 1)] += 1;
+    let number = (outcome.0 & 0xff) as usize & (TOTAL_SLOTS - 1);
+    match outcome.0 >> 8 {
+        Outcome::PUNT => {
+            totals.punts[number] += 1;
             XDP_PASS
         }
-        Outcome::Drop(reason) => {
-            totals.drops[reason as usize & (TOTAL_SLOTS - 1)] += 1;
+        Outcome::DROP => {
+            totals.drops[number] += 1;
             XDP_DROP
         }
+        _ => outcome.0 & 0xff,
     }
 }
 
-/// What becomes of a frame.
-enum Outcome {
+/// What becomes of a frame, in one register, so that it can be the result of a function of its own: an enum of this shape
+/// is returned with bytes that were never written, which the verifier does not let pass.
+#[derive(Clone, Copy)]
+struct Outcome(u32);
+
+impl Outcome {
+    const PUNT: u32 = 1;
+    const DROP: u32 = 2;
+
     /// Decided and counted.
-    Action(u32),
-    Punt(PuntReason),
-    Drop(DropReason),
+    #[inline(always)]
+    fn action(action: u32) -> Outcome {
+        Outcome(action & 0xff)
+    }
+
+    #[inline(always)]
+    fn punt(reason: PuntReason) -> Outcome {
+        Outcome(Self::PUNT << 8 | reason as u32)
+    }
+
+    #[inline(always)]
+    fn drop(reason: DropReason) -> Outcome {
+        Outcome(Self::DROP << 8 | reason as u32)
+    }
 }
 
 /// The clock of this packet: coarse at hand, exact on demand.
@@ -66,7 +85,7 @@ struct KernelClock {
 }
 
 impl Clock for KernelClock {
-    const JITTER_PERIOD: u64 = 8;
+    const JITTER_PERIOD: u64 = 16;
 
     #[inline(always)]
     fn coarse_us(self) -> u64 {
@@ -87,48 +106,46 @@ fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut T
     let version = if FAMILY == 4 { Version::V4 } else { Version::V6 };
     let frame = match frame::parse_at(&packet, version, IP) {
         Ok(frame) => frame,
-        Err(reason) => return Outcome::Punt(reason),
+        Err(reason) => return Outcome::punt(reason),
     };
     let Some(slot) = slot_of(version, frame.dest.ip) else {
         totals.passed += 1;
-        return Outcome::Action(XDP_PASS);
+        return Outcome::action(XDP_PASS);
     };
     // SAFETY: a constant of the loaded program.
     let (first, ports) = unsafe { (read_volatile(addr_of!(LOCALS.first_port)), read_volatile(addr_of!(LOCALS.ports))) };
     let offset = u32::from(frame.dest.port).wrapping_sub(first);
     if offset >= ports {
         totals.passed += 1;
-        return Outcome::Action(XDP_PASS);
+        return Outcome::action(XDP_PASS);
     }
     if slot_of(version, frame.source.ip).is_some() {
-        return Outcome::Drop(DropReason::Looped);
+        return Outcome::drop(DropReason::Looped);
     }
     let index = slot * ports + offset;
-    let (Some(flow), Some(counters), Some(hop)) =
-        (FLOWS.get_ptr(index), COUNTERS.get_ptr_mut(index), HOPS.get_ptr_mut(index))
-    else {
-        // The loader sizes the maps by the same numbers.
-        return Outcome::Punt(PuntReason::NoFlow);
+    let Some(port) = PORTS.get_ptr_mut(index) else {
+        // The loader sizes the map by the same numbers.
+        return Outcome::punt(PuntReason::NoFlow);
     };
     // SAFETY: entries of arrays never go away. A stream comes through one receive queue, so its counters and its hop
     // have one writer; strangers on other CPUs may lose a count of a drop.
-    let (counters, hop) = unsafe { (&mut *counters, &mut *hop) };
+    let (flow, counters, hop) = unsafe { (&raw const (*port).flow, &mut (*port).counters, &mut (*port).hop) };
     let Some((flow, version_before)) = published(flow) else {
         return without_flow::<FAMILY, IP>(ctx, slot);
     };
     if flow.family != FAMILY {
-        return Outcome::Punt(PuntReason::FamilyMixed);
+        return Outcome::punt(PuntReason::FamilyMixed);
     }
     if frame.ttl <= 1 {
         counters.drop_packet(DropReason::TtlExpired);
-        return Outcome::Drop(DropReason::TtlExpired);
+        return Outcome::drop(DropReason::TtlExpired);
     }
     let (coarse_us, second) = clock(totals);
     let now = KernelClock { coarse_us };
     let head = Head::read(&packet, frame.payload, frame.payload_len as u32);
     let (rtcp, wants_copy) = match verdict_head(flow, counters, frame.source, head, now) {
         Verdict::Send { rtcp, copy } => (rtcp, copy),
-        Verdict::Punt(reason) => return Outcome::Punt(reason),
+        Verdict::Punt(reason) => return Outcome::punt(reason),
         Verdict::Drop(reason) => {
             let so_far = counters.dropped(reason);
             counters.drop_packet(reason);
@@ -136,25 +153,25 @@ fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut T
                 let subject = Subject::new(EventKind::RateExceeded, slot as u8, frame.dest.port, version_before);
                 events::tell(subject, coarse_us, head.rtp().ssrc);
             }
-            return Outcome::Drop(reason);
+            return Outcome::drop(reason);
         }
     };
     let outgoing = match Outgoing::of(flow, &frame, head, rtcp) {
         Ok(outgoing) => outgoing,
         Err(reason) => {
             counters.drop_packet(reason);
-            return Outcome::Drop(reason);
+            return Outcome::drop(reason);
         }
     };
     let (hop_flow, same_way) = (flow, !rtcp || flow.rtcp_dest_ip == flow.out_dest_ip);
     if !unchanged(flow, version_before) {
         // Its owner is changing it just now: user space knows what is right, and nothing has been touched yet.
-        return Outcome::Punt(PuntReason::NoFlow);
+        return Outcome::punt(PuntReason::NoFlow);
     }
     let wanted = Wanted::new(FAMILY == 4, rtcp, frame.wire_bytes(), second);
     let action = match way_out(ctx, totals, &mut packet, &frame, hop_flow, version_before, same_way, wanted, hop) {
         Ok(action) => action,
-        Err(reason) => return Outcome::Punt(reason),
+        Err(reason) => return Outcome::punt(reason),
     };
     frame::rewrite_at(&mut packet, &frame, &outgoing);
     let counted = count_head(flow, counters, head, frame.wire_bytes(), now);
@@ -174,7 +191,7 @@ fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut T
         let subject = Subject::new(kind, slot as u8, frame.dest.port, version_before);
         events::copy(ctx, subject, coarse_us, frame.payload as u32, frame.payload_len as u32);
     }
-    Outcome::Action(action)
+    Outcome::action(action)
 }
 
 /// The flow and its version; `None` when there is none, or while it is being changed.
@@ -313,7 +330,7 @@ fn without_flow<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, slot: u32) 
     let packet = RawFrame::new(ctx);
     let header = if FAMILY == 4 { 20 } else { 40 };
     if !packet.holds(IP + header + 8) {
-        return Outcome::Punt(PuntReason::Truncated);
+        return Outcome::punt(PuntReason::Truncated);
     }
     let word = |at| packet.u32(IP + at);
     let ports = word(header);
@@ -334,9 +351,9 @@ fn without_flow<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, slot: u32) 
         }
     };
     if has_socket {
-        return Outcome::Punt(PuntReason::NoFlow);
+        return Outcome::punt(PuntReason::NoFlow);
     }
-    let Some(totals) = TOTALS.get_ptr_mut(0) else { return Outcome::Drop(DropReason::NoFlow) };
+    let Some(totals) = TOTALS.get_ptr_mut(0) else { return Outcome::drop(DropReason::NoFlow) };
     // SAFETY: one set per CPU.
     let totals = unsafe { &mut *totals };
     let (at_us, second) = clock(totals);
@@ -354,5 +371,5 @@ fn without_flow<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, slot: u32) 
         let subject = Subject::new(EventKind::NoFlow, slot as u8, u16::from_be_bytes([d0, d1]), 0);
         events::tell_from(subject, at_us, 0, source_ip, u16::from_be_bytes([s0, s1]));
     }
-    Outcome::Drop(DropReason::NoFlow)
+    Outcome::drop(DropReason::NoFlow)
 }

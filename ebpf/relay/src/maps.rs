@@ -3,19 +3,11 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMapHash, HashMap, PerCpuArray, RingBuf};
-use tandem_ebpf_abi::{Device, FlowCounters, FlowValue, Hop, Layout, Locals, Totals};
+use tandem_ebpf_abi::{Device, Layout, Locals, Port, Totals};
 
-/// What to do with the packets of a port. Written by user space through memory, `version` last.
+/// The ports, `slot * ports + port - first_port`.
 #[map]
-pub static FLOWS: Array<FlowValue> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-
-/// What the ports carried. Written here, read by user space through memory; set to zero by it before a new flow begins.
-#[map]
-pub static COUNTERS: Array<FlowCounters> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-
-/// Where the packets of a port leave. Written here; user space voids an entry before a new flow begins.
-#[map]
-pub static HOPS: Array<Hop> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub static PORTS: Array<Port> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Sums over all flows.
 #[map]

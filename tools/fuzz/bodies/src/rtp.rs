@@ -120,7 +120,7 @@ fn relay(flow: &FlowValue, packets: &[&[u8]]) {
     }
     let Some(counters) = relay.remove(CALLER_PORT) else { panic!("the flow is gone") };
     assert_eq!(counters.packets + counters.rtcp_packets, sent, "what is sent is counted");
-    assert_eq!(counters.drops.iter().sum::<u64>(), dropped, "what is dropped is counted");
+    assert_eq!(counters.dropped_total(), dropped, "what is dropped is counted");
     let media = LegMedia::merge([&counters], &Quality::default());
     assert!(media.loss_bp() <= 10_000, "more than everything was lost");
     assert!(relay.is_empty());
