@@ -17,9 +17,10 @@ pub(crate) struct Flows {
     late: AtomicU64,
 }
 
-/// Words of an entry: the flow, its counters, its hop.
+/// Words of an entry: the flow, its hop, its counters.
 const FLOW_WORDS: usize = size_of::<FlowValue>() / 8;
-const COUNTER_WORDS: usize = size_of::<FlowCounters>() / 8;
+const COUNTERS_AT: usize = std::mem::offset_of!(Port, counters) / 8;
+const COUNTERS_END: usize = COUNTERS_AT + size_of::<FlowCounters>() / 8;
 /// The word of a flow that ends with its version.
 const VERSION_WORD: usize = size_of::<FlowValue>() / 8 - 1;
 
@@ -41,7 +42,7 @@ impl Flows {
     }
 
     fn counters_at(&self, index: usize) -> FlowCounters {
-        read(&self.table.entry(index)[FLOW_WORDS..FLOW_WORDS + COUNTER_WORDS])
+        read(&self.table.entry(index)[COUNTERS_AT..COUNTERS_END])
     }
 
     fn index(&self, key: FlowKey) -> Option<usize> {
@@ -95,7 +96,7 @@ impl Flows {
         }
         last.store(without_version(before), Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let words = &entry[FLOW_WORDS..FLOW_WORDS + COUNTER_WORDS];
+        let words = &entry[COUNTERS_AT..COUNTERS_END];
         let counters = read(words);
         // Taken off, so that what remains is what comes late.
         for (word, taken) in words.iter().zip(words_of::<FlowCounters>(&counters)) {
@@ -154,7 +155,7 @@ impl Flows {
     fn collect_late(&self, index: usize) {
         // `packets` and `rtcp_packets`; the program adds to them, so they are taken by subtraction.
         for offset in [std::mem::offset_of!(FlowCounters, packets), std::mem::offset_of!(FlowCounters, rtcp_packets)] {
-            let word = &self.table.entry(index)[FLOW_WORDS + offset / 8];
+            let word = &self.table.entry(index)[COUNTERS_AT + offset / 8];
             let late = word.load(Ordering::Relaxed);
             if late != 0 {
                 word.fetch_sub(late, Ordering::Relaxed);

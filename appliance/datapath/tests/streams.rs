@@ -264,7 +264,10 @@ fn refusals_name_cause_and_cure() {
     assert!(served, "{said}");
     assert!(said.contains("r0: XDP generic") && said.contains("MTU of r0 (9000)"), "{said}");
     // Renamed, then down, then gone: each is said, and the others go on.
-    let datapath = scene.lab.at(Place::Relay, { let options = scene.options(Mode::Auto); move || open(&options) });
+    let datapath = scene.lab.at(Place::Relay, {
+        let options = scene.options(Mode::Auto);
+        move || open(&options)
+    });
     let datapath = Arc::new(datapath.expect("the namespace").datapath.expect("attached"));
     let check = || {
         let datapath = Arc::clone(&datapath);

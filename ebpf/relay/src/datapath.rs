@@ -129,7 +129,12 @@ fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut T
     };
     // SAFETY: entries of arrays never go away. A stream comes through one receive queue, so its counters and its hop
     // have one writer; strangers on other CPUs may lose a count of a drop.
-    let (flow, counters, hop) = unsafe { (&raw const (*port).flow, &mut (*port).counters, &mut (*port).hop) };
+    let (flow, counters, hop) = unsafe {
+        // All cache lines of the entry are asked for before the first is waited for: at many sessions they are far away.
+        read_volatile(&raw const (*port).hop.version);
+        read_volatile(&raw const (*port).counters.seq_window);
+        (&raw const (*port).flow, &mut (*port).counters, &mut (*port).hop)
+    };
     let Some((flow, version_before)) = published(flow) else {
         return without_flow::<FAMILY, IP>(ctx, slot);
     };
