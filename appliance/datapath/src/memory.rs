@@ -67,7 +67,7 @@ impl<T: Plain> Shared<T> {
 
     /// Maps `entries` entries of the map `fd`, made with `BPF_F_MMAPABLE`. The map outlives its descriptor.
     pub(crate) fn new(fd: BorrowedFd<'_>, entries: usize) -> io::Result<Shared<T>> {
-        const { assert!(size_of::<T>() % 8 == 0) };
+        const { assert!(size_of::<T>().is_multiple_of(8)) };
         let len = entries * size_of::<T>();
         // SAFETY: a new mapping at a place the kernel chooses; the kernel refuses a length beyond the map.
         let at = unsafe {
@@ -99,7 +99,7 @@ impl<T: Plain> Shared<T> {
 
 /// The value that these words are, read one by one.
 pub(crate) fn read<V: Plain>(words: &[AtomicU64]) -> V {
-    const { assert!(size_of::<V>() % 8 == 0) };
+    const { assert!(size_of::<V>().is_multiple_of(8)) };
     assert_eq!(words.len() * 8, size_of::<V>());
     let mut value = MaybeUninit::<V>::uninit();
     let to: *mut u64 = value.as_mut_ptr().cast();

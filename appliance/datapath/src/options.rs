@@ -55,8 +55,6 @@ pub struct Options {
     pub ports: RangeInclusive<u16>,
     /// How to attach.
     pub mode: Mode,
-    /// Verify the UDP checksum of every packet before it is forwarded. Network cards do that already.
-    pub verify_udp: bool,
     /// The bpf file system; `/sys/fs/bpf` unless a test has its own.
     pub bpffs: PathBuf,
     /// Throw away pinned maps that do not fit, with the streams in them.
@@ -64,7 +62,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual: automatic mode, `/sys/fs/bpf`, checksums left to the cards.
+    /// The usual: automatic mode, `/sys/fs/bpf`, nothing thrown away.
     pub fn new(
         name: &str,
         object: PathBuf,
@@ -79,7 +77,6 @@ impl Options {
             addresses: addresses.to_vec(),
             ports,
             mode: Mode::Auto,
-            verify_udp: false,
             bpffs: PathBuf::from("/sys/fs/bpf"),
             discard_pins: false,
         }

@@ -262,7 +262,7 @@ fn same_counters(name: &str, mut user: tandem_ebpf_abi::FlowCounters, mut kernel
 }
 
 /// A frame that has to be left alone or dropped, and why.
-type Malformed = (&'static str, Vec<u8>, u32, Option<Fate>);
+type Malformed = (&'static str, Vec<u8>, (u32, Option<Fate>));
 
 fn malformed() -> Vec<Malformed> {
     let good = frame("10.99.1.2:4000", "10.99.1.1:10000", &rtp(8, 1, 7));
@@ -291,7 +291,7 @@ fn malformed() -> Vec<Malformed> {
         right_header(&mut frame);
         frame
     };
-    let list: Vec<(&'static str, Vec<u8>, (u32, Option<Fate>))> = vec![
+    vec![
         ("ARP", with(&[(13, 6)]), punt(PuntReason::NotIp)),
         ("TCP", with(&[(23, 6)]), punt(PuntReason::NotUdp)),
         ("first fragment", with(&[(20, 0x20)]), punt(PuntReason::Fragment)),
@@ -332,8 +332,7 @@ fn malformed() -> Vec<Malformed> {
             frame("[fd99:1::2]:4000", "[fd99:1::1]:20000", &rtp(8, 1, 7)),
             (DROP, Some(Fate::Drop(DropReason::NoFlow))),
         ),
-    ];
-    list.into_iter().map(|(name, frame, (action, fate))| (name, frame, action, fate)).collect()
+    ]
 }
 
 #[test]
@@ -346,7 +345,7 @@ fn frames_that_are_not_forwarded_are_counted_by_reason_and_left_as_they_are() {
             FlowKey::new(1, 10_000),
             flow("[fd99:1::2]:4000", "[fd99:1::1]:10001", "[fd99:1::2]:6000"),
         ));
-        for (name, bytes, action, fate) in malformed() {
+        for (name, bytes, (action, fate)) in malformed() {
             let (seen, did, out) = through_kernel(&datapath, "r0", &bytes);
             assert_eq!((seen, did), (fate, action), "{name}");
             assert_eq!(out, bytes, "{name}: untouched");

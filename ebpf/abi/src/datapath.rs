@@ -25,8 +25,8 @@ pub struct Locals {
     pub first_port: u32,
     /// Ports in the range. The flow of a port is entry `slot * ports + port - first_port` of the maps.
     pub ports: u32,
-    /// 1 when the UDP checksum of every packet is verified before it is forwarded.
-    pub verify_udp: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// IPv4 addresses as words of the wire; 0 where the slot has an IPv6 address.
     pub v4: [u32; SLOTS_MAX],
     /// IPv6 addresses; unspecified where the slot has an IPv4 address.

@@ -35,7 +35,7 @@ pub static LOCALS: Locals = Locals {
     count: 0,
     first_port: 0,
     ports: 0,
-    verify_udp: 0,
+    reserved: 0,
     v4: [0; tandem_ebpf_abi::SLOTS_MAX],
     v6: [tandem_ebpf_abi::IpWords::UNSPECIFIED; tandem_ebpf_abi::SLOTS_MAX],
 };
