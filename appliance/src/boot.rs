@@ -10,18 +10,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tandem_call::calls::{CallsConfig, MediaAddress, MediaConfig};
 use tandem_call::snapshot::Snapshot;
 use tandem_desk::Desk;
+use tandem_leg::Now;
 use tandem_media::AnchorRules;
 use tandem_rater::{AccountConfig, GatewayConfig, Rater, Rules};
 use tandem_rating::import::{self, ImportMode, ImportOptions};
 use tandem_rating::rate::Deck;
 use tandem_rating::record::{Actor, Audit, Change, DeckText, Outcome, Record};
 use tandem_ring::{UdpOptions, bind_exclusive_check};
+use tandem_shard::Carry;
 use tandem_sip::Listener;
-use tandem_store::{Journal, JournalOptions, Queries, StoreOptions, StoredChange};
+use tandem_store::{Journal, JournalOptions, OpenCall, Queries, StoreOptions, StoredChange};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -135,8 +137,25 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     let mut rater = Rater::new(recovered.balances);
     let now = clock.now();
     rater.configure(now, &accounts(&built), &gateways(&snapshot), rules(&built.params, config));
-    for (usage, held_ms) in recovered.open_calls {
-        rater.settle_recovered(now, &tandem_store::settle_recovered(usage, held_ms));
+    let boot = boot_id();
+    let mut carried: Vec<Vec<Carry>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
+    let mut hung_up: Vec<Vec<Vec<u8>>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
+    for call in recovered.open_calls {
+        let flow_no = call.usage.flow_no;
+        let lost = tandem_store::settle_recovered(call.usage.clone(), call.held_ms);
+        match go_on(config, &mut rater, now, &boot, snapshot.settings.overdraft_advance_min, &call) {
+            Ok((home, grant)) => {
+                let carry = Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) };
+                carried[usize::from(home)].push(carry);
+            }
+            Err(why) => {
+                log::info(&format!("call {flow_no} is settled to its last heartbeat: {why}"));
+                rater.settle_recovered(now, &lost);
+                if let Some((home, _)) = tandem_shard::home_of(&call.carry, &boot, config.threads.shards as u8) {
+                    hung_up[usize::from(home)].push(call.carry);
+                }
+            }
+        }
     }
     for record in first.drain(..) {
         journal.append(&record)?;
@@ -167,7 +186,9 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     let mut starting = Vec::new();
     let mut doors = Vec::new();
     for (n, part) in parts.iter().enumerate() {
-        let shard = start_shard(config, &built, &snapshot, n, part.clone(), recovered.flow_floor, shard_key, clock)?;
+        let (carried, hung_up) = (std::mem::take(&mut carried[n]), std::mem::take(&mut hung_up[n]));
+        let life = Life { flow_floor: recovered.flow_floor, shard_key, boot, carried, hung_up };
+        let shard = start_shard(config, &built, &snapshot, n, part.clone(), life, clock)?;
         doors.push(Arc::new(ShardDoor::new(shard.waker.clone())));
         starting.push(shard);
     }
@@ -254,22 +275,62 @@ struct Starting {
     thread: JoinHandle<()>,
 }
 
+/// What a shard is told of the lives of the switch before this one.
+struct Life {
+    flow_floor: u64,
+    shard_key: (u64, u64),
+    boot: [u8; 16],
+    carried: Vec<Carry>,
+    hung_up: Vec<Vec<u8>>,
+}
+
+/// Whether a call that was open goes on: at which shard, and what is paid of it. Its lines and money are held then.
+fn go_on(
+    config: &Config,
+    rater: &mut Rater,
+    now: Now,
+    boot: &[u8; 16],
+    advance_min: u32,
+    call: &OpenCall,
+) -> Result<(u8, (Option<i64>, bool))> {
+    let within_s = u64::from(config.limits.adopt_within_s);
+    let (home, answered) = tandem_shard::home_of(&call.carry, boot, config.threads.shards as u8)
+        .ok_or_else(|| anyhow!("it was not written for this start of the machine and these shards"))?;
+    if !call.acknowledged {
+        bail!("its caller had not acknowledged the answer");
+    }
+    let alive = answered.plus_millis(u64::try_from(call.held_ms).unwrap_or(0));
+    let silent_s = now.mono.since(alive) / 1_000_000;
+    // It may have lived for a heartbeat's time after the last one.
+    if within_s == 0 || silent_s > within_s + limits::HEARTBEAT_MS / 1_000 {
+        bail!("it was alive {silent_s} s ago, limits.adopt_within_s is {within_s}");
+    }
+    let held_s = (now.mono.since(answered) / 1_000_000) as i64;
+    let grant = rater.adopt(&call.usage, held_s, advance_min).map_err(|why| anyhow!(why))?;
+    Ok((home, grant))
+}
+
+/// What the kernel calls the time since it was started; nothing but zeros where it does not say, which no call carries.
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).map_or([0; 16], u128::to_be_bytes)
+}
+
 /// The ring belongs to the thread that made it: the thread makes it, tells its waker, and waits for the rest.
-#[allow(clippy::too_many_arguments)]
 fn start_shard(
     config: &Config,
     built: &Built,
     snapshot: &Arc<Snapshot>,
     n: usize,
     ports: RangeInclusive<u16>,
-    flow_floor: u64,
-    shard_key: (u64, u64),
+    life: Life,
     clock: Clock,
 ) -> Result<Starting> {
     let (waker_in, waker) = mpsc::channel();
     let (go, started) = mpsc::channel::<Arc<Shared>>();
     let (ready_in, ready) = mpsc::channel();
-    let shard = shard_config(config, built, snapshot, n, ports.clone(), flow_floor, shard_key)?;
+    let shard = shard_config(config, built, snapshot, n, ports.clone(), life)?;
     let thread = std::thread::Builder::new()
         .name(format!("shard-{n}"))
         .spawn(move || {
@@ -314,9 +375,9 @@ fn shard_config(
     snapshot: &Arc<Snapshot>,
     n: usize,
     ports: RangeInclusive<u16>,
-    flow_floor: u64,
-    shard_key: (u64, u64),
+    life: Life,
 ) -> Result<ShardConfig> {
+    let Life { flow_floor, shard_key, boot, carried, hung_up } = life;
     let (tos_signal, tos_rtp) = built.params.qos();
     let seed: [u8; 32] = entropy::bytes()?;
     let listeners: Vec<UdpOptions> = config
@@ -399,6 +460,9 @@ fn shard_config(
         },
         ports,
         core: (config.threads.pin && cores > 1).then_some((n + 1) % cores),
+        boot,
+        carried,
+        hung_up,
     })
 }
 

@@ -88,11 +88,14 @@ impl Default for Threads {
 pub struct Limits {
     /// Calls in progress per shard.
     pub calls: usize,
+    /// A start goes on with calls that were alive at most so many seconds before; older ones, and with 0 all, are billed to
+    /// their last heartbeat.
+    pub adopt_within_s: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { calls: limits::CALLS_MAX_DEFAULT }
+        Limits { calls: limits::CALLS_MAX_DEFAULT, adopt_within_s: limits::ADOPT_WITHIN_S }
     }
 }
 
@@ -175,6 +178,13 @@ impl Config {
         }
         if !(1..=limits::CALLS_MAX).contains(&config.limits.calls) {
             bail!("limits.calls = {} is not allowed; it takes 1 to {}", config.limits.calls, limits::CALLS_MAX);
+        }
+        if config.limits.adopt_within_s > limits::ADOPT_WITHIN_MAX_S {
+            bail!(
+                "limits.adopt_within_s = {} is not allowed; it takes 0 to {}",
+                config.limits.adopt_within_s,
+                limits::ADOPT_WITHIN_MAX_S
+            );
         }
         if config.node.is_empty()
             || config.node.len() > 32

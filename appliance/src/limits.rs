@@ -11,9 +11,15 @@ pub const CALLS_MAX_DEFAULT: usize = 15_000;
 /// The largest value a configuration may ask for.
 pub const CALLS_MAX: usize = 60_000;
 
-/// Questions a call may have under way at once: one of its own and its last word, `Settle`. A heartbeat and a pause are
-/// not a call's.
-pub const QUESTIONS_PER_CALL: usize = 2;
+/// How long before a start a call may have been alive last to go on, s. A BYE is repeated for 32 s (RFC 3261 17.1.2.2): whoever hung
+/// up in that time is heard; a call older than that may have ended without anybody here knowing, and would be charged for ever.
+pub const ADOPT_WITHIN_S: u32 = 32;
+/// The largest value a configuration may ask for.
+pub const ADOPT_WITHIN_MAX_S: u32 = 3_600;
+
+/// Questions a call may have under way at once: one of its own, its state after a change of its session, and its last
+/// word, `Settle`. A heartbeat and a pause are not a call's.
+pub const QUESTIONS_PER_CALL: usize = 3;
 /// Places for heartbeats, pauses and calls that were refused before admission and are already forgotten by the shard.
 pub const QUESTIONS_SPARE: usize = 4_096;
 /// Shard to rating thread, places. Sized so that whatever a full house of calls may ask fits: the place for a call's
@@ -43,6 +49,9 @@ pub const CONTROL_MAX: usize = 64;
 /// allows 10 s).
 pub const HEARTBEAT_MS: u64 = 5_000;
 const _: () = assert!(HEARTBEAT_MS <= 10_000);
+/// How long a call waits for others to be told with it that its answer was acknowledged, ms. A call that is younger than this
+/// when the switch dies does not go on.
+pub const FIRST_HEARTBEATS_MS: u64 = 100;
 /// How long the end of a call may wait for another question to wake the rating thread along with it, ms. Waking it for
 /// every settlement is a third of all its wake-ups; a crash in these milliseconds bills the call to its last heartbeat,
 /// as a crash just before the BYE would.

@@ -19,7 +19,7 @@ use tandem_call::question::Question;
 use tandem_call::snapshot::Snapshot;
 use tandem_leg::{LegId, ListenerId, Now, Time};
 use tandem_ring::{Buffer, BufferGroup, Completion, Ring, RingConfig, UdpOptions};
-use tandem_shard::{Core, MediaPacket, Output};
+use tandem_shard::{Carry, Core, MediaPacket, Output};
 use tandem_sip::{Outcome, home_shard};
 
 use crate::clock::Clock;
@@ -58,6 +58,12 @@ pub struct ShardConfig {
     pub ports: std::ops::RangeInclusive<u16>,
     /// Core to pin to.
     pub core: Option<usize>,
+    /// Names the time since the machine was started.
+    pub boot: [u8; 16],
+    /// Calls of another life of this switch that go on here.
+    pub carried: Vec<Carry>,
+    /// Those that are settled, whose parties are still to be told.
+    pub hung_up: Vec<Vec<u8>>,
 }
 
 /// Counters of a shard, published when asked.
@@ -107,6 +113,8 @@ pub struct Shard {
     latency: Latency,
     asked: Asked,
     next_heartbeat: Time,
+    /// When calls that were acknowledged lately are told.
+    first_heartbeats: Option<Time>,
     shard_key: (u64, u64),
 }
 
@@ -138,6 +146,7 @@ struct Counters {
     media_relayed: u64,
     media_punted: u64,
     accepted: u64,
+    adopted: u64,
     strangers: u64,
     overloaded: u64,
     answered: u64,
@@ -175,6 +184,8 @@ impl Shard {
                 unsettled_max: limits::UNSETTLED_MAX,
                 overload_retry_after_s: limits::OVERLOAD_RETRY_AFTER_S,
                 heartbeat_calls_max: limits::HEARTBEAT_CALLS_MAX,
+                boot: config.boot,
+                fast_path: None,
             }),
             listeners,
             media: MediaSockets::new(config.media_addresses, config.media, config.ports),
@@ -185,12 +196,31 @@ impl Shard {
             latency: Latency::new(),
             asked: Asked::Nothing,
             next_heartbeat: now.mono.plus_millis(limits::HEARTBEAT_MS),
+            first_heartbeats: None,
             shard_key,
         };
         // The first ports are opened before the first call.
         while shard.core.handle_timeout(now) {
             shard.drain(now);
         }
+        let carried = config.carried.len();
+        let mut adopted = 0;
+        for carry in config.carried {
+            let flow_no = carry.usage.flow_no;
+            match shard.core.adopt(now, carry) {
+                Ok(()) => adopted += 1,
+                Err(why) => crate::log::warning(&format!("call {flow_no} cannot go on and is settled: {why}")),
+            }
+            shard.drain(now);
+        }
+        for carry in config.hung_up {
+            shard.core.say_goodbye(now, &carry);
+            shard.drain(now);
+        }
+        if carried > 0 {
+            crate::log::info(&format!("shard {}: {adopted} of {carried} calls go on", shard.id));
+        }
+        shard.counters.adopted = adopted;
         Ok(shard)
     }
 
@@ -251,6 +281,10 @@ impl Shard {
     fn timeout(&mut self) -> Duration {
         let now = self.clock.now().mono;
         let mut next = self.next_heartbeat;
+        if self.core.has_first_heartbeats() {
+            let due = self.first_heartbeats.get_or_insert(now.plus_millis(limits::FIRST_HEARTBEATS_MS));
+            next = next.min(*due);
+        }
         if let Some(due) = self.core.poll_timeout() {
             next = next.min(due);
         }
@@ -272,6 +306,11 @@ impl Shard {
 
     fn timers(&mut self, now: Now) {
         while self.core.handle_timeout(now) {
+            self.drain(now);
+        }
+        if self.first_heartbeats.is_some_and(|due| due <= now.mono) {
+            self.first_heartbeats = None;
+            self.core.first_heartbeats(now);
             self.drain(now);
         }
         if now.mono >= self.next_heartbeat {
@@ -502,6 +541,8 @@ impl Shard {
             ("calls_of_strangers".into(), c.strangers),
             ("calls_refused_overload".into(), c.overloaded),
             ("calls_unsettled".into(), self.core.unsettled() as u64),
+            ("calls_adopted".into(), c.adopted),
+            ("calls_first_heartbeat_due".into(), self.core.calls().newly_alive_count() as u64),
         ];
         named.extend(c.malformed.iter().map(|(name, n)| (format!("sip_malformed_{name}"), *n)));
         named.extend(c.media_dropped.iter().map(|(name, n)| (format!("media_dropped_{name}"), *n)));

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fee::{BillingError, BillingParams, Charge, RateTerms, rate_leg};
+use crate::fee::{BillingError, BillingParams, Charge, rate_leg};
 use crate::money::Money;
 use crate::text::{Text, ToCompactString};
 use crate::usage::{Attempt, Flags, LegTerms, MediaUsage, Usage};
@@ -196,7 +196,7 @@ pub struct Cdr {
     pub vendor_next_s: i64,
     /// vendor connection fee
     pub vendor_conn_fee: Money,
-    /// clock_step, no_vendor_rate, recovered; comma list
+    /// clock_step, no_vendor_rate, recovered, adopted; comma list
     pub flags: Text,
     /// 0 caller, 1 callee, 2 server
     pub end_direction: i32,
@@ -607,8 +607,8 @@ pub fn settle(usage: &Usage, currency: &str) -> Settlement {
             None
         })
     };
-    let customer = rated("customer", charge(usage.customer.as_ref(), hold_ms, params));
-    let vendor = rated("vendor", charge(usage.vendor.as_ref(), hold_ms, &params.for_vendor()));
+    let customer = rated("customer", charge(usage, usage.customer.as_ref(), params));
+    let vendor = rated("vendor", charge(usage, usage.vendor.as_ref(), &params.for_vendor()));
 
     let mut cdr = record(usage, currency);
     cdr.hold_s = crate::duration::hold_s(hold_ms, params.p_hold_ms);
@@ -658,9 +658,9 @@ pub fn settle(usage: &Usage, currency: &str) -> Settlement {
     Settlement { cdr, customer, vendor, problems }
 }
 
-fn charge(leg: Option<&LegTerms>, hold_ms: i64, params: &BillingParams) -> Result<Option<Charge>, BillingError> {
-    let terms: Option<&RateTerms> = leg.and_then(|leg| leg.terms.as_ref());
-    terms.map(|terms| rate_leg(hold_ms, terms, params)).transpose()
+fn charge(usage: &Usage, leg: Option<&LegTerms>, params: &BillingParams) -> Result<Option<Charge>, BillingError> {
+    let Some(leg) = leg else { return Ok(None) };
+    leg.terms.as_ref().map(|terms| rate_leg(usage.charged_ms(leg), terms, params)).transpose()
 }
 
 /// The only protocol there is.
@@ -737,8 +737,12 @@ fn record(usage: &Usage, currency: &str) -> Cdr {
 }
 
 fn flag_list(flags: Flags) -> Text {
-    let names =
-        [(flags.clock_step, "clock_step"), (flags.no_vendor_rate, "no_vendor_rate"), (flags.recovered, "recovered")];
+    let names = [
+        (flags.clock_step, "clock_step"),
+        (flags.no_vendor_rate, "no_vendor_rate"),
+        (flags.recovered, "recovered"),
+        (flags.adopted, "adopted"),
+    ];
     let mut list = Text::default();
     for (_, name) in names.iter().filter(|(set, _)| *set) {
         if !list.is_empty() {
@@ -786,6 +790,7 @@ fn callee_media(cdr: &mut Cdr, media: &MediaUsage) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fee::RateTerms;
     use rust_decimal::Decimal;
 
     fn leg(rate: i64, block_s: u32) -> Option<LegTerms> {
@@ -800,7 +805,7 @@ mod tests {
             tax_pct: Decimal::ZERO,
             level: 5,
         };
-        Some(LegTerms { account: "a".into(), account_name: Default::default(), terms: Some(terms) })
+        Some(LegTerms { account: "a".into(), account_name: Default::default(), terms: Some(terms), until_media: false })
     }
 
     #[test]

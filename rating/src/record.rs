@@ -162,6 +162,10 @@ pub enum Record {
     Start {
         /// The call as it was at the answer.
         usage: Box<Usage>,
+        /// What a shard needs to go on with the call after a restart, in its own words; empty when it cannot. A later record
+        /// of the same call replaces this one.
+        #[serde(default, with = "serde_bytes")]
+        carry: Vec<u8>,
     },
     /// Calls that were alive: (flow number, held ms).
     Heartbeat {

@@ -17,6 +17,9 @@ pub struct LegTerms {
     pub account_name: Text,
     /// The rate row as it stood at the answer; `None` when the leg is free or the vendor has no row.
     pub terms: Option<RateTerms>,
+    /// Charged until the last packet of relayed media, not until the end by signalling.
+    #[serde(default)]
+    pub until_media: bool,
 }
 
 /// One attempt to reach a vendor, in order; kept in the CDR, never a CDR of its own (spec cdr.md 1).
@@ -80,6 +83,10 @@ pub struct Flags {
     pub no_vendor_rate: bool,
     /// Written on restart after a crash, billed to the last heartbeat (billing.md 6.10).
     pub recovered: bool,
+    /// The switch was started anew during the call and went on with it; what user space had counted of its media before is
+    /// not in the record.
+    #[serde(default)]
+    pub adopted: bool,
 }
 
 /// A call as it ended, before rating.
@@ -197,11 +204,60 @@ pub struct Usage {
     pub callee_media: MediaUsage,
     /// Marks.
     pub flags: Flags,
+    /// Answer to the last packet of relayed media in either direction, by the monotonic clock, ms; `None` when none was seen.
+    #[serde(default)]
+    pub media_hold_ms: Option<i64>,
 }
 
 impl Usage {
+    /// Held time that a leg is charged for, ms. A leg charged by its media ends with the last packet that was relayed in either
+    /// direction, and costs nothing without any (design.md P3). Where the switch cannot know - direct media, or a life that
+    /// ended before it could tell - signalling decides.
+    pub fn charged_ms(&self, leg: &LegTerms) -> i64 {
+        let hold_ms = if self.answered() { self.hold_ms } else { 0 };
+        let unknown = !self.rtp_forward || self.flags.recovered || (self.flags.adopted && self.media_hold_ms.is_none());
+        if leg.until_media && !unknown { self.media_hold_ms.unwrap_or(0).clamp(0, hold_ms.max(0)) } else { hold_ms }
+    }
+
     /// Whether the caller was ever connected.
     pub fn answered(&self) -> bool {
         self.connect_ms.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leg_charged_by_its_media_ends_with_the_last_packet_the_switch_saw() {
+        let leg = |until_media| LegTerms {
+            until_media,
+            account: Text::default(),
+            account_name: Text::default(),
+            terms: None,
+        };
+        let call = |media_hold_ms, flags| Usage {
+            connect_ms: Some(1),
+            hold_ms: 60_000,
+            rtp_forward: true,
+            media_hold_ms,
+            flags,
+            ..Usage::default()
+        };
+        let plain = Flags::default();
+        assert_eq!(call(Some(10_000), plain).charged_ms(&leg(true)), 10_000);
+        assert_eq!(call(Some(10_000), plain).charged_ms(&leg(false)), 60_000, "by signalling");
+        assert_eq!(call(None, plain).charged_ms(&leg(true)), 0, "nothing was heard");
+        assert_eq!(call(Some(-500), plain).charged_ms(&leg(true)), 0, "early media only");
+        assert_eq!(call(Some(61_000), plain).charged_ms(&leg(true)), 60_000, "packets after the end");
+        // Where the switch cannot know, signalling decides.
+        assert_eq!(Usage { rtp_forward: false, ..call(None, plain) }.charged_ms(&leg(true)), 60_000);
+        let recovered = Flags { recovered: true, ..plain };
+        assert_eq!(call(None, recovered).charged_ms(&leg(true)), 60_000);
+        let adopted = Flags { adopted: true, ..plain };
+        assert_eq!(call(None, adopted).charged_ms(&leg(true)), 60_000);
+        assert_eq!(call(Some(5_000), adopted).charged_ms(&leg(true)), 5_000);
+        assert_eq!(Usage { connect_ms: None, ..call(Some(5_000), plain) }.charged_ms(&leg(true)), 0, "never answered");
     }
 }

@@ -17,7 +17,7 @@ use crate::guard::hops;
 use crate::media::LegPlace;
 use crate::question::{Candidate, Question};
 use crate::replace::replacement;
-use crate::snapshot::{MappingGateway, RoutingGateway};
+use crate::snapshot::{BillUntil, MappingGateway, RoutingGateway};
 use crate::trace::{CallTimer, TraceEvent};
 
 /// Redirects that one attempt may follow (signalling.md 8).
@@ -66,6 +66,24 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    /// The attempt of a call that was answered in another life of the switch.
+    pub(crate) fn answered(leg: LegId, remote: SocketAddr, sent: Now, place: LegPlace) -> Attempt {
+        Attempt {
+            route: 0,
+            leg,
+            remote,
+            sent,
+            place,
+            progress: Progress::Sent,
+            ringing_seen: false,
+            sdp_seen: true,
+            rtp_seen: true,
+            answered: true,
+            redirects: 0,
+            pdd_ms: None,
+        }
+    }
+
     pub(crate) fn is_ringing(&self) -> bool {
         self.progress == Progress::Ringing
     }
@@ -95,6 +113,7 @@ impl Call {
             account: account.name.as_str().into(),
             account_name: account.display_name.as_str().into(),
             terms: chosen.terms(&snapshot),
+            until_media: account.bill_until == BillUntil::Media,
         });
         self.usage.flags.no_vendor_rate = chosen.vendor.is_none();
         if self.session.no_cdr {

@@ -128,6 +128,8 @@ pub(crate) struct Shared {
     pub(crate) guard: LoopGuard,
     pub(crate) generation: u32,
     pub(crate) draining: bool,
+    /// Calls whose answer was acknowledged since [`Calls::newly_alive`].
+    pub(crate) acknowledged: Vec<CallKey>,
     next_leg: u64,
     questions: usize,
 }
@@ -200,6 +202,7 @@ impl Calls {
                 rng,
                 generation: 0,
                 draining: false,
+                acknowledged: Vec::new(),
                 next_leg: 0,
                 questions: 0,
             },
@@ -320,9 +323,26 @@ impl Calls {
         self.shared.out.pop_front()
     }
 
-    /// Appends every connected call with the milliseconds it is held (billing.md 6.10).
-    pub fn heartbeat(&self, now: Now, out: &mut Vec<(u64, i64)>) {
-        out.extend(self.calls.iter().filter_map(|(_, call)| Some((call.flow_no, call.held_ms(now)?))));
+    /// Appends every connected call with the milliseconds it is held (billing.md 6.10). A call whose caller has not
+    /// acknowledged the answer is not alive yet: nobody can say whether he has heard it.
+    pub fn heartbeat(&mut self, now: Now, out: &mut Vec<(u64, i64)>) {
+        self.shared.acknowledged.clear();
+        let alive = self.calls.iter().filter(|(_, call)| call.session.acknowledged);
+        out.extend(alive.filter_map(|(_, call)| Some((call.flow_no, call.held_ms(now)?))));
+    }
+
+    /// Calls that [`Calls::newly_alive`] has to tell.
+    pub fn newly_alive_count(&self) -> usize {
+        self.shared.acknowledged.len()
+    }
+
+    /// Appends the calls that were acknowledged since it was asked last: the first heartbeat of each, which says that it can
+    /// go on after a restart.
+    pub fn newly_alive(&mut self, now: Now, out: &mut Vec<(u64, i64)>) {
+        for key in std::mem::take(&mut self.shared.acknowledged) {
+            let call = self.calls.get(key.index as usize).filter(|call| call.key == key);
+            out.extend(call.and_then(|call| Some((call.flow_no, call.held_ms(now)?))));
+        }
     }
 
     /// Ends one call, "Server Forced Release". False when there is none.

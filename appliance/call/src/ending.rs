@@ -84,6 +84,7 @@ impl Call {
             counters: remains.counters,
             quality: remains.quality,
             at: now,
+            answered: self.session.answered.filter(|_| connected).map(|at| at.mono),
         };
         finish.sum_media(Side::Caller);
         finish.sum_media(Side::Callee);

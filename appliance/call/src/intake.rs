@@ -18,7 +18,7 @@ use crate::question::{Admit, CallKey, Payer, Question};
 use crate::replace::{replacement, status_for_caller};
 use crate::route::{Wanted, plan};
 use crate::session::Session;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{BillUntil, Snapshot};
 use crate::trace::{CallTimer, TraceEvent};
 
 /// Longest texts that a CDR keeps, characters (spec cdr.md 2).
@@ -93,6 +93,7 @@ impl Calls {
                 account: a.name.as_str().into(),
                 account_name: a.display_name.as_str().into(),
                 terms: None,
+                until_media: a.bill_until == BillUntil::Media,
             });
         }
         let found = identified.map_err(|r| Refusal::new(r.reason, r.detail))?;
@@ -342,6 +343,7 @@ impl Calls {
             counters: Default::default(),
             quality: Default::default(),
             at: now,
+            answered: None,
         })));
     }
 }

@@ -8,6 +8,7 @@
 mod attempt;
 mod call;
 pub mod calls;
+pub mod carry;
 mod ending;
 pub mod failover;
 mod flow_no;

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use serde_bytes::ByteBuf;
 use smallvec::SmallVec;
-use tandem_ebpf_abi::{FlowCounters, FlowKey, PuntReason, RemoveReason};
+use tandem_ebpf_abi::{FlowCounters, FlowKey, FlowValue, PuntReason, RemoveReason};
 use tandem_leg::{Now, ServerReason};
 use tandem_media::anchor::PacketOut;
 use tandem_media::decide::{self, Functions, Inputs, LegInput, Path, nat_address};
@@ -15,11 +16,14 @@ use tandem_media::rtcp::Quality;
 use tandem_media::rules::is_private;
 use tandem_media::sdp::Host;
 use tandem_media::{
-    Anchor, LegSdp, LocalMedia, MediaDescription, MediaEvent, ProhibitedAddress, Sdp, SdpError, Side, SideSetup,
+    Anchor, LegSdp, LocalMedia, MediaDescription, MediaEvent, ProhibitedAddress, PtMap, ResumedSide, Sdp, SdpError,
+    Side, SideSetup,
 };
 use tandem_rating::text::{Text, ToCompactString};
+use tandem_rating::usage::Usage;
 
 use crate::calls::MediaConfig;
+use crate::carry::{CarriedMedia, CarriedRelay};
 use crate::output::Output;
 use crate::settings::Settings;
 use crate::silence::Heard;
@@ -149,6 +153,96 @@ impl CallMedia {
         Ok(media)
     }
 
+    /// What is written down of it; `None` while an offer waits for its answer.
+    pub(crate) fn carry(&self) -> Option<CarriedMedia> {
+        if self.open.is_some() {
+            return None;
+        }
+        let heard = |side: Side| self.heard[side as usize].as_deref().map(|sdp| ByteBuf::from(text_of(sdp)));
+        let told = |side: Side| self.told[side as usize].clone().map(ByteBuf::from);
+        Some(CarriedMedia {
+            heard: [heard(Side::Caller), heard(Side::Callee)],
+            told: [told(Side::Caller), told(Side::Callee)],
+            codec: self.codec.clone(),
+            relay: self.relay.as_ref().map(|relay| CarriedRelay {
+                ports: relay.ports,
+                origins: [relay.sdp[0].origin(), relay.sdp[1].origin()],
+                sessions: relay.sessions,
+                pt: relay.anchor.pt(Side::Callee).pairs().iter().map(|pair| (pair.from, pair.to)).collect(),
+            }),
+        })
+    }
+
+    /// The media of a call that goes on. `flows`: what the fast path still forwards, caller's side first.
+    pub(crate) fn adopt(
+        now: Now,
+        carried: CarriedMedia,
+        usage: &Usage,
+        config: &MediaConfig,
+        places: [&LegPlace; 2],
+        flows: [Option<FlowValue>; 2],
+    ) -> Result<CallMedia, String> {
+        let parse = |text: &Option<ByteBuf>| match text {
+            Some(text) => Sdp::parse(text).map(|sdp| Some(Arc::new(sdp))).map_err(|error| error.to_string()),
+            None => Ok(None),
+        };
+        let heard = [parse(&carried.heard[0])?, parse(&carried.heard[1])?];
+        let told = carried.told.map(|text| text.map(ByteBuf::into_vec));
+        let relay = match carried.relay {
+            None => None,
+            Some(relay) => {
+                let pairs = PtMap::from_pairs(&relay.pairs());
+                let mut sides = Vec::with_capacity(2);
+                let mut locals = Vec::with_capacity(2);
+                for (side, port) in [(Side::Caller, relay.ports.0), (Side::Callee, relay.ports.1)] {
+                    let place = places[side as usize];
+                    let description = heard[side as usize].as_deref();
+                    let host = description.and_then(host_of);
+                    let (setup, local) =
+                        side_setup(config, port, place, host).map_err(|problem| problem.to_string())?;
+                    let flow = flows[side as usize].filter(|flow| flow.version != 0);
+                    sides.push(ResumedSide {
+                        setup,
+                        stream: description.and_then(Sdp::relayable_audio).map(|(_, stream)| stream.clone()),
+                        pt: if side == Side::Callee { pairs } else { pairs.inverse() },
+                        source: flow.and_then(|flow| flow.source()).map(SocketAddr::from),
+                        rtcp_source: flow
+                            .filter(|flow| flow.rtcp_source_port != 0)
+                            .map(|flow| SocketAddr::new(flow.rtcp_source_ip.into(), flow.rtcp_source_port)),
+                        version: flow.map_or(0, |flow| flow.version),
+                    });
+                    locals.push(local);
+                }
+                let setup = [sides[0].setup, sides[1].setup];
+                let (Ok(sides), Ok(local)) = (<[ResumedSide; 2]>::try_from(sides), <[LocalMedia; 2]>::try_from(locals))
+                else {
+                    return Err("media of two sides".to_owned());
+                };
+                let resumed = |side: Side| {
+                    let (id, version) = relay.origins[side as usize];
+                    LegSdp::resume(id, version, told[side as usize].clone().unwrap_or_default())
+                };
+                Some(Box::new(Relay {
+                    ports: relay.ports,
+                    anchor: Anchor::resume(config.rules.clone(), now.mono.micros(), sides),
+                    sdp: [resumed(Side::Caller), resumed(Side::Callee)],
+                    local,
+                    setup,
+                    sessions: relay.sessions,
+                }))
+            }
+        };
+        Ok(CallMedia {
+            offer: heard[Side::Caller as usize].clone(),
+            relay,
+            open: None,
+            heard,
+            told,
+            codec: carried.codec,
+            step: usage.media_step.clone(),
+        })
+    }
+
     pub(crate) fn is_relayed(&self) -> bool {
         self.relay.is_some()
     }
@@ -204,22 +298,7 @@ impl CallMedia {
         };
         let now_us = now.mono.micros();
         let host = self.offer.as_deref().and_then(host_of);
-        let setup = |port, place: &LegPlace, host: Option<IpAddr>| -> Result<(SideSetup, LocalMedia), MediaProblem> {
-            let family = host.unwrap_or(place.remote).is_ipv4();
-            let address = config.address(family).ok_or(MediaProblem::Impossible("no media address"))?;
-            let side = SideSetup {
-                key: FlowKey::new(address.slot, port),
-                local_ip: address.ip,
-                latch: Some(match place.latch {
-                    LatchSetting::Strict => LatchMode::Strict,
-                    LatchSetting::Always => LatchMode::Always,
-                }),
-                nat: place.latches_to_any(host),
-                signalling_ip: Some(place.remote),
-                hairpin: false,
-            };
-            Ok((side, LocalMedia { ip: address.advertised, port, rtcp: config.rules.rtcp }))
-        };
+        let setup = |port, place: &LegPlace, host: Option<IpAddr>| side_setup(config, port, place, host);
         if let Some(relay) = &mut self.relay {
             let (side, local) = setup(relay.ports.1, callee, None)?;
             relay.sessions += 1;
@@ -537,6 +616,29 @@ impl CallMedia {
             quality: [*relay.anchor.quality(Side::Caller), *relay.anchor.quality(Side::Callee)],
         }
     }
+}
+
+/// What the relay and the descriptions need of one side.
+fn side_setup(
+    config: &MediaConfig,
+    port: u16,
+    place: &LegPlace,
+    host: Option<IpAddr>,
+) -> Result<(SideSetup, LocalMedia), MediaProblem> {
+    let family = host.unwrap_or(place.remote).is_ipv4();
+    let address = config.address(family).ok_or(MediaProblem::Impossible("no media address"))?;
+    let side = SideSetup {
+        key: FlowKey::new(address.slot, port),
+        local_ip: address.ip,
+        latch: Some(match place.latch {
+            LatchSetting::Strict => LatchMode::Strict,
+            LatchSetting::Always => LatchMode::Always,
+        }),
+        nat: place.latches_to_any(host),
+        signalling_ip: Some(place.remote),
+        hairpin: false,
+    };
+    Ok((side, LocalMedia { ip: address.advertised, port, rtcp: config.rules.rtcp }))
 }
 
 /// What becomes of an offer inside the session.

@@ -1,7 +1,7 @@
 //! What the call room wants done, drained by the shard after every change.
 
 use tandem_ebpf_abi::FlowCounters;
-use tandem_leg::{LegEvent, LegId, Now};
+use tandem_leg::{LegEvent, LegId, Now, Time};
 use tandem_media::flow::FlowCommand;
 use tandem_media::rtcp::Quality;
 use tandem_media::{LegMedia, Side};
@@ -70,6 +70,8 @@ pub struct Finish {
     pub(crate) quality: [Quality; 2],
     /// When it ended: dates the first and the last packet.
     pub(crate) at: Now,
+    /// When it was answered.
+    pub(crate) answered: Option<Time>,
 }
 
 impl Finish {
@@ -86,6 +88,10 @@ impl Finish {
         match side {
             Side::Caller => self.usage.caller_media = usage,
             Side::Callee => self.usage.callee_media = usage,
+        }
+        let held_ms = |answered: Time| (Time(media.last_us).since(answered) / 1_000) as i64;
+        if let Some(held_ms) = self.answered.filter(|_| media.last_us != 0).map(held_ms) {
+            self.usage.media_hold_ms = self.usage.media_hold_ms.max(Some(held_ms));
         }
     }
 }

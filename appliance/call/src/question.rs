@@ -79,6 +79,8 @@ pub enum Question {
         call: CallKey,
         /// The call so far; billed from this if the switch dies.
         usage: Box<Usage>,
+        /// What the shard needs to go on with it after a restart ([`crate::carry`]), filled in on the way out of the shard.
+        carry: Vec<u8>,
     },
     /// The grant runs out soon.
     Renew {

@@ -16,7 +16,7 @@ use crate::number::without_route_prefix;
 use crate::question::Question;
 use crate::route::Plan;
 use crate::silence::Silence;
-use crate::snapshot::AccountId;
+use crate::snapshot::{AccountId, MediaCheck};
 use crate::trace::{CallTimer, TraceEvent};
 
 /// A grant is renewed this long before it runs out, seconds (accounts.md 5).
@@ -44,6 +44,8 @@ pub(crate) struct Session {
     change: Option<InProgress>,
     /// The rating thread was asked for more time.
     renewing: bool,
+    /// The caller has acknowledged the answer: both sides know of each other.
+    pub(crate) acknowledged: bool,
     /// When silence of the media ends the call.
     pub(crate) silence: Silence,
     /// The number is on the NO_CDR list.
@@ -61,6 +63,11 @@ impl Session {
     pub(crate) fn new(no_cdr: bool) -> Session {
         Session { no_cdr, ..Session::default() }
     }
+
+    /// Of a call that was answered in another life of the switch.
+    pub(crate) fn adopted(no_cdr: bool, answered: Now, until_s: Option<i64>) -> Session {
+        Session { no_cdr, answered: Some(answered), until_s, acknowledged: true, ..Session::default() }
+    }
 }
 
 impl Call {
@@ -77,7 +84,8 @@ impl Call {
         usage.connect_ms = Some(now.wall_ms);
         usage.end_ms = now.wall_ms;
         usage.sip_status_in = 200;
-        cx.ask(Question::Answered { call: self.key, usage: Box::new(usage) });
+        let carry = self.carry();
+        cx.ask(Question::Answered { call: self.key, usage: Box::new(usage), carry });
         self.arm(cx, CallTimer::StartRecord, now.mono.plus_millis(START_RECORD_MS));
     }
 
@@ -132,15 +140,29 @@ impl Call {
         self.trace(cx, now, TraceEvent::Journaled);
         self.order(cx, self.a_leg, LegEvent::Connect(connect));
         self.media.established(now);
-        self.watch_media(cx, now);
+        let vendor = self.vendor().map_or(MediaCheck::None, |gateway| gateway.media_check);
+        self.watch_media(cx, now, [self.snapshot.mapping[self.mapping].media_check, vendor]);
         self.end_set_up();
         let last = regranted.is_some_and(|(until_s, last)| {
             self.session.until_s = until_s;
             last
         });
         self.arm_grant(cx, now, last);
+        self.arm_max_duration(cx, now);
+    }
+
+    /// The call goes on in another life: its deadlines count from its answer.
+    pub(crate) fn resume(&mut self, cx: &mut Shared, now: Now, last: bool, checks: [MediaCheck; 2]) {
+        self.arm_grant(cx, now, last);
+        if let Some(answered) = self.session.answered {
+            self.arm_max_duration(cx, answered);
+        }
+        self.watch_media(cx, now, checks);
+    }
+
+    fn arm_max_duration(&mut self, cx: &mut Shared, answered: Now) {
         if let Some(seconds) = self.draw_max_duration(cx) {
-            self.arm(cx, CallTimer::MaxDuration, now.mono.plus_secs(seconds));
+            self.arm(cx, CallTimer::MaxDuration, answered.mono.plus_secs(seconds));
         }
     }
 
@@ -270,7 +292,10 @@ impl Call {
         };
         self.restart_silence(now);
         match made {
-            Ok(body) => self.answer_update(cx, now, open.from, Some(body), "accepted"),
+            Ok(body) => {
+                self.answer_update(cx, now, open.from, Some(body), "accepted");
+                self.carry_again(cx);
+            }
             // The responder uses the new session already, the other side cannot follow.
             Err(problem) => {
                 let detail = problem.to_string();
@@ -312,6 +337,10 @@ impl Call {
 
     /// An ACK. One that answers an offer goes to the other side; any other is news of one leg only.
     pub(crate) fn confirmed(&mut self, cx: &mut Shared, now: Now, from: Side, sdp: Option<Vec<u8>>) {
+        if from == Side::Caller && self.state == CallState::Connected && !self.session.acknowledged {
+            self.session.acknowledged = true;
+            cx.acknowledged.push(self.key);
+        }
         if self.state != CallState::Connected || !self.media.answer_due(from) {
             return;
         }
@@ -328,6 +357,7 @@ impl Call {
                 if let Some(leg) = self.leg_of(from.other()) {
                     self.order(cx, leg, LegEvent::Confirm(Confirm { sdp: Some(body) }));
                 }
+                self.carry_again(cx);
             }
             Err((reason, detail)) => {
                 self.trace(cx, now, TraceEvent::Rejected { reason, detail: detail.into() });

@@ -34,12 +34,10 @@ pub(crate) struct Silence {
 }
 
 impl Call {
-    /// The call is answered: from here on silence counts.
-    pub(crate) fn watch_media(&mut self, cx: &mut Shared, now: Now) {
-        let caller = self.snapshot.mapping[self.mapping].media_check;
-        let callee = self.vendor().map_or(MediaCheck::None, |gateway| gateway.media_check);
-        self.session.silence.checks = [caller, callee];
-        let watched = [caller, callee].iter().any(|check| *check != MediaCheck::None);
+    /// The call is answered: from here on silence counts. `checks`: what the caller's and the vendor's gateway ask for.
+    pub(crate) fn watch_media(&mut self, cx: &mut Shared, now: Now, checks: [MediaCheck; 2]) {
+        self.session.silence.checks = checks;
+        let watched = checks.iter().any(|check| *check != MediaCheck::None);
         if watched && self.media.is_relayed() && self.silence_us() > 0 {
             self.session.silence.since = Some(now.mono);
             self.arm(cx, CallTimer::Silence, Time(now.mono.micros() + self.silence_us()));

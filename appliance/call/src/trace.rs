@@ -200,6 +200,8 @@ pub enum TraceEvent {
     },
     /// The start record is written; the caller is told.
     Journaled,
+    /// The switch was started anew, and goes on with the call.
+    Adopted,
     /// The reservation was renewed.
     Renewed {
         /// Held seconds.
@@ -292,6 +294,7 @@ impl fmt::Display for TraceEvent {
                 write!(f, "hijack suspect: {source} claims the media of the {}", name_of(*side))
             }
             TraceEvent::Answered { gateway } => write!(f, "answered by {gateway}"),
+            TraceEvent::Adopted => f.write_str("the switch was started anew and goes on with the call"),
             TraceEvent::Journaled => f.write_str("start record written"),
             TraceEvent::Renewed { until_s, last } => {
                 let until = until_s.map_or("without limit".to_owned(), |s| format!("to {s} s"));

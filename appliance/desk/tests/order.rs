@@ -64,7 +64,7 @@ fn key(index: u32) -> CallKey {
 
 fn answered(index: u32) -> Question {
     let usage = Usage { flow_no: u64::from(index), ..Usage::default() };
-    Question::Answered { call: key(index), usage: Box::new(usage) }
+    Question::Answered { call: key(index), usage: Box::new(usage), carry: Vec::new() }
 }
 
 fn refused(index: u32) -> Question {

@@ -130,6 +130,29 @@ pub struct Try {
     pub sdp: Option<Vec<u8>>,
 }
 
+impl Try {
+    /// A call of which no more is known than where it came from.
+    pub fn from_address(remote: SocketAddr, listener: ListenerId) -> Try {
+        Try {
+            remote,
+            listener,
+            transport: Transport::Udp,
+            call_id: String::new(),
+            caller: Party::default(),
+            callee: Party::default(),
+            dialled: String::new(),
+            identity: Identity::default(),
+            headers: Vec::new(),
+            max_forwards: 70,
+            hop: None,
+            user_agent: String::new(),
+            expires_s: None,
+            rel100: Rel100::default(),
+            sdp: None,
+        }
+    }
+}
+
 /// A provisional response above 100.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ring {

@@ -103,7 +103,12 @@ impl Ports {
     }
 
     /// The shard tried to open `port`. With `ok` false somebody else has it: it is counted and tried again in a minute.
+    ///
+    /// For a port that was leased while its socket was being opened ([`Ports::adopt`]) nothing changes.
     pub fn opened(&mut self, now_us: u64, port: u16, ok: bool) {
+        if port.checked_sub(self.first).and_then(|at| self.state.get(usize::from(at))) == Some(&State::Leased) {
+            return;
+        }
         if ok {
             if self.set(port, State::Opening, State::Ready) {
                 self.opening -= 1;
@@ -129,17 +134,28 @@ impl Ports {
         Some((a, b))
     }
 
-    /// Leases `port` to a call that goes on after a restart; false when it is outside the range or not free any more. Its
-    /// socket is the shard's business: it is not asked for by [`Ports::want_open`].
-    pub fn adopt(&mut self, port: u16) -> bool {
-        let state = port.checked_sub(self.first).and_then(|at| self.state.get_mut(usize::from(at)));
-        let Some(state) = state.filter(|state| **state == State::Free) else {
-            return false;
+    /// Leases `port` to a call that goes on after a restart. `None` when it is outside the range or not free any more; else
+    /// whether its socket is still to be opened, which is then the shard's business.
+    pub fn adopt(&mut self, port: u16) -> Option<bool> {
+        let state = port.checked_sub(self.first).and_then(|at| self.state.get_mut(usize::from(at)))?;
+        let open = match *state {
+            State::Free => {
+                self.free.retain(|free| *free != port);
+                true
+            }
+            State::Opening => {
+                self.opening -= 1;
+                false
+            }
+            State::Ready => {
+                self.ready.retain(|ready| *ready != port);
+                false
+            }
+            State::Leased | State::Lingering | State::Busy | State::Excluded => return None,
         };
         *state = State::Leased;
         self.leased += 1;
-        self.free.retain(|free| *free != port);
-        true
+        Some(open)
     }
 
     /// The call on `port` ended. Returning a port twice is our own bug: asserted in debug builds, ignored otherwise.

@@ -159,9 +159,9 @@ proptest! {
 #[test]
 fn a_port_of_a_call_that_goes_on_is_leased_before_any_other() {
     let mut ports = Ports::new(20_000..=20_009, 1);
-    assert!(ports.adopt(20_004));
-    assert!(!ports.adopt(20_004), "leased already");
-    assert!(!ports.adopt(19_999) && !ports.adopt(20_010), "outside");
+    assert_eq!(ports.adopt(20_004), Some(true));
+    assert_eq!(ports.adopt(20_004), None, "leased already");
+    assert_eq!([ports.adopt(19_999), ports.adopt(20_010)], [None, None], "outside");
     let mut opened = Vec::new();
     while let Some(port) = ports.want_open() {
         opened.push(port);
@@ -169,6 +169,12 @@ fn a_port_of_a_call_that_goes_on_is_leased_before_any_other() {
     assert_eq!(opened.len(), 9);
     assert!(!opened.contains(&20_004));
     assert_eq!(ports.counts().leased, 1);
+    // While its socket is being opened, and after.
+    assert_eq!(ports.adopt(opened[0]), Some(false));
+    opened.iter().for_each(|port| ports.opened(3, *port, true));
+    assert_eq!(ports.adopt(opened[1]), Some(false));
+    let counts = ports.counts();
+    assert_eq!((counts.leased, counts.opening, counts.ready), (3, 0, 7));
     ports.release(5, 20_004);
     assert_eq!(ports.poll_close(5 + LINGER_US), Some(20_004));
 }

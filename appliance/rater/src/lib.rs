@@ -5,6 +5,7 @@
 //! clock, so ladders and the simulator run the very code that charges customers.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod gateway;
 mod payment;
 mod settle;
@@ -184,12 +185,12 @@ impl Rater {
                 }
                 self.answer(call, Answer::Line { call, candidate, skipped });
             }
-            Question::Answered { call, usage } => {
+            Question::Answered { call, usage, carry } => {
                 let regranted = self.reprice(&usage);
                 if let Some(state) = self.calls.get_mut(&usage.flow_no) {
                     state.started = true;
                 }
-                self.out.push_back(Output::Record(Record::Start { usage }));
+                self.out.push_back(Output::Record(Record::Start { usage, carry }));
                 self.answer(call, Answer::Journaled { call, regranted });
             }
             Question::Renew { call, flow_no } => self.renew(call, flow_no),

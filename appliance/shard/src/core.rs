@@ -10,9 +10,9 @@ use tandem_call::question::{Answer, Question};
 use tandem_call::silence::Heard;
 use tandem_call::snapshot::Snapshot;
 use tandem_call::trace::TraceEvent;
-use tandem_ebpf_abi::{DropReason, FlowCounters, RemoveReason};
+use tandem_ebpf_abi::{DropReason, FlowCounters, FlowValue, RemoveReason};
 use tandem_leg::{Fail, LegEvent, LegId, ListenerId, Now, Time};
-use tandem_media::{RelayVerdict, Side, UserRelay};
+use tandem_media::{FlowCommand, RelayVerdict, Side, UserRelay};
 use tandem_sip::{Endpoint, MessageSummary, OrderError, Output as SipOutput, Received};
 
 /// What a shard is made of.
@@ -29,6 +29,10 @@ pub struct Config {
     pub overload_retry_after_s: u32,
     /// Calls in one heartbeat question: bounds the size of its record.
     pub heartbeat_calls_max: usize,
+    /// Names the time since the machine was started: the monotonic clock of a carried call means nothing in another one.
+    pub boot: [u8; 16],
+    /// What forwards beside this shard; `None` when user space forwards everything.
+    pub fast_path: Option<Box<dyn FastPath>>,
 }
 
 /// What the owner of sockets, queues and traces is to do or may want to know; drained to the end after every change.
@@ -94,6 +98,18 @@ pub enum Output {
     },
 }
 
+/// Forwards packets of installed flows beside this shard: the XDP program.
+pub trait FastPath: Send {
+    /// Does what `command` says. The final counters of a removed flow come back.
+    fn apply(&mut self, command: &FlowCommand) -> Option<FlowCounters>;
+
+    /// Counters of the flow of a local port, if it has one.
+    fn counters(&self, port: u16) -> Option<FlowCounters>;
+
+    /// The flow of a local port, which may be that of another life of this switch.
+    fn flow(&self, port: u16) -> Option<FlowValue>;
+}
+
 /// What became of a media packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaPacket {
@@ -107,14 +123,16 @@ pub enum MediaPacket {
 
 /// See the module text. Every `handle_*` is followed by draining [`Core::poll_output`].
 pub struct Core {
-    endpoint: Endpoint,
-    calls: Calls,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) calls: Calls,
     relay: UserRelay,
     /// Last counters of removed flows until their call is finished. A flow may be installed and removed several times in
     /// one call (re-INVITE, a new source); the counts add up at the end.
     kept: Vec<(u16, FlowCounters)>,
-    queued: VecDeque<Output>,
-    unsettled: usize,
+    pub(crate) queued: VecDeque<Output>,
+    pub(crate) boot: [u8; 16],
+    pub(crate) fast_path: Option<Box<dyn FastPath>>,
+    pub(crate) unsettled: usize,
     unsettled_max: usize,
     overload_retry_after_s: u32,
     heartbeat_calls_max: usize,
@@ -133,6 +151,8 @@ impl Core {
             calls: Calls::new(config.calls, config.snapshot),
             kept: Vec::new(),
             queued: VecDeque::new(),
+            boot: config.boot,
+            fast_path: config.fast_path,
             unsettled: 0,
             unsettled_max: config.unsettled_max,
             overload_retry_after_s: config.overload_retry_after_s,
@@ -231,6 +251,23 @@ impl Core {
     pub fn heartbeat(&mut self, now: Now) {
         let mut alive = Vec::new();
         self.calls.heartbeat(now, &mut alive);
+        self.tell_alive(now, &alive);
+    }
+
+    /// Whether [`Core::first_heartbeats`] has something to tell.
+    pub fn has_first_heartbeats(&self) -> bool {
+        self.calls.newly_alive_count() > 0
+    }
+
+    /// Tells the rating thread which answers were acknowledged. Nobody waits for it, but until it is written a call cannot go
+    /// on after a restart: some tens of milliseconds are enough to put many into one record.
+    pub fn first_heartbeats(&mut self, now: Now) {
+        let mut alive = Vec::new();
+        self.calls.newly_alive(now, &mut alive);
+        self.tell_alive(now, &alive);
+    }
+
+    fn tell_alive(&mut self, now: Now, alive: &[(u64, i64)]) {
         for chunk in alive.chunks(self.heartbeat_calls_max) {
             self.queued.push_back(Output::Ask(Question::Heartbeat { at_ms: now.wall_ms, alive: chunk.to_vec() }));
         }
@@ -334,22 +371,17 @@ impl Core {
     fn call_output(&mut self, now: Now, output: CallOutput) -> Option<Output> {
         match output {
             CallOutput::Leg { leg, a_leg, event } => self.order(now, leg, a_leg, event),
+            CallOutput::Ask(Question::Answered { call, usage, carry }) => {
+                let carry = self.carry(call, carry);
+                Some(Output::Ask(Question::Answered { call, usage, carry }))
+            }
             CallOutput::Ask(question) => Some(Output::Ask(question)),
             CallOutput::Flow(command) => {
-                if let Some((port, reason, counters)) = self.relay.apply(&command) {
-                    // What a vendor sent whose attempt failed is not this call's media.
-                    if reason != RemoveReason::AttemptEnded {
-                        self.kept.push((port, counters));
-                    }
-                }
+                self.flow(&command);
                 None
             }
             CallOutput::WhenHeard { call, ports: (caller, callee) } => {
-                let heard = [caller, callee].map(|port| {
-                    let counters = self.relay.counters(port);
-                    counters.map_or(Heard::default(), |c| Heard { rtp_us: c.last_us, rtcp_us: c.rtcp_last_us })
-                });
-                self.calls.media_heard(now, call, heard);
+                self.calls.media_heard(now, call, [self.heard(caller), self.heard(callee)]);
                 None
             }
             CallOutput::OpenPort(port) => Some(Output::OpenPort(port)),
@@ -357,6 +389,31 @@ impl Core {
             CallOutput::Finish(finish) => Some(self.finish(*finish)),
             CallOutput::Trace { a_leg, flow_no, at, event } => Some(Output::Decision { a_leg, flow_no, at, event }),
         }
+    }
+
+    /// Carries out an order for the flows: here and in the fast path, whose counters of a removed flow join ours.
+    fn flow(&mut self, command: &FlowCommand) {
+        let removed = match command {
+            FlowCommand::Remove { reason, .. } => Some(*reason),
+            FlowCommand::Install { .. } => None,
+        };
+        let port = command.key().port;
+        let own = self.relay.apply(command).map(|(_, _, counters)| counters);
+        let fast = self.fast_path.as_mut().and_then(|fast| fast.apply(command));
+        // What a vendor sent whose attempt failed is not this call's media.
+        if removed.is_some_and(|reason| reason != RemoveReason::AttemptEnded) {
+            self.kept.extend(own.into_iter().chain(fast).map(|counters| (port, counters)));
+        }
+    }
+
+    /// When the sender to `port` was heard last, whoever forwarded it.
+    fn heard(&self, port: u16) -> Heard {
+        let own = self.relay.counters(port);
+        let fast = self.fast_path.as_ref().and_then(|fast| fast.counters(port));
+        own.into_iter().chain(&fast).fold(Heard::default(), |heard, counters| Heard {
+            rtp_us: heard.rtp_us.max(counters.last_us),
+            rtcp_us: heard.rtcp_us.max(counters.rtcp_last_us),
+        })
     }
 
     /// An order of the call room for one of its legs.

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod carry;
 mod core;
 
-pub use crate::core::{Config, Core, MediaPacket, Output};
+pub use crate::carry::{Carry, home_of};
+pub use crate::core::{Config, Core, FastPath, MediaPacket, Output};

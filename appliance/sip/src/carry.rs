@@ -161,6 +161,13 @@ impl Endpoint {
         Ok(id)
     }
 
+    /// Forgets a dialog that was adopted and cannot go on after all: nobody is told.
+    pub fn abandon(&mut self, leg: LegId) {
+        if let Some(leg) = self.legs.remove(&leg) {
+            self.dialogs.remove(&leg.dialog.local_key);
+        }
+    }
+
     /// A 2xx to an INVITE that another life of this switch sent: it wants its ACK, or the far side takes the session for dead
     /// after 32 s (RFC 3261 13.3.1.4).
     pub(crate) fn late_answer(&mut self, response: &Message<'_>, status: u16) -> (Option<LegId>, Outcome) {

@@ -104,8 +104,7 @@ impl Control {
         };
         let plan = plan(&snapshot, &wanted, &mut weights, &mut rng);
         let order = plan.open(false, |_| false, |_| false).into_iter().chain(plan.open(true, |_| false, |_| false));
-        answer.candidates =
-            order.map(|n| candidate(&snapshot, &plan, &plan.routes[n], sell.as_ref())).collect();
+        answer.candidates = order.map(|n| candidate(&snapshot, &plan, &plan.routes[n], sell.as_ref())).collect();
         answer.skipped = plan
             .all_skipped(&snapshot)
             .iter()

@@ -312,6 +312,7 @@ impl Traffic {
                 tax_pct: rust_decimal::Decimal::ZERO,
                 level: 5,
             }),
+            until_media: false,
         };
         Usage {
             flow_no,
@@ -423,5 +424,6 @@ fn start(usage: Usage) -> Record {
             callee_media: MediaUsage::default(),
             ..usage
         }),
+        carry: Vec::new(),
     }
 }

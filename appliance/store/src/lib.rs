@@ -39,7 +39,7 @@ pub use ledger::StoredAccount;
 pub use query::{CdrFilter, CdrTotals, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, NumberMatch, Queries, StoredLedgerRow};
 pub use reader::Reader;
 pub use rebuild::{Rebuilt, is_damage, mark_damaged, marked_damaged, recover_or_rebuild};
-pub use recover::{Recovered, recover, settle_recovered};
+pub use recover::{OpenCall, Recovered, recover, settle_recovered};
 pub use schema::DATABASE_FILE;
 pub use store::{Applied, BATCH, Checkpointed, Checkpointer, Projector, StoreOptions};
 pub use verify::Verified;

@@ -12,7 +12,7 @@ use crate::msgpack::{Token, Tokens};
 pub(crate) const FIELDS: usize = CDR_FIELDS.len();
 
 /// Fields of a `Usage`, and the place of `hold_ms` among them; a test holds both.
-const USAGE_FIELDS: usize = 56;
+const USAGE_FIELDS: usize = 57;
 const USAGE_HOLD_MS: usize = 35;
 
 /// Names of the fields of an `Attempt`, in order; a test of the day tables holds them.
@@ -81,7 +81,7 @@ pub(crate) fn call_key(key: &str) -> Option<(u64, &str)> {
 pub(crate) struct Started<'a> {
     pub(crate) flow_no: u64,
     pub(crate) hold_ms: i64,
-    /// The whole `Usage`, encoded.
+    /// The whole `Usage`, encoded, and behind it what its shard wants to have back.
     pub(crate) usage: &'a [u8],
 }
 
@@ -192,7 +192,7 @@ fn booking<'a>(tokens: &mut Tokens<'a>) -> Option<Booking<'a>> {
 /// Only as far as `hold_ms` is looked at: the rest of the payload is the usage, whatever it holds, and whoever settles the
 /// call after a crash decodes it.
 fn started<'a>(tokens: &mut Tokens<'a>) -> Option<Started<'a>> {
-    list(tokens, 1)?;
+    list(tokens, 2)?;
     let usage = tokens.rest();
     list(tokens, USAGE_FIELDS)?;
     let flow_no = unsigned(tokens)?;
@@ -243,6 +243,7 @@ fn is_text(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recover::{OpenCall, open_call};
     use tandem_rating::cdr::{Cdr, CdrValue};
     use tandem_rating::record::{LedgerRow, Record};
     use tandem_rating::usage::Usage;
@@ -308,10 +309,32 @@ mod tests {
     #[test]
     fn an_answered_call_tells_its_number_and_time() {
         let usage = Usage { flow_no: 9, hold_ms: 12_345_678, ..Usage::default() };
-        let bytes = rmp_serde::to_vec(&Record::Start { usage: Box::new(usage.clone()) }).unwrap();
+        let bytes = rmp_serde::to_vec(&Record::Start { usage: Box::new(usage.clone()), carry: vec![1, 2, 3] }).unwrap();
         let Payload::Started(started) = read(&bytes) else { panic!("not recognised") };
         assert_eq!((started.flow_no, started.hold_ms), (9, 12_345_678));
-        assert_eq!(rmp_serde::from_slice::<Usage>(started.usage).unwrap(), usage);
+        assert_eq!(
+            open_call(started.usage, 7, true).unwrap(),
+            OpenCall { usage, held_ms: 7, acknowledged: true, carry: vec![1, 2, 3] }
+        );
+    }
+
+    #[test]
+    fn an_answered_call_of_an_older_version_has_nothing_to_carry() {
+        #[derive(serde::Serialize)]
+        enum Old {
+            Start { usage: Box<Usage> },
+        }
+        let usage = Usage { flow_no: 9, ..Usage::default() };
+        let bytes = rmp_serde::to_vec(&Old::Start { usage: Box::new(usage.clone()) }).unwrap();
+        assert!(matches!(read(&bytes), Payload::Other));
+        let Record::Start { usage: read, carry } = rmp_serde::from_slice(&bytes).unwrap() else { panic!() };
+        assert_eq!((*read, carry), (usage.clone(), Vec::new()));
+        // And as its row stands in a database of that version.
+        let row = rmp_serde::to_vec(&usage).unwrap();
+        assert_eq!(
+            open_call(&row, 0, false).unwrap(),
+            OpenCall { usage, held_ms: 0, acknowledged: false, carry: Vec::new() }
+        );
     }
 
     #[test]

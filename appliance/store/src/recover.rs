@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
 use tandem_rating::money::Money;
 use tandem_rating::usage::Usage;
 
@@ -28,9 +29,8 @@ pub struct Recovered {
     pub reader: Reader,
     /// Every account and its balance, by name.
     pub balances: Vec<(String, Money)>,
-    /// Calls that were answered and never settled, with the time they are known to have lasted, by flow number. Each is
-    /// to be settled with [`settle_recovered`].
-    pub open_calls: Vec<(Usage, i64)>,
+    /// Calls that were answered and never settled, by flow number. Each goes on, or is settled with [`settle_recovered`].
+    pub open_calls: Vec<OpenCall>,
     /// New flow numbers must be above this one.
     pub flow_floor: u64,
     /// The newest site configuration.
@@ -45,6 +45,19 @@ pub struct Recovered {
     pub decks: Vec<StoredDeck>,
     /// What was done, in sentences, for the log.
     pub lines: Vec<String>,
+}
+
+/// A call that was answered and never settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCall {
+    /// The call as it was at the answer.
+    pub usage: Usage,
+    /// How long it is known to have lasted, ms.
+    pub held_ms: i64,
+    /// Whether a heartbeat told of it: its caller had acknowledged the answer.
+    pub acknowledged: bool,
+    /// What its shard wrote down to go on with it; empty when it cannot go on.
+    pub carry: Vec<u8>,
 }
 
 /// Opens the database in the folder of `journal`, replays what it has not got, and reads back the state.
@@ -117,17 +130,31 @@ fn replay(projector: &mut Projector, reader: &mut Reader, lines: &mut Vec<String
     }
 }
 
-fn open_calls(connection: &rusqlite::Connection, path: &Path) -> Result<Vec<(Usage, i64)>, StoreError> {
-    let rows: Vec<(i64, Vec<u8>, i64)> = connection
+/// Reads the call of a row: its usage, and behind it what a shard wrote, which older versions do not have.
+pub(crate) fn open_call(
+    encoded: &[u8],
+    held_ms: i64,
+    acknowledged: bool,
+) -> Result<OpenCall, rmp_serde::decode::Error> {
+    let mut values = rmp_serde::Deserializer::from_read_ref(encoded);
+    let usage = Usage::deserialize(&mut values)?;
+    let carry = serde_bytes::ByteBuf::deserialize(&mut values).map(serde_bytes::ByteBuf::into_vec).unwrap_or_default();
+    Ok(OpenCall { usage, held_ms, acknowledged, carry })
+}
+
+fn open_calls(connection: &rusqlite::Connection, path: &Path) -> Result<Vec<OpenCall>, StoreError> {
+    let rows: Vec<(i64, Vec<u8>, i64, bool)> = connection
         .prepare_cached(
-            "SELECT flow_no, usage, max(open_call.held_ms, ifnull(open_held.held_ms, 0))
+            "SELECT flow_no, usage, max(open_call.held_ms, ifnull(open_held.held_ms, 0)), open_held.held_ms IS NOT NULL
              FROM open_call LEFT JOIN open_held USING (flow_no) ORDER BY flow_no",
         )
-        .and_then(|mut statement| statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect())
+        .and_then(|mut statement| {
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
+        })
         .map_err(StoreError::sql(path, "read table open_call"))?;
     rows.into_iter()
-        .map(|(flow_no, blob, held_ms)| match rmp_serde::from_slice(&blob) {
-            Ok(usage) => Ok((usage, held_ms)),
+        .map(|(flow_no, blob, held_ms, acknowledged)| match open_call(&blob, held_ms, acknowledged) {
+            Ok(call) => Ok(call),
             Err(error) => Err(StoreError::Row {
                 table: "open_call".to_owned(),
                 row: (flow_no as u64).to_string(),

@@ -52,8 +52,8 @@ fn child_writes_until_it_is_killed() {
     let sync = journal.sync_handle();
     let checkpointer = Checkpointer::open(dir).unwrap();
     let mut out = std::io::stdout().lock();
-    for (usage, _) in &recovered.open_calls {
-        journal.append(&traffic.call(usage.flow_no)).unwrap();
+    for call in &recovered.open_calls {
+        journal.append(&traffic.call(call.usage.flow_no)).unwrap();
     }
     let mut rng = StdRng::seed_from_u64(seed);
     loop {

@@ -179,7 +179,8 @@ fn recovery_gives_back_what_the_switch_needs() {
     let dir = tempdir().unwrap();
     let usage =
         Usage { flow_no: 900, setup_ms: 1_000, connect_ms: Some(3_000), caller_in: "123".into(), ..Usage::default() };
-    let started = |flow_no| Record::Start { usage: Box::new(Usage { flow_no, ..usage.clone() }) };
+    let started =
+        |flow_no| Record::Start { usage: Box::new(Usage { flow_no, ..usage.clone() }), carry: vec![flow_no as u8] };
     let mut traffic = Traffic::new(6);
     let records = [
         started(900),
@@ -199,9 +200,11 @@ fn recovery_gives_back_what_the_switch_needs() {
     write(&mut open(dir.path()), &records);
     let mut journal = open(dir.path());
     let mut recovered = recover(&mut journal, &StoreOptions::new("EUR"), 20_000).unwrap();
-    let open_calls: Vec<_> = recovered.open_calls.iter().map(|(usage, held)| (usage.flow_no, *held)).collect();
+    let open_calls: Vec<_> = recovered.open_calls.iter().map(|call| (call.usage.flow_no, call.held_ms)).collect();
     assert_eq!(open_calls, [(900, 12_000), (902, 0)]);
-    assert_eq!(recovered.open_calls[0].0, usage);
+    assert_eq!(recovered.open_calls[0].usage, usage);
+    assert_eq!([recovered.open_calls[0].acknowledged, recovered.open_calls[1].acknowledged], [true, false]);
+    assert_eq!(recovered.open_calls[0].carry, [900u16 as u8]);
     assert_eq!(recovered.flow_floor, 950);
     let site = recovered.site.clone().unwrap();
     assert_eq!((site.version, site.text.as_str(), site.user.as_str()), (2, "two", "b"));
@@ -211,8 +214,8 @@ fn recovery_gives_back_what_the_switch_needs() {
     assert_eq!(journal.positions().applied(), 13);
     assert!(recovered.lines.iter().any(|line| line.contains("5000 ms ago")), "{:?}", recovered.lines);
 
-    let (call, held_ms) = recovered.open_calls.remove(0);
-    let settled = settle_recovered(call, held_ms);
+    let call = recovered.open_calls.remove(0);
+    let settled = settle_recovered(call.usage, call.held_ms);
     assert_eq!((settled.hold_ms, settled.end_ms, settled.connect_ms), (12_000, 15_000, Some(3_000)));
     assert_eq!((settled.end_direction, settled.end_reason, settled.flags.recovered), (2, -40, true));
     assert_eq!(settled.caller_in, "123");

@@ -10,12 +10,14 @@ pub(crate) struct Plan {
     pub(crate) shards: usize,
     pub(crate) vendors: u8,
     pub(crate) opening: &'static str,
+    /// Calls of an earlier life that were alive so many seconds ago go on.
+    pub(crate) adopt_within_s: u32,
     pub(crate) params: Vec<(&'static str, &'static str)>,
 }
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { shards: 1, vendors: 1, opening: "100.00", params: Vec::new() }
+        Plan { shards: 1, vendors: 1, opening: "100.00", adopt_within_s: 32, params: Vec::new() }
     }
 }
 
@@ -31,10 +33,11 @@ impl Plan {
             "node = \"test\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\
              [[listen]]\naddress = \"{}\"\n[media]\naddress = \"{}\"\nallow_loopback = true\n\
              [threads]\nshards = {}\n# Tests run beside each other and must not all sit on one core.\npin = false\n\
-             [bootstrap]\nsite = \"site.toml\"\n[bootstrap.rates]\nretail = \"retail.csv\"\nwholesale = \"wholesale.csv\"\n",
+             [limits]\nadopt_within_s = {}\n[bootstrap]\nsite = \"site.toml\"\n[bootstrap.rates]\nretail = \"retail.csv\"\nwholesale = \"wholesale.csv\"\n",
             net.sip(),
             net.media(),
-            self.shards
+            self.shards,
+            self.adopt_within_s
         )
     }
 

@@ -14,4 +14,5 @@ mod configuration;
 mod hostile;
 mod load;
 mod operation;
+mod restart;
 mod unanswered;

@@ -53,6 +53,7 @@ pub(crate) fn usage(flow_no: u64) -> Usage {
             account: account.into(),
             account_name: format!("{account} Ltd").into(),
             terms: Some(terms(rate)),
+            until_media: false,
         })
     };
     Usage {
@@ -168,7 +169,7 @@ fn settle() -> Box<dyn FnMut()> {
 }
 
 fn append_start() -> Box<dyn FnMut()> {
-    let record = Record::Start { usage: Box::new(usage(1)) };
+    let record = Record::Start { usage: Box::new(usage(1)), carry: Vec::new() };
     append(record, false)
 }
 
@@ -230,7 +231,7 @@ fn whole_call() -> Box<dyn FnMut()> {
         let usage = || Box::new(Usage { flow_no, ..told.clone() });
         rater.handle(now(), admit(flow_no, &params));
         drain(&mut rater, None);
-        rater.handle(now(), Question::Answered { call, usage: usage() });
+        rater.handle(now(), Question::Answered { call, usage: usage(), carry: Vec::new() });
         drain(&mut rater, place.as_mut().map(|(journal, _)| journal));
         rater.handle(now(), Question::Settle { call, usage: usage() });
         drain(&mut rater, place.as_mut().map(|(journal, _)| journal));

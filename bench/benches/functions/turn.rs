@@ -137,7 +137,7 @@ impl Shard {
                 Answer::Granted { call, .. } => {
                     record(&mut self.reserve, call, taken(self.asked[call.index as usize]));
                     let usage = Box::new(Usage { flow_no: u64::from(call.index), ..self.usage.clone() });
-                    self.ask(u64::from(call.index), Question::Answered { call, usage });
+                    self.ask(u64::from(call.index), Question::Answered { call, usage, carry: Vec::new() });
                 }
                 Answer::Journaled { call, .. } => {
                     record(&mut self.start, call, taken(self.asked[call.index as usize]));

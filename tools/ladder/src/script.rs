@@ -46,6 +46,8 @@ pub(crate) enum Statement {
     },
     Kill,
     Shutdown,
+    /// The switch dies and is started anew.
+    Restart,
     Draining(bool),
     Unreachable(String),
     Ignore(String),
@@ -176,6 +178,7 @@ pub(crate) fn statement(line: &str) -> Result<Statement, String> {
         }
         "kill" => Statement::Kill,
         "shutdown" => Statement::Shutdown,
+        "restart" => Statement::Restart,
         "draining" => Statement::Draining(word(1) == "on"),
         "unreachable" => Statement::Unreachable(word(1).to_owned()),
         "ignore" => Statement::Ignore(word(1).to_owned()),

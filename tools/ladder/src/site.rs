@@ -13,8 +13,9 @@ use tandem_call::calls::{CallsConfig, MediaAddress, MediaConfig};
 use tandem_call::number::RewriteRules;
 use tandem_call::settings::Settings;
 use tandem_call::snapshot::{
-    Account, AccountId, AccountKind, CalleeFrom, CallerFrom, GatewayId, LatchSetting, MappingGateway, MediaCheck,
-    NatSetting, PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts, Snapshot, Source, SwitchAllow,
+    Account, AccountId, AccountKind, BillUntil, CalleeFrom, CallerFrom, GatewayId, LatchSetting, MappingGateway,
+    MediaCheck, NatSetting, PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts, Snapshot, Source,
+    SwitchAllow,
 };
 use tandem_leg::ListenerId;
 use tandem_media::AnchorRules;
@@ -53,6 +54,8 @@ pub struct Customer {
     pub limit: Money,
     /// Account locked.
     pub account_locked: bool,
+    /// Charged until the last packet of relayed media.
+    pub bill_until_media: bool,
     /// Deck.
     pub rates: Vec<Rate>,
 }
@@ -244,11 +247,13 @@ impl Site {
             money.push(AccountConfig { id, name: name.to_owned(), kind, limit, opening: Some(opening) });
             Ok::<usize, String>(accounts.len() - 1)
         };
+        let mut until_media = Vec::new();
         let mut gateways = Vec::new();
         let mut mapping = Vec::new();
         for customer in &self.customers {
             let c = customer;
             let at = account(&c.account, AccountKind::General, &c.rates, c.balance, c.limit, c.account_locked)?;
+            until_media.extend(c.bill_until_media.then_some(at));
             let mut gateway = c.gateway.clone();
             gateway.id = GatewayId(gateways.len() as u32);
             gateway.account = at;
@@ -281,6 +286,9 @@ impl Site {
                 cps: gateway.cps,
             });
             routing.push(gateway);
+        }
+        for at in until_media {
+            accounts[at].bill_until = BillUntil::Media;
         }
         let mut snapshot = Snapshot {
             version: 1,
@@ -485,6 +493,7 @@ impl Customer {
             balance: hundred,
             limit: Money::ZERO,
             account_locked: false,
+            bill_until_media: false,
             rates: flat(Decimal::new(6, 2)),
         }
     }
@@ -503,6 +512,7 @@ impl Customer {
             "account" => self.account = value.to_owned(),
             "balance" => self.balance = money(key, value)?,
             "limit" => self.limit = money(key, value)?,
+            "bill_until" => self.bill_until_media = value == "media",
             "account_locked" => self.account_locked = switch(key, value)?,
             "locked" => g.locked = switch(key, value)?,
             "priority" => g.priority = number(key, value)?,

@@ -176,6 +176,12 @@ impl Story {
                 self.deliver();
                 Ok(())
             }
+            Statement::Restart => {
+                self.note("the switch dies and is started anew".to_owned());
+                self.switch.restart(&self.site)?;
+                self.deliver();
+                Ok(())
+            }
             Statement::Draining(on) => {
                 self.switch.set_draining(*on);
                 Ok(())

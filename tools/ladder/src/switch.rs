@@ -13,6 +13,7 @@ use tandem_rater::{Output as RaterOutput, PayError, Rater};
 use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerRow, Record};
+use tandem_rating::usage::Usage;
 use tandem_shard::{Core, MediaPacket, Output};
 use tandem_sip::Outcome;
 
@@ -26,6 +27,8 @@ const HEARTBEAT_MS: u64 = 5_000;
 const UNSETTLED_MAX: usize = 2_048;
 /// As the daemon has them.
 const HEARTBEAT_CALLS_MAX: usize = 20_000;
+/// The machine is never started anew in a story.
+const BOOT: [u8; 16] = [7; 16];
 /// Turns in one instant before a timer is said not to move on.
 const TURNS_MAX: u32 = 100_000;
 
@@ -93,6 +96,8 @@ impl Switch {
                 unsettled_max: UNSETTLED_MAX,
                 overload_retry_after_s: 2,
                 heartbeat_calls_max: HEARTBEAT_CALLS_MAX,
+                boot: BOOT,
+                fast_path: None,
             }),
             rater,
             listeners: [parse(SIP_V4), parse(SIP_V6)],
@@ -129,6 +134,8 @@ impl Switch {
         let listener = ListenerId(u16::from(source.is_ipv6()));
         let received = self.core.handle_datagram(self.now, listener, source, bytes);
         self.outcomes.push(received.outcome);
+        self.drain();
+        self.core.first_heartbeats(self.now);
         self.drain();
         received.outcome
     }
@@ -174,6 +181,73 @@ impl Switch {
             self.drain();
         }
         flows.len()
+    }
+
+    /// The switch dies and is started anew on its records: answered calls go on, all else is forgotten. No flow outlives it.
+    ///
+    /// # Errors
+    /// The site, or a call that cannot go on.
+    pub fn restart(&mut self, site: &Site) -> Result<(), String> {
+        let mut built = site.build()?;
+        let mut open = std::collections::BTreeMap::new();
+        let mut floor = 0;
+        let mut alive = BTreeSet::new();
+        for record in &self.records {
+            match record {
+                Record::Start { usage, carry } => {
+                    open.insert(usage.flow_no, (usage.clone(), carry.clone()));
+                }
+                Record::Settled { flow_no, .. } => {
+                    open.remove(flow_no);
+                    floor = floor.max(*flow_no);
+                }
+                Record::Heartbeat { alive: told, .. } => alive.extend(told.iter().map(|(flow_no, _)| *flow_no)),
+                _ => {}
+            }
+        }
+        built.calls.flow_floor = open.keys().next_back().copied().unwrap_or(0).max(floor);
+        // Another life, other random numbers.
+        built.sip.seed[0] ^= 1;
+        built.calls.seed[0] ^= 1;
+        let balances: Vec<_> =
+            self.rater.accounts().into_iter().map(|account| (account.name, account.balance)).collect();
+        self.rater = Rater::new(balances);
+        self.rater.configure(self.now, &built.accounts, &built.gateways, site.rules.clone());
+        let advance_min = built.snapshot.settings.overdraft_advance_min;
+        self.core = Core::new(tandem_shard::Config {
+            sip: built.sip,
+            calls: built.calls,
+            snapshot: built.snapshot,
+            unsettled_max: UNSETTLED_MAX,
+            overload_retry_after_s: 2,
+            heartbeat_calls_max: HEARTBEAT_CALLS_MAX,
+            boot: BOOT,
+            fast_path: None,
+        });
+        self.open.clear();
+        self.answers.clear();
+        while self.core.handle_timeout(self.now) {
+            self.drain();
+        }
+        for (flow_no, (usage, carry)) in open {
+            let (_, answered) =
+                tandem_shard::home_of(&carry, &BOOT, 1).ok_or_else(|| format!("call {flow_no} is not written down"))?;
+            if !alive.contains(&flow_no) {
+                // Not acknowledged: settled as a call of no time, and both sides are told.
+                let lost = Usage { hold_ms: 0, end_direction: 2, end_reason: -40, ..*usage };
+                self.rater.settle_recovered(self.now, &lost);
+                self.core.say_goodbye(self.now, &carry);
+                self.drain();
+                continue;
+            }
+            let held_s = (self.now.mono.since(answered) / 1_000_000) as i64;
+            let grant = self.rater.adopt(&usage, held_s, advance_min)?;
+            let lost = usage.clone();
+            self.core.adopt(self.now, tandem_shard::Carry { usage: *usage, carry, grant, lost })?;
+            self.drain();
+        }
+        self.drain_rater();
+        Ok(())
     }
 
     /// The switch is about to stop: every call ends.

@@ -157,7 +157,7 @@ impl Machine {
         let mut rater = Rater::new(recovered.balances);
         rater.configure(now, &built.accounts, &built.gateways, rules(plan));
         let open_calls = recovered.open_calls.len();
-        for (usage, held_ms) in recovered.open_calls {
+        for tandem_store::OpenCall { usage, held_ms, .. } in recovered.open_calls {
             rater.settle_recovered(now, &settle_recovered(usage, held_ms));
         }
         let sync = journal.sync_handle();
@@ -181,6 +181,8 @@ impl Machine {
             unsettled_max: 2_048,
             overload_retry_after_s: OVERLOAD_RETRY_AFTER_S,
             heartbeat_calls_max: 20_000,
+            boot: [0; 16],
+            fast_path: None,
         });
         let checkpointer = Checkpointer::open(dir).map_err(|e| failed("database", e.to_string()))?;
         let mut machine = Machine {
@@ -295,6 +297,8 @@ impl Machine {
     pub fn signalling(&mut self, source: SocketAddr, bytes: &[u8]) {
         if self.fuse.step() {
             self.core.handle_datagram(self.now, ListenerId(0), source, bytes);
+            self.drain();
+            self.core.first_heartbeats(self.now);
             self.drain();
         }
     }

@@ -239,7 +239,7 @@ impl Rating {
                 let (candidate, skipped) = self.line(now, flow_no, &gateways);
                 self.waiting.push_back(Answer::Line { call, candidate, skipped });
             }
-            Question::Answered { call, usage } => {
+            Question::Answered { call, usage, .. } => {
                 self.asked.push("answered".into());
                 self.started.push(*usage);
                 self.waiting.push_back(Answer::Journaled { call, regranted: None });

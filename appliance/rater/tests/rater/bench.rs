@@ -234,7 +234,12 @@ pub fn candidate(gateway: u32) -> Candidate {
 
 /// A call of customer "c" over b1 that was answered and held `hold_ms`.
 pub fn answered(n: u32, hold_ms: i64, sell: Option<RateTerms>, buy: Option<RateTerms>) -> Usage {
-    let leg = |account: &str, terms| LegTerms { account: account.into(), account_name: account.into(), terms };
+    let leg = |account: &str, terms| LegTerms {
+        account: account.into(),
+        account_name: account.into(),
+        terms,
+        until_media: false,
+    };
     Usage {
         connect_ms: Some(WALL_MS),
         end_ms: WALL_MS + hold_ms,

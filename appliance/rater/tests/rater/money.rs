@@ -136,7 +136,7 @@ fn an_answer_is_recorded_before_it_is_told_and_heartbeats_are_kept() {
     use tandem_call::question::{Answer, Question};
     let mut bench = Bench::prepaid("1");
     let usage = Box::new(answered(1, 0, None, None));
-    bench.rater.handle(now_ms(0), Question::Answered { call: crate::bench::key(1), usage });
+    bench.rater.handle(now_ms(0), Question::Answered { call: crate::bench::key(1), usage, carry: Vec::new() });
     assert!(matches!(bench.rater.poll_output(), Some(tandem_rater::Output::Record(Record::Start { .. }))));
     assert!(matches!(
         bench.rater.poll_output(),
@@ -144,4 +144,28 @@ fn an_answer_is_recorded_before_it_is_told_and_heartbeats_are_kept() {
     ));
     bench.ask(Question::Heartbeat { at_ms: 5, alive: vec![(1, 5_000)] });
     assert_eq!(bench.records.last(), Some(&Record::Heartbeat { at_ms: 5, alive: vec![(1, 5_000)] }));
+}
+
+#[test]
+fn a_call_of_another_life_holds_what_it_held() {
+    let mut bench = Bench::prepaid("1.25");
+    let rate = terms("0.60", 1, 1);
+    let usage = tandem_rating::usage::Usage {
+        caller_gateway: "a".into(),
+        callee_gateway: "b1".into(),
+        ..answered(1, 0, Some(rate), None)
+    };
+    // 70 s are held by now: one grant of a minute is not enough.
+    assert_eq!(bench.rater.adopt(&usage, 70, 1), Ok((Some(120), false)));
+    assert_eq!(bench.account("c").reserved, money("1.20"));
+    assert_eq!((bench.gateway("a").in_use, bench.gateway("b1").in_use), (1, 1));
+    assert!(bench.rater.adopt(&usage, 70, 1).is_err(), "it is there already");
+    assert_eq!(bench.renew(1), (Some(125), true));
+    let end = tandem_rating::usage::Usage { hold_ms: 80_000, ..usage.clone() };
+    bench.settle(&end);
+    assert_eq!(bench.account("c").balance, money("0.45"));
+    bench.nothing_left();
+    let gone = tandem_rating::usage::Usage { callee_gateway: "b9".into(), flow_no: 2, ..usage };
+    assert!(bench.rater.adopt(&gone, 1, 1).unwrap_err().contains("b9"));
+    bench.nothing_left();
 }

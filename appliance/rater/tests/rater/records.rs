@@ -143,7 +143,7 @@ fn a_start_record_is_closed_although_the_call_leaves_no_cdr() {
     let mut bench = bench(|r| r.record_zero_hold = false);
     bench.admit(1, Some(terms("0.06", 60, 60))).expect("admitted");
     let start = answered(1, 0, Some(terms("0.06", 60, 60)), None);
-    bench.ask(Question::Answered { call: key(1), usage: Box::new(start) });
+    bench.ask(Question::Answered { call: key(1), usage: Box::new(start), carry: Vec::new() });
     // The caller hung up before he heard of it.
     bench.settle(&failed(1, 0));
     assert_eq!(bench.settlements(), [(1, None)], "or the next start settles it once more");

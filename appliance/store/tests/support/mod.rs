@@ -185,7 +185,7 @@ impl Traffic {
         self.open.insert(flow_no, 0);
         let connect_ms = Some(self.now_ms);
         let usage = Usage { flow_no, setup_ms: self.now_ms - 2000, connect_ms, ..Usage::default() };
-        Record::Start { usage: Box::new(usage) }
+        Record::Start { usage: Box::new(usage), carry: Vec::new() }
     }
 
     fn flow(&mut self) -> u64 {

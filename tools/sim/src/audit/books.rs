@@ -64,11 +64,12 @@ impl Auditor {
         let mut keys = BTreeSet::new();
         while let Some((seq, record)) = reader.next_record().map_err(|error| error.to_string())? {
             match record {
-                Record::Start { usage } => {
+                Record::Start { usage, .. } => {
                     let story = books.stories.entry(usage.flow_no).or_default();
-                    if story.start.replace((seq, usage.caller_call_id.to_string())).is_some() || story.settled.is_some()
-                    {
-                        self.report("journal", None, format!("call {} starts twice or after its end", usage.flow_no));
+                    // Again after every change of its session, always before its end.
+                    story.start.get_or_insert((seq, usage.caller_call_id.to_string()));
+                    if story.settled.is_some() {
+                        self.report("journal", None, format!("call {} starts after its end", usage.flow_no));
                     }
                 }
                 Record::Heartbeat { alive, .. } => {

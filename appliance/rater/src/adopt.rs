@@ -1,0 +1,76 @@
+//! Calls that were in progress when the switch died and go on: their lines and their money are held again.
+
+use std::sync::Arc;
+
+use tandem_call::question::Payer;
+use tandem_call::snapshot::GatewayId;
+use tandem_rating::usage::{LegTerms, Usage};
+
+use crate::{CallState, Hold, Rater, granted};
+
+/// Renewals until a grant covers what the call is held already. One covers at least a minute (accounts.md 5): these are the
+/// minutes of two months.
+const RENEWALS_MAX: u32 = 100_000;
+
+impl Rater {
+    /// Holds for an answered call of another life of the switch what it held before; `held_s` is how long it is held by now.
+    /// Returns the held seconds that are paid, and whether that is all the money there is. Lines are taken even above a
+    /// capacity that was lowered meanwhile: the call is there.
+    ///
+    /// # Errors
+    /// Why it cannot go on; nothing is held then, and it is to be settled.
+    pub fn adopt(&mut self, usage: &Usage, held_s: i64, advance_min: u32) -> Result<(Option<i64>, bool), String> {
+        if self.calls.contains_key(&usage.flow_no) {
+            return Err("it is there already".to_owned());
+        }
+        let mapping = self.mapping_names.get(usage.caller_gateway.as_str()).copied();
+        let mapping = mapping.ok_or_else(|| format!("mapping gateway {} is gone", usage.caller_gateway))?;
+        let routing = self.routing_names.get(usage.callee_gateway.as_str()).copied();
+        let routing = routing.ok_or_else(|| format!("routing gateway {} is gone", usage.callee_gateway))?;
+        let mut holds = Vec::new();
+        if let Some(leg) = &usage.customer {
+            holds.push(self.hold_again(leg, usage, held_s, advance_min)?);
+        }
+        for gateway in [mapping, routing] {
+            self.hold_line(gateway);
+        }
+        let until_s = granted(&holds);
+        let last = holds.iter().any(|hold| {
+            let grant = hold.reservation.grant();
+            !hold.reservation.is_unlimited() && grant.last && Some(grant.until_s) == until_s
+        });
+        let params = Arc::new(usage.params.clone());
+        let routing = Some(routing);
+        // Its start record is there.
+        let state = CallState { mapping, routing, holds, params, advance_min, started: true };
+        self.calls.insert(usage.flow_no, state);
+        Ok((until_s, last))
+    }
+
+    fn hold_again(&mut self, leg: &LegTerms, usage: &Usage, held_s: i64, advance_min: u32) -> Result<Hold, String> {
+        let account = self.account_names.get(leg.account.as_str()).copied();
+        let account = account.ok_or_else(|| format!("account {} is gone", leg.account))?;
+        let payer = Payer { account, terms: leg.terms.clone() };
+        let mut hold = self
+            .reserve(&payer, &usage.params, advance_min)
+            .map_err(|reason| format!("account {}: {}", leg.account, reason.name()))?;
+        let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&account)) else {
+            return Ok(hold);
+        };
+        for _ in 0..RENEWALS_MAX {
+            let grant = hold.reservation.grant();
+            if hold.reservation.is_unlimited() || grant.until_s > held_s || grant.last {
+                break;
+            }
+            // An overflow leaves the grant as it is: the call is cut at its end, nothing is charged beyond it.
+            if owned.money.renew(&mut hold.reservation, terms, &usage.params, advance_min).is_err() {
+                break;
+            }
+        }
+        Ok(hold)
+    }
+
+    fn hold_line(&mut self, gateway: GatewayId) {
+        self.gateways.entry(gateway).or_default().in_use += 1;
+    }
+}
