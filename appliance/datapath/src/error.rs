@@ -122,6 +122,16 @@ pub enum Refusal {
         /// What the system said.
         error: io::Error,
     },
+    /// The kernel does not steer to a socket.
+    #[error("the kernel does not steer SIP to shard {shard} on listener {listener}: {error}")]
+    NotSteered {
+        /// Number of the listener.
+        listener: usize,
+        /// Whose socket.
+        shard: u8,
+        /// What the system said.
+        error: String,
+    },
     /// Anything else the kernel said.
     #[error("{what} failed: {error}")]
     Kernel {
@@ -159,6 +169,7 @@ impl Refusal {
             Refusal::NoRoutes { .. } => {
                 "set it by hand: sysctl net.ipv4.conf.lo.forwarding=1 net.ipv6.conf.lo.forwarding=1"
             }
+            Refusal::NotSteered { .. } => "the other shards hand over instead; report the message",
             Refusal::Kernel { .. } => "the user-space relay takes over; report the message if it should have worked",
         }
     }

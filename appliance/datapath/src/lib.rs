@@ -23,9 +23,11 @@ mod interfaces;
 mod memory;
 mod object;
 mod options;
+mod steer;
 
 pub use datapath::{Datapath, InterfaceStatus, Opened, Simulated, Status, open};
 pub use error::Refusal;
 pub use events::{Event, drops, punts};
 pub use options::{Attached, Mode, Notice, Options};
+pub use steer::{Steering, SteeringOptions};
 pub use tandem_ebpf_abi::{EventKind, Totals};

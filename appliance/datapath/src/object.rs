@@ -140,7 +140,8 @@ fn difference(pinned: &Layout, wanted: &Layout) -> String {
     format!("addresses {} where {} are configured", list(pinned), list(wanted))
 }
 
-fn missing(path: &Path, what: &str) -> Refusal {
+/// An object that lacks a part.
+pub(crate) fn missing(path: &Path, what: &str) -> Refusal {
     Refusal::ObjectInvalid { path: path.to_owned(), why: format!("{what} is missing") }
 }
 
@@ -149,8 +150,8 @@ pub(crate) fn kernel(what: &str, error: &dyn std::error::Error) -> Refusal {
     Refusal::Kernel { what: what.to_owned(), error: chain(error) }
 }
 
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -172,7 +173,8 @@ pub(crate) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     None
 }
 
-fn refused(error: EbpfError, path: &Path) -> Refusal {
+/// Why the kernel, or the loader, did not take an object.
+pub(crate) fn refused(error: EbpfError, path: &Path) -> Refusal {
     if matches!(errno(&error), Some(libc::EPERM)) {
         return Refusal::NoCapability { what: "loading a kernel program" };
     }

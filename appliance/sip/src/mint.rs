@@ -7,9 +7,12 @@
 //! Call-ID  tdm<shard>-<32 hex>        tag  t<shard>-<16 hex>        branch  z9hG4bK<shard>-<16 hex>
 //! ```
 
+use std::num::NonZero;
+
 use memchr::memchr;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tandem_home::{home_of, sip_hash};
 
 use crate::uri::trim;
 use tandem_leg::text::{into_string, push_hex};
@@ -104,18 +107,19 @@ fn shard_of(rest: &[u8]) -> Option<u8> {
 /// Which shard owns a datagram, from its Call-ID; `None` when it has none (a keep-alive, noise).
 ///
 /// Call-IDs we minted carry their shard; all others are hashed with `key`, so that every shard computes the same and no
-/// stranger can choose. Costs one look at each header line up to the Call-ID.
+/// stranger can choose. Costs one look at each header line up to the Call-ID. The steering program in the kernel answers the
+/// same or not at all (`tandem_home::home`).
 pub fn home_shard(bytes: &[u8], shards: u8, key: (u64, u64)) -> Option<u8> {
     find_call_id(bytes).map(|call_id| home_of_call_id(call_id, shards, key))
 }
 
 /// Which shard owns a Call-ID; see [`home_shard`].
 pub fn home_of_call_id(call_id: &[u8], shards: u8, key: (u64, u64)) -> u8 {
-    let shards = shards.max(1);
-    match call_id.strip_prefix(CALL_ID_MARK).and_then(shard_of) {
-        Some(shard) if shard < shards => shard,
-        _ => (sip_hash(key, call_id) % u64::from(shards)) as u8,
-    }
+    let shards = NonZero::new(u64::from(shards)).unwrap_or(NonZero::<u64>::MIN);
+    let mut first = [0; 8];
+    let known = call_id.len().min(8);
+    first[..known].copy_from_slice(&call_id[..known]);
+    home_of(u64::from_le_bytes(first), shards, || sip_hash(key, call_id)) as u8
 }
 
 /// The value of the first `Call-ID` or `i` line, trimmed; nothing else is looked at.
@@ -155,50 +159,8 @@ fn find_call_id(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// SipHash-1-3, written out because the steering program in the kernel has to compute the same.
-fn sip_hash(key: (u64, u64), bytes: &[u8]) -> u64 {
-    let mut v = [
-        key.0 ^ 0x736f_6d65_7073_6575,
-        key.1 ^ 0x646f_7261_6e64_6f6d,
-        key.0 ^ 0x6c79_6765_6e65_7261,
-        key.1 ^ 0x7465_6462_7974_6573,
-    ];
-    let mut words = bytes.chunks_exact(8);
-    for word in &mut words {
-        let m = word.iter().rev().fold(0u64, |m, b| m << 8 | u64::from(*b));
-        v[3] ^= m;
-        sip_round(&mut v);
-        v[0] ^= m;
-    }
-    let last = words.remainder().iter().rev().fold(0u64, |m, b| m << 8 | u64::from(*b));
-    let m = last | (bytes.len() as u64) << 56;
-    v[3] ^= m;
-    sip_round(&mut v);
-    v[0] ^= m;
-    v[2] ^= 0xff;
-    for _ in 0..3 {
-        sip_round(&mut v);
-    }
-    v[0] ^ v[1] ^ v[2] ^ v[3]
-}
-
-fn sip_round(v: &mut [u64; 4]) {
-    v[0] = v[0].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(13) ^ v[0];
-    v[0] = v[0].rotate_left(32);
-    v[2] = v[2].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(16) ^ v[2];
-    v[0] = v[0].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(21) ^ v[0];
-    v[2] = v[2].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(17) ^ v[2];
-    v[2] = v[2].rotate_left(32);
-}
-
 #[cfg(test)]
 mod tests {
-    use std::hash::Hasher;
-
     use super::*;
 
     #[test]
@@ -210,16 +172,6 @@ mod tests {
         assert_eq!(Mint::new(4, [7; 32]).tag_key(mint.tag(key).as_bytes()), None);
         assert_eq!(mint.tag_key(mint.tag(key).to_uppercase().as_bytes()), None);
         assert_eq!(home_of_call_id(mint.call_id().as_bytes(), 8, (1, 2)), 3);
-    }
-
-    #[test]
-    fn the_hash_is_siphash_1_3() {
-        for len in 0..40 {
-            let bytes: Vec<u8> = (0..len).collect();
-            let mut reference = std::collections::hash_map::DefaultHasher::new();
-            reference.write(&bytes);
-            assert_eq!(sip_hash((0, 0), &bytes), reference.finish(), "{len} bytes");
-        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use object::elf;
 
 use crate::build;
 
-/// Objects that are made: the one that the switch loads, and the one that measures it.
-const OBJECTS: [&str; 2] = ["relay", "bench"];
+/// Objects that are made: those that the switch loads (media and SIP), and the one that measures the first.
+const OBJECTS: [&str; 3] = ["relay", "steer", "bench"];
 const TARGET: &str = "bpfel-unknown-none";
 /// What to say when it cannot be built.
 const CURE: &str = "run tools/setup --ebpf. Without the kernel program everything else builds and works; media is \
