@@ -173,6 +173,9 @@ pub enum Record {
         at_ms: i64,
         /// The calls.
         alive: Vec<(u64, i64)>,
+        /// Those whose caller has not acknowledged the answer: they are billed the same, but cannot go on after a restart.
+        #[serde(default)]
+        unacknowledged: Vec<(u64, i64)>,
     },
     /// A call is over: its CDR and ledger rows are one step, keyed by the flow number.
     Settled {

@@ -323,12 +323,15 @@ impl Calls {
         self.shared.out.pop_front()
     }
 
-    /// Appends every connected call with the milliseconds it is held (billing.md 6.10). A call whose caller has not
-    /// acknowledged the answer is not alive yet: nobody can say whether he has heard it.
-    pub fn heartbeat(&mut self, now: Now, out: &mut Vec<(u64, i64)>) {
+    /// Appends every connected call with the milliseconds it is held (billing.md 6.10): to `alive`, or to `unacknowledged`
+    /// while nobody can say whether its caller has heard the answer.
+    pub fn heartbeat(&mut self, now: Now, alive: &mut Vec<(u64, i64)>, unacknowledged: &mut Vec<(u64, i64)>) {
         self.shared.acknowledged.clear();
-        let alive = self.calls.iter().filter(|(_, call)| call.session.acknowledged);
-        out.extend(alive.filter_map(|(_, call)| Some((call.flow_no, call.held_ms(now)?))));
+        for (_, call) in &self.calls {
+            let Some(held_ms) = call.held_ms(now) else { continue };
+            let list = if call.session.acknowledged { &mut *alive } else { &mut *unacknowledged };
+            list.push((call.flow_no, held_ms));
+        }
     }
 
     /// Calls that [`Calls::newly_alive`] has to tell.

@@ -95,6 +95,8 @@ pub enum Question {
         at_ms: i64,
         /// The calls.
         alive: Vec<(u64, i64)>,
+        /// Those whose caller has not acknowledged the answer.
+        unacknowledged: Vec<(u64, i64)>,
     },
     /// A routing gateway asked for a pause (503 with Retry-After).
     Pause {

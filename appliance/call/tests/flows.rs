@@ -51,7 +51,7 @@ fn flow_1_basic_call() {
     assert_eq!(w.calls.counts().connected, 1);
     let mut alive = Vec::new();
     w.advance(65_400);
-    w.calls.heartbeat(w.now, &mut alive);
+    w.calls.heartbeat(w.now, &mut alive, &mut Vec::new());
     assert_eq!(alive.iter().map(|(_, ms)| *ms).collect::<Vec<_>>(), [65_400]);
     w.hangs_up(a, DisconnectCause::Bye);
     assert_eq!(w.expect_end(b), Reason::q850(16));

@@ -194,8 +194,8 @@ impl Rater {
                 self.answer(call, Answer::Journaled { call, regranted });
             }
             Question::Renew { call, flow_no } => self.renew(call, flow_no),
-            Question::Heartbeat { at_ms, alive } => {
-                self.out.push_back(Output::Record(Record::Heartbeat { at_ms, alive }));
+            Question::Heartbeat { at_ms, alive, unacknowledged } => {
+                self.out.push_back(Output::Record(Record::Heartbeat { at_ms, alive, unacknowledged }));
             }
             Question::Pause { gateway, until_ms } => {
                 if let Some(gateway) = self.gateways.get_mut(&gateway) {

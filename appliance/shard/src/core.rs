@@ -249,9 +249,13 @@ impl Core {
 
     /// Tells the rating thread which answered calls are alive.
     pub fn heartbeat(&mut self, now: Now) {
-        let mut alive = Vec::new();
-        self.calls.heartbeat(now, &mut alive);
+        let (mut alive, mut unacknowledged) = (Vec::new(), Vec::new());
+        self.calls.heartbeat(now, &mut alive, &mut unacknowledged);
         self.tell_alive(now, &alive);
+        for chunk in unacknowledged.chunks(self.heartbeat_calls_max) {
+            let (alive, unacknowledged) = (Vec::new(), chunk.to_vec());
+            self.queued.push_back(Output::Ask(Question::Heartbeat { at_ms: now.wall_ms, alive, unacknowledged }));
+        }
     }
 
     /// Whether [`Core::first_heartbeats`] has something to tell.
@@ -269,7 +273,8 @@ impl Core {
 
     fn tell_alive(&mut self, now: Now, alive: &[(u64, i64)]) {
         for chunk in alive.chunks(self.heartbeat_calls_max) {
-            self.queued.push_back(Output::Ask(Question::Heartbeat { at_ms: now.wall_ms, alive: chunk.to_vec() }));
+            let (alive, unacknowledged) = (chunk.to_vec(), Vec::new());
+            self.queued.push_back(Output::Ask(Question::Heartbeat { at_ms: now.wall_ms, alive, unacknowledged }));
         }
     }
 

@@ -285,6 +285,7 @@ struct Writer<'c> {
     ledger: LedgerWriter<'c>,
     settle: CachedStatement<'c>,
     held: CachedStatement<'c>,
+    held_before: CachedStatement<'c>,
     close: CachedStatement<'c>,
     close_held: CachedStatement<'c>,
     cdrs: HashMap<i64, CachedStatement<'c>>,
@@ -308,6 +309,8 @@ impl<'c> Writer<'c> {
                     "INSERT INTO open_held (flow_no, held_ms) VALUES (?1, ?2)
                      ON CONFLICT (flow_no) DO UPDATE SET held_ms = max(held_ms, ?2)",
                 )?,
+                held_before: connection
+                    .prepare_cached("UPDATE open_call SET held_ms = max(held_ms, ?2) WHERE flow_no = ?1")?,
                 close: connection.prepare_cached("DELETE FROM open_call WHERE flow_no = ?1")?,
                 close_held: connection.prepare_cached("DELETE FROM open_held WHERE flow_no = ?1")?,
                 cdrs: HashMap::new(),
@@ -368,12 +371,22 @@ impl<'c> Writer<'c> {
                     Payload::Other => return Ok(Err("a call in a shape that cannot be stored".to_owned())),
                 }
             }
-            Record::Heartbeat { at_ms, alive } => {
+            Record::Heartbeat { at_ms, alive, unacknowledged } => {
                 state.alive_ms = state.alive_ms.max(*at_ms);
                 for (flow_no, held_ms) in alive.iter().filter(|(flow_no, _)| state.open.contains(flow_no)) {
                     self.held
                         .execute((*flow_no as i64, held_ms))
                         .map_err(StoreError::sql(self.path, "write table open_held"))?;
+                }
+                // Without a row in open_held a call was not acknowledged.
+                for (flow_no, held_ms) in unacknowledged.iter().filter(|(flow_no, _)| state.open.contains(flow_no)) {
+                    if let Some((_, known_ms)) = self.started.get_mut(flow_no) {
+                        *known_ms = (*known_ms).max(*held_ms);
+                    } else {
+                        self.held_before
+                            .execute((*flow_no as i64, held_ms))
+                            .map_err(StoreError::sql(self.path, "write table open_call"))?;
+                    }
                 }
             }
             Record::Ledger(row) => {

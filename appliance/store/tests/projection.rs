@@ -186,8 +186,12 @@ fn recovery_gives_back_what_the_switch_needs() {
         started(900),
         started(901),
         started(902),
-        Record::Heartbeat { at_ms: 10_000, alive: vec![(900, 7_000), (901, 7_000)] },
-        Record::Heartbeat { at_ms: 15_000, alive: vec![(900, 12_000)] },
+        Record::Heartbeat {
+            at_ms: 10_000,
+            alive: vec![(900, 7_000), (901, 7_000)],
+            unacknowledged: vec![(902, 4_000)],
+        },
+        Record::Heartbeat { at_ms: 15_000, alive: vec![(900, 12_000)], unacknowledged: vec![(902, 9_000)] },
         traffic.call(901),
         Record::Site { version: 1, at_ms: 1, user: "a".into(), text: "one".into() },
         Record::Site { version: 2, at_ms: 2, user: "b".into(), text: "two".into() },
@@ -201,7 +205,7 @@ fn recovery_gives_back_what_the_switch_needs() {
     let mut journal = open(dir.path());
     let mut recovered = recover(&mut journal, &StoreOptions::new("EUR"), 20_000).unwrap();
     let open_calls: Vec<_> = recovered.open_calls.iter().map(|call| (call.usage.flow_no, call.held_ms)).collect();
-    assert_eq!(open_calls, [(900, 12_000), (902, 0)]);
+    assert_eq!(open_calls, [(900, 12_000), (902, 9_000)]);
     assert_eq!(recovered.open_calls[0].usage, usage);
     assert_eq!([recovered.open_calls[0].acknowledged, recovered.open_calls[1].acknowledged], [true, false]);
     assert_eq!(recovered.open_calls[0].carry, [900u16 as u8]);

@@ -187,7 +187,7 @@ fn settled() -> Record {
     let params = Arc::new(BillingParams::default());
     rater.handle(now(), admit(1, &params));
     rater.handle(now(), Question::Settle { call: key(1), usage: Box::new(usage(1)) });
-    let mut record = Record::Heartbeat { at_ms: 0, alive: Vec::new() };
+    let mut record = Record::Heartbeat { at_ms: 0, alive: Vec::new(), unacknowledged: Vec::new() };
     while let Some(output) = rater.poll_output() {
         if let Output::Record(made) = output {
             record = made;
@@ -214,7 +214,7 @@ fn heartbeat() -> Box<dyn FnMut()> {
     let mut place = journal();
     let alive: Vec<(u64, i64)> = (0..BEATS).map(|n| (AT_MS as u64 * 4_096 + n, 65_000)).collect();
     Box::new(move || {
-        rater.handle(now(), Question::Heartbeat { at_ms: AT_MS, alive: alive.clone() });
+        rater.handle(now(), Question::Heartbeat { at_ms: AT_MS, alive: alive.clone(), unacknowledged: Vec::new() });
         drain(&mut rater, place.as_mut().map(|(journal, _)| journal));
     })
 }

@@ -85,8 +85,9 @@ pub(crate) fn records(records: &[Record], over: bool) -> Vec<String> {
                     problems.push(format!("call {flow_no} was held without an answer"));
                 }
             }
-            Record::Heartbeat { alive, .. } => {
-                for (flow_no, _) in alive.iter().filter(|(flow_no, _)| settled.contains(flow_no)) {
+            Record::Heartbeat { alive, unacknowledged, .. } => {
+                for (flow_no, _) in alive.iter().chain(unacknowledged).filter(|(flow_no, _)| settled.contains(flow_no))
+                {
                     problems.push(format!("call {flow_no} has a heartbeat after it was settled"));
                 }
             }

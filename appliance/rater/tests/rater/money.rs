@@ -142,8 +142,11 @@ fn an_answer_is_recorded_before_it_is_told_and_heartbeats_are_kept() {
         bench.rater.poll_output(),
         Some(tandem_rater::Output::Answer { answer: Answer::Journaled { .. }, shard: 0 })
     ));
-    bench.ask(Question::Heartbeat { at_ms: 5, alive: vec![(1, 5_000)] });
-    assert_eq!(bench.records.last(), Some(&Record::Heartbeat { at_ms: 5, alive: vec![(1, 5_000)] }));
+    bench.ask(Question::Heartbeat { at_ms: 5, alive: vec![(1, 5_000)], unacknowledged: vec![(2, 7)] });
+    assert_eq!(
+        bench.records.last(),
+        Some(&Record::Heartbeat { at_ms: 5, alive: vec![(1, 5_000)], unacknowledged: vec![(2, 7)] })
+    );
 }
 
 #[test]

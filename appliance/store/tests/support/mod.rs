@@ -206,7 +206,7 @@ impl Traffic {
                     *held_ms += 5_000;
                 }
                 let alive = self.open.iter().map(|(flow_no, held_ms)| (*flow_no, *held_ms)).collect();
-                Record::Heartbeat { at_ms: self.now_ms, alive }
+                Record::Heartbeat { at_ms: self.now_ms, alive, unacknowledged: Vec::new() }
             }
             70..80 => {
                 self.payments += 1;

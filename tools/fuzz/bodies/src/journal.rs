@@ -84,7 +84,11 @@ fn options() -> JournalOptions {
 
 fn record(n: u8) -> Record {
     if n.is_multiple_of(3) {
-        return Record::Heartbeat { at_ms: i64::from(n), alive: vec![(u64::from(n), 5); usize::from(n)] };
+        return Record::Heartbeat {
+            at_ms: i64::from(n),
+            alive: vec![(u64::from(n), 5); usize::from(n)],
+            unacknowledged: Vec::new(),
+        };
     }
     Record::Ledger(LedgerRow {
         key: format!("pay-{n}"),

@@ -72,8 +72,8 @@ impl Auditor {
                         self.report("journal", None, format!("call {} starts after its end", usage.flow_no));
                     }
                 }
-                Record::Heartbeat { alive, .. } => {
-                    for (flow_no, held_ms) in alive {
+                Record::Heartbeat { alive, unacknowledged, .. } => {
+                    for (flow_no, held_ms) in alive.into_iter().chain(unacknowledged) {
                         let story = books.stories.entry(flow_no).or_default();
                         if story.settled.is_some() {
                             self.report("journal", None, format!("call {flow_no} is alive after its end"));
