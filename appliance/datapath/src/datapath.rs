@@ -125,9 +125,8 @@ fn start(options: &Options, notices: &mut Vec<Notice>) -> Result<Option<Datapath
     bpffs::ready(&options.bpffs)?;
     let mut ebpf = object::load(options, &layout, &bytes, &options.object)?;
     let flows = {
-        let ports = fd_of(&ebpf, "PORTS")?;
-        Flows::new(ports, layout.slots as usize, *options.ports.start(), layout.ports as usize)
-            .map_err(|error| kernel("mapping the ports", &error))?
+        let (streams, ports) = (fd_of(&ebpf, "STREAMS")?, fd_of(&ebpf, "PORTS")?);
+        Flows::new(streams, ports, &layout).map_err(|error| kernel("mapping the ports", &error))?
     };
     if let Err(refusal) = ask_routes(options) {
         notices.push(Notice::Refused { interface: None, refusal });
@@ -301,15 +300,16 @@ impl Datapath {
         run(object::program(&mut program, &self.options.object)?, index, frame, 1).map(|(simulated, _)| simulated)
     }
 
-    /// How long one run takes, over `repeat` of them; each gets the frame as the one before left it. For measurements.
+    /// How long one run takes, over `repeat` of them; each gets the frame as the one before left it, and the last one's is
+    /// in the answer. For measurements.
     ///
     /// # Errors
     /// As [`Datapath::simulate`].
-    pub fn time(&self, interface: &str, frame: &[u8], repeat: u32) -> Result<Duration, Refusal> {
+    pub fn time(&self, interface: &str, frame: &[u8], repeat: u32) -> Result<(Simulated, Duration), Refusal> {
         let served = self.attached.iter().find(|status| status.interface == interface);
         let index = served.ok_or_else(|| Refusal::InterfaceMissing { interface: interface.to_owned() })?.index;
         let mut program = locked(&self.program);
-        run(object::program(&mut program, &self.options.object)?, index, frame, repeat).map(|(_, taken)| taken)
+        run(object::program(&mut program, &self.options.object)?, index, frame, repeat)
     }
 }
 

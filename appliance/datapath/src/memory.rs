@@ -12,12 +12,12 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tandem_ebpf_abi::{EventHead, FlowCounters, FlowValue, Hop, Layout, Locals, Port, Totals};
+use tandem_ebpf_abi::{EventHead, Express, FlowCounters, FlowValue, Hop, Hot, Layout, Locals, Port, Pulse, Totals};
 
 /// A type of the kernel interface: any bytes are a value of it, and it has no padding.
 ///
 /// # Safety
-/// Both must hold, its size must be a multiple of its alignment, and its alignment at most 64.
+/// Both must hold, its size must be a multiple of its alignment, and its alignment at most that of a page.
 pub(crate) unsafe trait Plain: Copy + 'static {}
 
 // SAFETY: integers and arrays of integers only; `tandem-ebpf-abi` asserts at compile time that there is no padding.
@@ -28,6 +28,12 @@ unsafe impl Plain for FlowCounters {}
 unsafe impl Plain for Port {}
 // SAFETY: as above.
 unsafe impl Plain for Hop {}
+// SAFETY: as above.
+unsafe impl Plain for Express {}
+// SAFETY: as above.
+unsafe impl Plain for Pulse {}
+// SAFETY: as above.
+unsafe impl Plain for Hot {}
 // SAFETY: as above.
 unsafe impl Plain for Layout {}
 // SAFETY: as above.

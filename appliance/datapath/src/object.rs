@@ -17,7 +17,7 @@ use crate::options::Options;
 /// The program in the object.
 pub(crate) const PROGRAM: &str = "relay";
 /// Maps that outlive the process.
-const PINNED: [&str; 6] = ["PORTS", "TOTALS", "EVENTS", "DEVICES", "WAYS_OUT", "ABI"];
+const PINNED: [&str; 7] = ["STREAMS", "PORTS", "TOTALS", "EVENTS", "DEVICES", "WAYS_OUT", "ABI"];
 /// Lines of the verifier's log that are shown: the last ones name the instruction and the reason.
 const LOG_LINES: usize = 12;
 /// A layout as aya reads it.
@@ -84,6 +84,7 @@ pub(crate) fn load(options: &Options, layout: &Layout, object: &[u8], path: &Pat
     let entries = layout.slots * layout.ports;
     let mut loader = EbpfLoader::new();
     loader.override_global("LOCALS", memory::bytes_of(&locals), true);
+    loader.map_max_entries("STREAMS", entries);
     loader.map_max_entries("PORTS", entries);
     for name in PINNED {
         loader.map_pin_path(name, pins.join(name));

@@ -4,16 +4,6 @@ use core::mem::{align_of, offset_of, size_of};
 
 use crate::reason::{DROP_REASONS, DropReason};
 
-/// Token bucket of one flow. A token is a millionth of a packet, so that the refill needs no division.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct PolicerState {
-    /// Tokens left.
-    pub tokens: u64,
-    /// When they were counted last, microseconds; 0 = never, the bucket is full.
-    pub at_us: u64,
-}
-
 /// Counters of one direction of one leg: what arrived on one local port. Times in microseconds of the shard's clock.
 ///
 /// Loss is exact under reordering: a gap counts as lost when it opens and is taken back when the late packet fills it
@@ -38,8 +28,10 @@ pub struct FlowCounters {
     /// Payload types seen, bit `pt % 64` of word `pt / 64`.
     pub pt_seen: [u64; 2],
 
-    /// The policer.
-    pub policer: PolicerState,
+    /// When the bucket of the policer will be full again, in the policer's own unit; 0 = it was never used.
+    pub policer_due: u64,
+    /// Always 0.
+    pub reserved: u64,
     /// RTP timestamp of the last packet that was stamped for the jitter.
     pub rtp_timestamp: u32,
     /// Interarrival jitter in clock units, times 16 (RFC 3550 A.8).
@@ -108,7 +100,8 @@ impl FlowCounters {
         rtcp_packets: 0,
         rtcp_bytes: 0,
         rtcp_last_us: 0,
-        policer: PolicerState { tokens: 0, at_us: 0 },
+        policer_due: 0,
+        reserved: 0,
         ssrc_changes: 0,
         seq_jumps: 0,
         late: 0,
@@ -142,11 +135,10 @@ impl Default for FlowCounters {
 }
 
 const _: () = {
-    assert!(size_of::<PolicerState>() == 16);
     assert!(align_of::<FlowCounters>() == 32);
     // No padding. One cache line for what every RTP packet changes, one for policer and jitter, one for what is rare;
     // then the drops.
-    assert!(offset_of!(FlowCounters, policer) == 64);
+    assert!(offset_of!(FlowCounters, policer_due) == 64);
     assert!(offset_of!(FlowCounters, lost) == 128);
     assert!(offset_of!(FlowCounters, drops) == 192);
     assert!(DROP_REASONS <= DROP_SLOTS);

@@ -7,7 +7,7 @@ use crate::flow::{FlowValue, IpWords};
 use crate::reason::{DROP_REASONS, PUNT_REASONS};
 
 /// Layout of everything in this crate. Counted up with every change of it: pinned maps of another version are not used.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 /// Local media addresses one program can serve.
 pub const SLOTS_MAX: usize = 8;
 /// Bytes of a payload that an event carries at most; the rest is cut off.
@@ -23,7 +23,7 @@ pub struct Locals {
     pub count: u32,
     /// First port of the range.
     pub first_port: u32,
-    /// Ports in the range. The flow of a port is entry `slot * ports + port - first_port` of the maps.
+    /// Ports in the range. A port is entry `slot * ports + place_of(port - first_port)` of the maps.
     pub ports: u32,
     /// Always 0.
     pub reserved: u32,
@@ -69,19 +69,17 @@ pub struct Hop {
     pub reserved: u32,
 }
 
-/// All that is known of one port, side by side: at 15,000 sessions it is the address translation that costs most, so a
-/// packet touches one page, and of it four cache lines that follow each other. (Not a power of two: entries of 512 bytes
-/// would leave half of the cache unused.)
+/// All that is known of one port, but for what lies in [`crate::Hot`]: what the rarer packets need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C, align(64))]
 pub struct Port {
     /// What to do. Written by user space, `version` last.
     pub flow: FlowValue,
-    /// Where it leaves. Written by the program, made void by user space before a new flow begins. It shares its cache line
-    /// with the first counters.
-    pub hop: Hop,
-    /// What was done. Written by the program, set to zero by user space before a new flow begins.
+    /// What was done, together with [`crate::Pulse`]. Written by the program, set to zero by user space before a new flow
+    /// begins.
     pub counters: FlowCounters,
+    /// Always 0.
+    pub reserved: [u64; 4],
 }
 
 /// What an interface of the machine means to the fast path. Key: its number.
@@ -102,6 +100,14 @@ pub struct Totals {
     pub rtp_packets: u64,
     /// Their UDP payload bytes.
     pub rtp_bytes: u64,
+    /// How many of them went the short way.
+    pub express: u64,
+    /// Frames that left by another interface than they came.
+    pub redirected: u64,
+    /// The coarse clock when it was looked at last, ns; a division is saved while it stands still.
+    pub clock_ns: u64,
+    /// The same in microseconds.
+    pub clock_us: u64,
     /// RTCP packets forwarded.
     pub rtcp_packets: u64,
     /// Their UDP payload bytes.
@@ -112,12 +118,6 @@ pub struct Totals {
     pub events_lost: u64,
     /// Questions to the kernel's route and neighbour tables.
     pub hop_lookups: u64,
-    /// Frames that left by another interface than they came.
-    pub redirected: u64,
-    /// The coarse clock when it was looked at last, ns; a division is saved while it stands still.
-    pub clock_ns: u64,
-    /// The same in microseconds.
-    pub clock_us: u64,
     /// Second of the last sample of packets without a flow, and how many were reported in it.
     pub sampled: [u64; 2],
     /// Left to user space or the stack, by [`crate::PuntReason`].
@@ -200,10 +200,10 @@ const _: () = {
     assert!(size_of::<Layout>() == 16 + 16 * SLOTS_MAX);
     assert!(size_of::<Hop>() == 32 && offset_of!(Hop, macs) == 16);
     assert!(size_of::<Device>() == 8);
-    assert!(size_of::<Port>() == 448 && offset_of!(Port, hop) == 128 && offset_of!(Port, counters) == 160);
+    assert!(size_of::<Port>() == 448 && offset_of!(Port, counters) == 128 && offset_of!(Port, reserved) == 416);
     assert!(TOTAL_SLOTS.is_power_of_two());
     assert!(PUNT_REASONS <= TOTAL_SLOTS && DROP_REASONS <= TOTAL_SLOTS);
-    assert!(size_of::<Totals>() == 12 * 8 + 2 * 8 * TOTAL_SLOTS && align_of::<Totals>() == 8);
+    assert!(size_of::<Totals>() == 13 * 8 + 2 * 8 * TOTAL_SLOTS && align_of::<Totals>() == 8);
     assert!(size_of::<EventHead>() == 40 && offset_of!(EventHead, ssrc) == 32);
     assert!(size_of::<EventCopy>() == 40 + EVENT_PAYLOAD_MAX);
 };

@@ -7,12 +7,16 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod counters;
 mod datapath;
 mod flow;
+mod hot;
 mod reason;
 
-pub use counters::{DROP_SLOTS, FlowCounters, PolicerState};
+pub use counters::{DROP_SLOTS, FlowCounters};
 pub use datapath::{
     ABI_VERSION, Device, EVENT_PAYLOAD_MAX, EventCopy, EventHead, EventKind, Hop, Layout, Locals, Port, SLOTS_MAX,
     TOTAL_SLOTS, TOTALS_WORDS, Totals,
@@ -21,4 +25,5 @@ pub use flow::{
     Endpoint, FLAG_DTMF_COPY, FLAG_EARLY, FLAG_ON_HOLD, FLAG_RELATCH_OPEN, FLAG_RTCP_DROP, FLAG_RTCP_PAIR,
     FLAG_SOURCE_FIXED, FLAG_SSRC_PINNED, FlowKey, FlowValue, IpWords, PT_REWRITES_MAX, PtRewrite,
 };
+pub use hot::{CLOCK_STEP_HZ, Express, Hot, Pulse, offset_of_place, place_of};
 pub use reason::{DROP_REASONS, DropReason, PUNT_REASONS, PuntReason, REMOVE_REASONS, RemoveReason};

@@ -18,13 +18,13 @@ const VLAN_LEN: usize = 4;
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
 const UDP_LEN: usize = 8;
-const ETHERTYPE_AT: usize = 12;
-const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_AT: usize = 12;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_VLAN: u16 = 0x8100;
+pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100;
 /// Number of the VLAN in the tag; the rest is priority.
 const VLAN_MASK: u16 = 0x0fff;
-const PROTOCOL_UDP: u8 = 17;
+pub(crate) const PROTOCOL_UDP: u8 = 17;
 
 /// IP version of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,30 +342,30 @@ pub fn rewrite_at<P: Packet + ?Sized>(packet: &mut P, frame: &Frame, out: &Outgo
 /// Difference of a one's complement sum: new words minus old words (RFC 1624 eqn. 3). Words are summed as they are in
 /// memory; the sum comes out in the same order (RFC 1071 2 B).
 #[derive(Clone, Copy, Default)]
-struct Change(u64);
+pub(crate) struct Change(u64);
 
 impl Change {
     #[inline(always)]
-    fn word(&mut self, old: u16, new: u16) {
+    pub(crate) fn word(&mut self, old: u16, new: u16) {
         self.0 += u64::from(!old) + u64::from(new);
     }
 
     /// Two neighbouring words at once: 2^16 counts as 1 in this sum.
     #[inline(always)]
-    fn words(&mut self, old: u32, new: u32) {
+    pub(crate) fn words(&mut self, old: u32, new: u32) {
         self.0 += u64::from(!old) + u64::from(new);
     }
 
     /// `HC' = ~(~HC + ~m + m')`
     #[inline(always)]
-    fn apply(self, checksum: u16) -> u16 {
+    pub(crate) fn apply(self, checksum: u16) -> u16 {
         !fold(self.0 + u64::from(!checksum))
     }
 }
 
 /// Carries added back in until 16 bits are left. For less than 2^38, so fewer than 32 words of 32 bits.
 #[inline(always)]
-fn fold(sum: u64) -> u16 {
+pub(crate) fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);

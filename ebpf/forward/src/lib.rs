@@ -10,6 +10,7 @@
 extern crate std;
 
 pub mod clock;
+pub mod express;
 pub mod frame;
 pub mod packet;
 pub mod rtp;

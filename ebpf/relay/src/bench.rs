@@ -16,8 +16,12 @@ use tandem_forward::Packet;
 
 use crate::frame::RawFrame;
 
-/// The relay on a frame that the kernel hands back changed: the hop that the relay took is given back, the sequence
-/// number and the timestamp step on, so that a stream of packets in order is seen.
+/// Where the chain of sessions begins: its sequence number is the next one from here on, so that every session of the
+/// chain sees a stream in order.
+const CHAIN_BEGINS: u16 = 10_000;
+
+/// The relay on a frame that the kernel hands back changed: the hop that the relay took is given back, and once around
+/// the chain of sessions the sequence number and the timestamp step on.
 #[xdp]
 pub fn relay(ctx: XdpContext) -> u32 {
     let mut packet = RawFrame::new(&ctx);
@@ -29,10 +33,12 @@ pub fn relay(ctx: XdpContext) -> u32 {
             let [high, low] = (((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes();
             packet.put_u32(22, u32::from_ne_bytes([ttl.wrapping_add(1), protocol, high, low]));
         }
-        let [first, second, high, low] = packet.u32(42).to_ne_bytes();
-        let [high, low] = u16::from_be_bytes([high, low]).wrapping_add(1).to_be_bytes();
-        packet.put_u32(42, u32::from_ne_bytes([first, second, high, low]));
-        packet.put_u32(46, u32::from_be(packet.u32(46)).wrapping_add(160).to_be());
+        if packet.u16(36) == CHAIN_BEGINS.to_be() {
+            let [first, second, high, low] = packet.u32(42).to_ne_bytes();
+            let [high, low] = u16::from_be_bytes([high, low]).wrapping_add(1).to_be_bytes();
+            packet.put_u32(42, u32::from_ne_bytes([first, second, high, low]));
+            packet.put_u32(46, u32::from_be(packet.u32(46)).wrapping_add(160).to_be());
+        }
     }
     datapath::relay(&ctx)
 }

@@ -7,19 +7,23 @@ use core::ptr::{addr_of, read_volatile};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release};
 use aya_ebpf::programs::XdpContext;
-use tandem_ebpf_abi::{DropReason, EventKind, FlowValue, Hop, IpWords, PuntReason, SLOTS_MAX, TOTAL_SLOTS, Totals};
+use tandem_ebpf_abi::{
+    DropReason, EventKind, Express, FlowValue, Hop, Hot, IpWords, PuntReason, SLOTS_MAX, TOTAL_SLOTS, Totals, place_of,
+};
 use tandem_forward::frame::{self, Frame, Outgoing, Version};
-use tandem_forward::{Clock, Head, Packet, Verdict, count_head, verdict_head};
+use tandem_forward::{Clock, Head, Packet, Verdict, count_head, express, verdict_head};
 
 use crate::events::{self, Subject};
 use crate::frame::RawFrame;
 use crate::hop::{self, Wanted};
-use crate::maps::{LOCALS, PORTS, TOTALS, WAYS_OUT};
+use crate::maps::{LOCALS, PORTS, STREAMS, TOTALS, WAYS_OUT};
 
 /// Samples of packets without a flow that are told per second and CPU (media.md 9).
 const SAMPLES_PER_S: u64 = 100;
 /// A neighbour is asked for again when the answer is older than this, in units of 2^30 ns.
 const HOP_AGE_MAX: u32 = 1;
+/// No action: the short way is not for this frame.
+const LONG_WAY: u32 = u32::MAX;
 /// The network namespace the frame came in (`BPF_F_CURRENT_NETNS`).
 const THIS_NAMESPACE: u64 = u64::MAX;
 
@@ -29,6 +33,16 @@ pub fn relay(ctx: &XdpContext) -> u32 {
     let Some(totals) = TOTALS.get_ptr_mut(0) else { return XDP_PASS };
     // SAFETY: one set per CPU, and nothing interrupts this program with another run of it.
     let totals = unsafe { &mut *totals };
+    // The short way first: nearly all of what comes can take it. Untagged, then with a VLAN tag. Functions of their own,
+    // so that their stack is given back before the long way wants it.
+    let action = short_way::<14>(ctx, totals);
+    if action != LONG_WAY {
+        return action;
+    }
+    let action = short_way::<18>(ctx, totals);
+    if action != LONG_WAY {
+        return action;
+    }
     let packet = RawFrame::new(ctx);
     let outcome = match frame::link(&packet) {
         // Written out, so that every place in the frame is a constant in each of the four, and each has a stack.
@@ -99,6 +113,109 @@ impl Clock for KernelClock {
     }
 }
 
+/// What `express` of `forward` can do with a frame whose IP header is at `IP`; [`LONG_WAY`] when the long way must decide.
+#[inline(never)]
+fn short_way<const IP: usize>(ctx: &XdpContext, totals: &mut Totals) -> u32 {
+    express_way::<IP>(ctx, totals).unwrap_or(LONG_WAY)
+}
+
+#[inline(always)]
+fn express_way<const IP: usize>(ctx: &XdpContext, totals: &mut Totals) -> Option<u32> {
+    let mut packet = RawFrame::new(ctx);
+    let plain = express::read(&packet, IP)?;
+    let slot = slot_of_v4(plain.dest_ip())?;
+    let index = index_of(slot, plain.dest_port())?;
+    let hot = STREAMS.get_ptr_mut(index)?;
+    let (coarse_us, second) = clock(totals);
+    let now = KernelClock { coarse_us };
+    // SAFETY: as in `addressed`. The flow is copied before its version is read again.
+    let (express, pulse, hop) = unsafe { (copied(hot), &mut (*hot).pulse, &(*hot).hop) };
+    let decided = express::decide(&plain, &express, pulse, now)?;
+    if hop.version != express.version
+        || second.wrapping_sub(hop.asked) > HOP_AGE_MAX
+        || hop.vlan != frame::vlan(&packet, IP)
+        || hop.mtu != 0 && plain.wire_bytes() > u32::from(hop.mtu)
+    {
+        return None;
+    }
+    let counters = if decided.sample {
+        let port = PORTS.get_ptr_mut(index)?;
+        // SAFETY: as in `addressed`.
+        Some(unsafe { &mut (*port).counters })
+    } else {
+        None
+    };
+    // SAFETY: as in `unchanged`.
+    if unsafe { read_volatile(&raw const (*hot).express.version) } != express.version {
+        return None;
+    }
+    let action = send_by(ctx, totals, hop.ifindex)?;
+    let [a, b, c] = hop.macs;
+    packet.put_u32(0, a);
+    packet.put_u32(4, b);
+    packet.put_u32(8, c);
+    express::rewrite(&mut packet, IP, &plain, &express);
+    express::count(&plain, &express, decided, pulse, counters, now);
+    totals.rtp_packets += 1;
+    totals.rtp_bytes += u64::from(plain.payload_len());
+    totals.express += 1;
+    Some(action)
+}
+
+/// The short form of a flow, word by word, its version first. What was copied belongs together when the version is the
+/// same afterwards.
+///
+/// # Safety
+/// `hot` is an entry of the map.
+#[inline(always)]
+unsafe fn copied(hot: *const Hot) -> Express {
+    // SAFETY: the caller's, and see `published`.
+    unsafe {
+        let from = &raw const (*hot).express;
+        let version = read_volatile(&raw const (*from).version);
+        asm!("");
+        let express = Express {
+            source_ip: read_volatile(&raw const (*from).source_ip),
+            source_port: read_volatile(&raw const (*from).source_port),
+            tos: read_volatile(&raw const (*from).tos),
+            dtmf_pt: read_volatile(&raw const (*from).dtmf_pt),
+            out_source_ip: read_volatile(&raw const (*from).out_source_ip),
+            out_dest_ip: read_volatile(&raw const (*from).out_dest_ip),
+            out_ports: read_volatile(&raw const (*from).out_ports),
+            policer_interval: read_volatile(&raw const (*from).policer_interval),
+            policer_burst: read_volatile(&raw const (*from).policer_burst),
+            clock: read_volatile(&raw const (*from).clock),
+            version,
+        };
+        asm!("");
+        express
+    }
+}
+
+/// Entry of a port in the tables; `None` for one outside the range.
+#[inline(always)]
+fn index_of(slot: u32, port: u16) -> Option<u32> {
+    // SAFETY: constants of the loaded program.
+    let (first, ports) = unsafe { (read_volatile(addr_of!(LOCALS.first_port)), read_volatile(addr_of!(LOCALS.ports))) };
+    let offset = u32::from(port).wrapping_sub(first);
+    if offset >= ports { None } else { Some(slot * ports + place_of(offset, ports)) }
+}
+
+/// Sends by this interface: the action, or `None` when there is no such way.
+#[inline(always)]
+fn send_by(ctx: &XdpContext, totals: &mut Totals, ifindex: u32) -> Option<u32> {
+    if ifindex == ctx.ingress_ifindex() as u32 {
+        return Some(XDP_TX);
+    }
+    // PASS when the interface is gone: the stack knows better.
+    let action = WAYS_OUT.redirect(ifindex, u64::from(XDP_PASS)).unwrap_or(XDP_PASS);
+    if action == XDP_PASS {
+        return None;
+    }
+    totals.redirected += 1;
+    Some(action)
+}
+
 /// A frame with an IP header at `ip`: is it for a media port of ours?
 #[inline(never)]
 fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut Totals) -> Outcome {
@@ -112,29 +229,22 @@ fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut T
         totals.passed += 1;
         return Outcome::action(XDP_PASS);
     };
-    // SAFETY: a constant of the loaded program.
-    let (first, ports) = unsafe { (read_volatile(addr_of!(LOCALS.first_port)), read_volatile(addr_of!(LOCALS.ports))) };
-    let offset = u32::from(frame.dest.port).wrapping_sub(first);
-    if offset >= ports {
+    let Some(index) = index_of(slot, frame.dest.port) else {
         totals.passed += 1;
         return Outcome::action(XDP_PASS);
-    }
+    };
     if slot_of(version, frame.source.ip).is_some() {
         return Outcome::drop(DropReason::Looped);
     }
-    let index = slot * ports + offset;
-    let Some(port) = PORTS.get_ptr_mut(index) else {
-        // The loader sizes the map by the same numbers.
+    let (Some(port), Some(hot)) = (PORTS.get_ptr_mut(index), STREAMS.get_ptr_mut(index)) else {
+        // The loader sizes the maps by the same numbers.
         return Outcome::punt(PuntReason::NoFlow);
     };
     // SAFETY: entries of arrays never go away. A stream comes through one receive queue, so its counters and its hop
     // have one writer; strangers on other CPUs may lose a count of a drop.
-    let (flow, counters, hop) = unsafe {
-        // All cache lines of the entry are asked for before the first is waited for: at many sessions they are far away.
-        read_volatile(&raw const (*port).hop.version);
-        read_volatile(&raw const (*port).counters.seq_window);
-        (&raw const (*port).flow, &mut (*port).counters, &mut (*port).hop)
-    };
+    let (flow, counters) = unsafe { (&raw const (*port).flow, &mut (*port).counters) };
+    // SAFETY: as above.
+    let (pulse, hop) = unsafe { (&mut (*hot).pulse, &mut (*hot).hop) };
     let Some((flow, version_before)) = published(flow) else {
         return without_flow::<FAMILY, IP>(ctx, slot);
     };
@@ -148,6 +258,7 @@ fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut T
     let (coarse_us, second) = clock(totals);
     let now = KernelClock { coarse_us };
     let head = Head::read(&packet, frame.payload, frame.payload_len as u32);
+    express::pour(pulse, counters);
     let (rtcp, wants_copy) = match verdict_head(flow, counters, frame.source, head, now) {
         Verdict::Send { rtcp, copy } => (rtcp, copy),
         Verdict::Punt(reason) => return Outcome::punt(reason),
@@ -161,6 +272,8 @@ fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut T
             return Outcome::drop(reason);
         }
     };
+    // Also when the packet goes to user space after all.
+    pulse.policer_due = counters.policer_due;
     let outgoing = match Outgoing::of(flow, &frame, head, rtcp) {
         Ok(outgoing) => outgoing,
         Err(reason) => {
@@ -180,6 +293,7 @@ fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut T
     };
     frame::rewrite_at(&mut packet, &frame, &outgoing);
     let counted = count_head(flow, counters, head, frame.wire_bytes(), now);
+    express::take(pulse, counters, flow, head);
     if rtcp {
         totals.rtcp_packets += 1;
         totals.rtcp_bytes += u64::from(head.len);
@@ -226,6 +340,9 @@ fn unchanged(flow: &FlowValue, version: u32) -> bool {
 /// Number of the media address, if it is one.
 #[inline(always)]
 fn slot_of(version: Version, ip: IpWords) -> Option<u32> {
+    if matches!(version, Version::V4) {
+        return slot_of_v4(ip.0[3]);
+    }
     // SAFETY: constants of the loaded program.
     let count = unsafe { read_volatile(addr_of!(LOCALS.count)) };
     let mut slot = 0;
@@ -235,17 +352,31 @@ fn slot_of(version: Version, ip: IpWords) -> Option<u32> {
         }
         // SAFETY: as above.
         let same = unsafe {
-            match version {
-                Version::V4 => read_volatile(addr_of!(LOCALS.v4[slot])) == ip.0[3],
-                Version::V6 => {
-                    read_volatile(addr_of!(LOCALS.v6[slot].0[3])) == ip.0[3]
-                        && read_volatile(addr_of!(LOCALS.v6[slot].0[2])) == ip.0[2]
-                        && read_volatile(addr_of!(LOCALS.v6[slot].0[1])) == ip.0[1]
-                        && read_volatile(addr_of!(LOCALS.v6[slot].0[0])) == ip.0[0]
-                }
-            }
+            read_volatile(addr_of!(LOCALS.v6[slot].0[3])) == ip.0[3]
+                && read_volatile(addr_of!(LOCALS.v6[slot].0[2])) == ip.0[2]
+                && read_volatile(addr_of!(LOCALS.v6[slot].0[1])) == ip.0[1]
+                && read_volatile(addr_of!(LOCALS.v6[slot].0[0])) == ip.0[0]
         };
         if same {
+            return Some(slot as u32);
+        }
+        slot += 1;
+    }
+    None
+}
+
+/// The same for IPv4, by the word of the wire.
+#[inline(always)]
+fn slot_of_v4(ip: u32) -> Option<u32> {
+    // SAFETY: constants of the loaded program.
+    let count = unsafe { read_volatile(addr_of!(LOCALS.count)) };
+    let mut slot = 0;
+    while slot < SLOTS_MAX {
+        if slot as u32 >= count {
+            return None;
+        }
+        // SAFETY: as above.
+        if unsafe { read_volatile(addr_of!(LOCALS.v4[slot])) } == ip {
             return Some(slot as u32);
         }
         slot += 1;
@@ -300,16 +431,8 @@ fn way_out(
     if !packet.holds(frame.payload) {
         return Err(PuntReason::Truncated);
     }
-    let action = if hop.ifindex == ctx.ingress_ifindex() as u32 {
-        XDP_TX
-    } else {
-        // PASS when the interface is gone: the stack knows better.
-        let action = WAYS_OUT.redirect(hop.ifindex, u64::from(XDP_PASS)).unwrap_or(XDP_PASS);
-        if action == XDP_PASS {
-            return Err(PuntReason::NoRoute);
-        }
-        totals.redirected += 1;
-        action
+    let Some(action) = send_by(ctx, totals, hop.ifindex) else {
+        return Err(PuntReason::NoRoute);
     };
     let [a, b, c] = hop.macs;
     packet.put_u32(0, a);

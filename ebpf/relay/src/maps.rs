@@ -3,9 +3,13 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMapHash, HashMap, PerCpuArray, RingBuf};
-use tandem_ebpf_abi::{Device, Layout, Locals, Port, Totals};
+use tandem_ebpf_abi::{Device, Hot, Layout, Locals, Port, Totals};
 
-/// The ports, `slot * ports + port - first_port`.
+/// What the packets of established streams need, `slot * ports + place_of(port - first_port)`.
+#[map]
+pub static STREAMS: Array<Hot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// All else about the ports, in the same order.
 #[map]
 pub static PORTS: Array<Port> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
