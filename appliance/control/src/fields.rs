@@ -64,6 +64,7 @@ pub const ACCOUNT: &[Field] = &[
     ("credit_limit", Takes::Text),
     ("locked", Takes::Flag),
     ("valid_until", Takes::Text),
+    ("bill_until", Takes::Text),
 ];
 
 /// Fields of a mapping gateway.
