@@ -32,6 +32,7 @@ use crate::params::Params;
 use crate::rating_thread::RatingThread;
 use crate::shard::{Shard, ShardConfig};
 use crate::site::{self, Built, Ids, Listeners, Site};
+use crate::steering::Steering;
 use crate::topology::{MoneyCounters, Projection, RatingDoor, ShardDoor, Shared};
 use crate::{disk, entropy, limits, log};
 
@@ -199,6 +200,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         failed: AtomicBool::new(false),
         shards_running: AtomicUsize::new(shards),
         journal_broken: AtomicBool::new(false),
+        steering: Steering::start(config, shard_key),
         projection: Projection::default(),
         money: MoneyCounters::default(),
     });

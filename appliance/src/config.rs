@@ -36,6 +36,8 @@ pub struct Config {
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
+    /// Folder of the programs for the kernel (`steer.o`); without it they are looked for beside `tandemd`.
+    pub kernel_programs: Option<PathBuf>,
     /// What an empty store starts with.
     #[serde(default)]
     pub bootstrap: Bootstrap,
@@ -74,11 +76,25 @@ pub struct Threads {
     pub shards: usize,
     /// Whether to pin shard n to core n+1 (the last ones wrap), leaving core 0 to rating and control.
     pub pin: bool,
+    /// Whether the kernel gives each SIP datagram to the shard of its call, if it can; there is something to give with two
+    /// shards or more.
+    pub steering: SteeringMode,
+}
+
+/// Whether to steer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SteeringMode {
+    /// If the kernel can and we may; else shards hand over.
+    #[default]
+    Auto,
+    /// Shards hand over.
+    Off,
 }
 
 impl Default for Threads {
     fn default() -> Self {
-        Threads { shards: 1, pin: true }
+        Threads { shards: 1, pin: true, steering: SteeringMode::Auto }
     }
 }
 
@@ -132,7 +148,10 @@ impl Config {
         })?;
         let mut config = Config::parse(&text).with_context(|| format!("in {}", path.display()))?;
         let base = path.parent().unwrap_or(Path::new("."));
-        for file in [&mut config.data_dir, &mut config.control_socket].into_iter().chain(config.bootstrap.site.as_mut())
+        for file in [&mut config.data_dir, &mut config.control_socket]
+            .into_iter()
+            .chain(config.bootstrap.site.as_mut())
+            .chain(config.kernel_programs.as_mut())
         {
             *file = base.join(&*file);
         }
@@ -214,7 +233,7 @@ mod tests {
     #[test]
     fn a_small_file_is_enough() {
         let config = Config::parse(GOOD).unwrap();
-        assert_eq!(config.threads.shards, 1);
+        assert_eq!((config.threads.shards, config.threads.steering), (1, SteeringMode::Auto));
         assert_eq!(config.limits.calls, limits::CALLS_MAX_DEFAULT);
     }
 
@@ -229,5 +248,7 @@ mod tests {
     fn bad_values_are_named_with_their_range() {
         let error = format!("{:#}", Config::parse(&format!("{GOOD}[threads]\nshards = 99\n")).unwrap_err());
         assert!(error.contains("threads.shards = 99") && error.contains("1 to 16"), "{error}");
+        let error = format!("{:#}", Config::parse(&format!("{GOOD}[threads]\nsteering = \"on\"\n")).unwrap_err());
+        assert!(error.contains("auto") && error.contains("off"), "{error}");
     }
 }

@@ -15,6 +15,7 @@ mod params;
 mod rating_thread;
 mod shard;
 mod site;
+mod steering;
 mod topology;
 mod trace;
 

@@ -168,6 +168,9 @@ impl Shard {
             let socket = ring
                 .open_udp(n as u32, options, BufferGroup::Signalling)
                 .with_context(|| format!("cannot listen for SIP on {}", options.addr))?;
+            if let Some(socket) = ring.descriptor(socket) {
+                shared.steering.join(n, config.id, socket);
+            }
             listeners.push(socket);
         }
         let shard_key = config.sip.shard_key;
@@ -516,6 +519,9 @@ impl Shard {
                 (self.ring.open_udp(token, &options, BufferGroup::Signalling), self.listeners.get_mut(token as usize))
             {
                 *slot = new;
+                if let Some(socket) = self.ring.descriptor(new) {
+                    self.shared.steering.join(token as usize, self.id, socket);
+                }
             }
         }
     }

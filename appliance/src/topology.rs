@@ -29,6 +29,7 @@ use tandem_ring::Waker;
 
 use crate::limits;
 use crate::orders::{RatingOrder, ShardOrder};
+use crate::steering::Steering;
 
 /// A datagram that came to the wrong shard, handed over once.
 #[derive(Debug)]
@@ -115,6 +116,8 @@ pub struct Shared {
     pub shards_running: AtomicUsize,
     /// The journal cannot be written: no new calls.
     pub journal_broken: AtomicBool,
+    /// Whether the kernel gives SIP datagrams to the right shard.
+    pub steering: Steering,
     /// Gets the projection out of its pause.
     pub projection: Projection,
     /// Counters of the rating, sync and store threads.

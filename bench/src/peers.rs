@@ -73,6 +73,10 @@ fn calls(bench: &Bench, results: &mut Results, arguments: &Arguments, a: Kind, b
             let target = bench.start_warm(kind)?;
             for mut report in bench.load(&target, &target.ids(), &step)? {
                 report["round"] = round.into();
+                let mut status = target.status()?;
+                let steering = &status["steering"];
+                ensure!(kind != Kind::TandemSteered || steering == "on", "SIP steering is {steering}");
+                report["counters"] = status["counters"].take();
                 let cost = cpu_ms_per_call(&report);
                 costs.add(round, kind, cost);
                 results.say(&format!(
@@ -89,7 +93,22 @@ fn calls(bench: &Bench, results: &mut Results, arguments: &Arguments, a: Kind, b
     }
     costs.say(results, a, b, "CPU ms per call");
     threads(results, a);
+    for kind in [a, b] {
+        hand_overs(results, kind);
+    }
     Ok(())
+}
+
+/// Datagrams that shards handed over, of all that came, warming included.
+fn hand_overs(results: &mut Results, kind: Kind) {
+    let sum = |name: &str| -> f64 {
+        let rows = results.rows().iter().filter(|row| row["target"] == kind.to_string());
+        rows.map(|row| number(row, &format!("counters.{name}"))).sum()
+    };
+    let (handed, received) = (sum("sip_handed_over"), sum("sip_datagrams_received"));
+    if received > 0.0 {
+        results.say(&format!("- {kind}: {handed:.0} of {received:.0} datagrams handed over"));
+    }
 }
 
 fn relay(bench: &Bench, results: &mut Results, arguments: &Arguments, a: Kind, b: Kind) -> Result<()> {

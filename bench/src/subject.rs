@@ -38,6 +38,10 @@ pub(crate) enum Kind {
     Tandem,
     /// tandem, signalling only.
     TandemNomedia,
+    /// The same with two shards, to which the kernel gives what is theirs (root).
+    TandemSteered,
+    /// The same with two shards, which hand over what is the other's.
+    TandemHandingOver,
     /// Kamailio alone.
     Kamailio,
     /// Kamailio with rtpengine.
@@ -50,7 +54,7 @@ impl Kind {
     /// Programs that must be installed.
     pub(crate) fn needs(self) -> &'static [&'static str] {
         match self {
-            Kind::Tandem | Kind::TandemNomedia | Kind::Direct => &[],
+            Kind::Tandem | Kind::TandemNomedia | Kind::TandemSteered | Kind::TandemHandingOver | Kind::Direct => &[],
             Kind::Kamailio => &["kamailio"],
             Kind::KamailioRtpengine => &["kamailio", "rtpengine"],
         }
@@ -59,7 +63,7 @@ impl Kind {
     /// Where its calls go.
     pub(crate) fn address(self) -> SocketAddrV4 {
         match self {
-            Kind::Tandem | Kind::TandemNomedia => SIP_TANDEM,
+            Kind::Tandem | Kind::TandemNomedia | Kind::TandemSteered | Kind::TandemHandingOver => SIP_TANDEM,
             Kind::Kamailio | Kind::KamailioRtpengine => SIP_KAMAILIO,
             Kind::Direct => VENDOR,
         }
@@ -71,6 +75,8 @@ impl fmt::Display for Kind {
         f.pad(match self {
             Kind::Tandem => "tandem",
             Kind::TandemNomedia => "tandem-nomedia",
+            Kind::TandemSteered => "tandem-steered",
+            Kind::TandemHandingOver => "tandem-handing-over",
             Kind::Kamailio => "kamailio",
             Kind::KamailioRtpengine => "kamailio-rtpengine",
             Kind::Direct => "direct",
@@ -98,8 +104,9 @@ impl Target {
         let folder = tempfile::Builder::new().prefix("tandem-bench-").tempdir().context("cannot make a folder")?;
         let path = folder.path();
         let (relay, switch) = match kind {
-            Kind::Tandem => (None, Some(tandem::start(binaries, lane, true, path)?)),
-            Kind::TandemNomedia => (None, Some(tandem::start(binaries, lane, false, path)?)),
+            Kind::Tandem | Kind::TandemNomedia | Kind::TandemSteered | Kind::TandemHandingOver => {
+                (None, Some(tandem::start(kind, binaries, lane, path)?))
+            }
             Kind::Kamailio => (None, Some(peer::kamailio(lane, false, path)?)),
             Kind::KamailioRtpengine => {
                 let relay = peer::rtpengine(lane, path)?;
@@ -107,7 +114,7 @@ impl Target {
             }
             Kind::Direct => (None, None),
         };
-        let ours = matches!(kind, Kind::Tandem | Kind::TandemNomedia);
+        let ours = kind.address() == SIP_TANDEM;
         Ok(Target { kind, binaries: ours.then(|| binaries.clone()), relay, switch, folder })
     }
 

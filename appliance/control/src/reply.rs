@@ -43,6 +43,8 @@ reply! {
         now_ms: i64,
         /// Shards that answered.
         shards: u32,
+        /// Whether the kernel gives SIP datagrams to the shard of their call: `on`, or `off: ` and why.
+        steering: String,
         /// Calls accepted and not yet ringing.
         calls_setup: u64,
         /// Calls ringing.

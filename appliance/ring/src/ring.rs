@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -325,6 +326,12 @@ impl Ring {
     /// The address the socket is bound to, with the port the kernel chose; `None` when it is closed.
     pub fn local_addr(&self, socket: SocketId) -> Option<SocketAddr> {
         self.sockets.peek(socket).map(|entry| entry.local)
+    }
+
+    /// The socket's descriptor, for options that this crate does not know; `None` when it is closed. Reading from it would
+    /// take what the ring waits for.
+    pub fn descriptor(&self, socket: SocketId) -> Option<BorrowedFd<'_>> {
+        self.sockets.peek(socket).and_then(|entry| entry.socket.as_ref()).map(AsFd::as_fd)
     }
 
     /// Closes a socket: what it still receives is dropped, sends queued before are tried, its id is dead at once.

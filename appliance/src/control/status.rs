@@ -26,6 +26,7 @@ impl Control {
             started_ms: state.started_ms,
             now_ms: state.clock.now().wall_ms,
             shards: shards.len() as u32,
+            steering: state.shared.steering.status(),
             media: "user space".to_owned(),
             media_ports: state.ports,
             site_version: state.version,

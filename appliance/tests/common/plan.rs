@@ -8,6 +8,8 @@ use super::Net;
 /// four decimals; numbers 1212... go to the vendors in order.
 pub(crate) struct Plan {
     pub(crate) shards: usize,
+    /// Whether the kernel may give datagrams to the right shard.
+    pub(crate) steering: bool,
     pub(crate) vendors: u8,
     pub(crate) opening: &'static str,
     /// Calls of an earlier life that were alive so many seconds ago go on.
@@ -17,7 +19,7 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { shards: 1, vendors: 1, opening: "100.00", adopt_within_s: 32, params: Vec::new() }
+        Plan { shards: 1, steering: true, vendors: 1, opening: "100.00", adopt_within_s: 32, params: Vec::new() }
     }
 }
 
@@ -30,13 +32,16 @@ impl Plan {
     /// `tandemd.toml`
     pub(crate) fn machine(&self, net: Net) -> String {
         format!(
-            "node = \"test\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\
+            "node = \"test\"\nkernel_programs = \"{}\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\
              [[listen]]\naddress = \"{}\"\n[media]\naddress = \"{}\"\nallow_loopback = true\n\
-             [threads]\nshards = {}\n# Tests run beside each other and must not all sit on one core.\npin = false\n\
+             [threads]\nshards = {}\n# Tests run beside each other and must not all sit on one core.\npin = false\nsteering = \"{}\"\n\
              [limits]\nadopt_within_s = {}\n[bootstrap]\nsite = \"site.toml\"\n[bootstrap.rates]\nretail = \"retail.csv\"\nwholesale = \"wholesale.csv\"\n",
+            // Where `cargo xtask ebpf` puts them.
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../target/ebpf"),
             net.sip(),
             net.media(),
             self.shards,
+            if self.steering { "auto" } else { "off" },
             self.adopt_within_s
         )
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use rust_decimal::Decimal;
+use serde_json::Value;
 
 use crate::common::{Customer, Plan, Sipp, Switch, decimal, sipp_is_there, until};
 
@@ -43,12 +44,26 @@ fn two_thousand_calls_at_a_rising_rate_are_answered_and_billed() {
     assert_eq!(switch.json(&["status"])["answered"], 2000);
 }
 
-#[test]
-fn two_shards_hand_over_what_comes_to_the_wrong_one() {
+/// 400 calls on so many shards. The status after them; `None` when something is not there.
+#[track_caller]
+fn calls_on(shards: usize, steering: bool) -> Option<Value> {
     if !sipp_is_there() {
-        return;
+        return None;
     }
-    let switch = Switch::start(&Plan { shards: 2, ..rich() });
+    let switch = Switch::start(&Plan { shards, steering, ..rich() });
+    let status = switch.json(&["status"]);
+    assert_eq!(status["shards"], shards);
+    let told = status["steering"].as_str().unwrap().to_owned();
+    match steering {
+        true if told != "on" => {
+            assert!(std::env::var_os("TANDEM_XDP_REQUIRED").is_none(), "{told}");
+            println!("skipped: steering is {told}");
+            return None;
+        }
+        _ => assert_eq!(told, if steering { "on" } else { "off: threads.steering" }),
+    }
+    let text = switch.ok(&["status"]);
+    assert!(text.contains(&format!("{shards}, SIP steering {told}")), "{text}");
     let _vendor = Sipp::vendor(&switch, 1, "vendor", &[]);
     Customer { calls: 400, rate: 100, hold_ms: 200, ..Default::default() }.run(&switch);
     let rows = switch.cdrs_once(400);
@@ -56,11 +71,42 @@ fn two_shards_hand_over_what_comes_to_the_wrong_one() {
     switch.assert_the_books_agree(&rows);
     assert_nothing_is_left(&switch);
     let status = switch.json(&["status"]);
-    assert_eq!(status["shards"], 2);
+    assert_eq!(counter(&status, "sip_handover_lost"), 0, "{status:#}");
+    assert_eq!(counter(&status, "sip_stray"), 0, "{status:#}");
+    Some(status)
+}
+
+#[track_caller]
+fn counter(status: &Value, name: &str) -> u64 {
+    status["counters"][name].as_u64().unwrap()
+}
+
+#[test]
+fn two_shards_hand_over_what_comes_to_the_wrong_one() {
+    let Some(status) = calls_on(2, false) else { return };
     // One SIPp is one flow, so the kernel gives all of it to one shard, and half of the calls live on the other.
-    let counter = |name: &str| status["counters"][name].as_u64().unwrap();
-    assert!((400..=counter("sip_datagrams_received")).contains(&counter("sip_handed_over")), "{status:#}");
-    assert_eq!((counter("sip_handover_lost"), counter("sip_stray")), (0, 0), "{status:#}");
+    let (handed, received) = (counter(&status, "sip_handed_over"), counter(&status, "sip_datagrams_received"));
+    assert!((400..=received).contains(&handed), "{status:#}");
+}
+
+#[test]
+fn four_shards_hand_over_what_comes_to_the_wrong_one() {
+    let Some(status) = calls_on(4, false) else { return };
+    // As with two, and three of four calls live elsewhere.
+    let (handed, received) = (counter(&status, "sip_handed_over"), counter(&status, "sip_datagrams_received"));
+    assert!((received / 2..=received).contains(&handed), "{status:#}");
+}
+
+#[test]
+fn two_shards_are_given_what_is_theirs() {
+    let Some(status) = calls_on(2, true) else { return };
+    assert_eq!(counter(&status, "sip_handed_over"), 0, "{status:#}");
+}
+
+#[test]
+fn four_shards_are_given_what_is_theirs() {
+    let Some(status) = calls_on(4, true) else { return };
+    assert_eq!(counter(&status, "sip_handed_over"), 0, "{status:#}");
 }
 
 #[test]

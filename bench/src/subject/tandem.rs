@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::deck;
 use super::process::{Lane, Process};
-use super::{CUSTOMER, MEDIA_TANDEM, SIP_TANDEM, VENDOR};
+use super::{CUSTOMER, Kind, MEDIA_TANDEM, SIP_TANDEM, VENDOR};
 
 /// Channels of gateways and switch.
 const CHANNELS: u32 = 20_000;
@@ -56,13 +56,13 @@ fn build() -> Result<PathBuf> {
 ///
 /// # Errors
 /// What its log says.
-pub(super) fn start(binaries: &Binaries, lane: &Lane, media: bool, folder: &Path) -> Result<Process> {
+pub(super) fn start(kind: Kind, binaries: &Binaries, lane: &Lane, folder: &Path) -> Result<Process> {
     let write =
         |name: &str, text: &str| fs::write(folder.join(name), text).with_context(|| format!("cannot write {name}"));
     write("customer.csv", &deck::csv(100))?;
     write("vendor.csv", &deck::csv(60))?;
-    write("site.toml", &site(media))?;
-    write("tandemd.toml", &machine())?;
+    write("site.toml", &site(kind == Kind::Tandem))?;
+    write("tandemd.toml", &machine(kind))?;
     let mut command = lane.command(&binaries.tandemd);
     command.arg("--config").arg(folder.join("tandemd.toml"));
     let mut process = Process::start("tandemd", &mut command, &folder.join("tandemd.log"))?;
@@ -70,11 +70,18 @@ pub(super) fn start(binaries: &Binaries, lane: &Lane, media: bool, folder: &Path
     Ok(process)
 }
 
-fn machine() -> String {
+fn machine(kind: Kind) -> String {
+    let (shards, steering) = match kind {
+        Kind::TandemSteered => (2, "auto"),
+        Kind::TandemHandingOver => (2, "off"),
+        _ => (1, "off"),
+    };
+    // Where `cargo xtask ebpf` puts them.
+    let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/ebpf");
     format!(
-        "node = \"bench\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\n[[listen]]\naddress = \"{SIP_TANDEM}\"\n\n\
+        "node = \"bench\"\nkernel_programs = \"{programs}\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\n[[listen]]\naddress = \"{SIP_TANDEM}\"\n\n\
          [media]\naddress = \"{MEDIA_TANDEM}\"\nallow_loopback = true\n\n\
-         # The core is chosen from outside, for all threads alike.\n[threads]\nshards = 1\npin = false\n\n\
+         # The core is chosen from outside, for all threads alike.\n[threads]\nshards = {shards}\npin = false\nsteering = \"{steering}\"\n\n\
          [limits]\ncalls = {CHANNELS}\n\n[bootstrap]\nsite = \"site.toml\"\n\n\
          [bootstrap.rates]\nretail = \"customer.csv\"\nwholesale = \"vendor.csv\"\n"
     )

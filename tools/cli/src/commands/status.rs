@@ -18,7 +18,13 @@ fn text(output: &mut Output, status: &reply::Status) -> Result<(), Failure> {
         ("switch", format!("tandemd {} on {}, {}", status.version, status.node, status.state)),
         ("up since", format!("{} ({up})", human::time(Some(status.started_ms)))),
         ("listens on", status.listen.join(", ")),
-        ("shards", status.shards.to_string()),
+        (
+            "shards",
+            match status.shards {
+                0 | 1 => status.shards.to_string(),
+                several => format!("{several}, SIP steering {}", status.steering),
+            },
+        ),
         (
             "calls now",
             format!(
