@@ -90,6 +90,7 @@ pub const MAPPING: &[Field] = &[
     ("media", Takes::Text),
     ("nat", Takes::Text),
     ("latch", Takes::Text),
+    ("media_check", Takes::Text),
     ("max_duration_s", Takes::Numbers(0, i64::MAX)),
     ("timeout_call_proceeding_s", SECONDS),
     ("callee_from", Takes::Text),
@@ -146,6 +147,7 @@ pub const ROUTING: &[Field] = &[
     ("media", Takes::Text),
     ("nat", Takes::Text),
     ("latch", Takes::Text),
+    ("media_check", Takes::Text),
     ("send_asserted", Takes::Flag),
     ("pass_headers", Takes::Texts),
 ];
