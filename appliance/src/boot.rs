@@ -28,6 +28,7 @@ use tandem_store::{Journal, JournalOptions, OpenCall, Queries, StoreOptions, Sto
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, ControlState, Pending, StoredDeck};
+use crate::fast_path::{self, MediaPath};
 use crate::params::Params;
 use crate::rating_thread::RatingThread;
 use crate::shard::{Shard, ShardConfig};
@@ -43,6 +44,7 @@ pub struct Running {
     rating: JoinHandle<()>,
     sync: JoinHandle<()>,
     store: JoinHandle<()>,
+    media: Option<JoinHandle<()>>,
     control: control::Handle,
 }
 
@@ -54,11 +56,16 @@ impl Running {
             door.waker.wake();
         }
         self.control.stop();
-        for thread in self.shards.into_iter().chain([self.rating, self.sync, self.store]) {
+        for thread in self.shards.into_iter().chain([self.rating, self.sync, self.store]).chain(self.media) {
             // A panic aborts the process, so a join cannot fail; nothing is left to do about it here anyway.
             let _ = thread.join();
         }
-        !self.shared.failed.load(Ordering::SeqCst)
+        let failed = self.shared.failed.load(Ordering::SeqCst);
+        // All threads have ended, and nobody else has it.
+        if let Some(shared) = Arc::into_inner(self.shared) {
+            shared.media.end();
+        }
+        !failed
     }
 }
 
@@ -184,6 +191,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     warn_of_descriptors(usize::from(ports.1 - ports.0) + 1, config);
     let shards = config.threads.shards;
     let parts = split(ports.0..=ports.1, shards);
+    let media = MediaPath::open(&config.media, &config.node, ports.0..=ports.1);
     let mut starting = Vec::new();
     let mut doors = Vec::new();
     for (n, part) in parts.iter().enumerate() {
@@ -203,6 +211,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         steering: Steering::start(config, shard_key),
         projection: Projection::default(),
         money: MoneyCounters::default(),
+        media,
     });
 
     let positions = journal.positions();
@@ -227,6 +236,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         shard.ready.recv().context("a shard ended while it started")??;
         threads.push(shard.thread);
     }
+    let media = fast_path::watch(&shared, parts)?;
     let control = control::start(
         ControlState {
             config: config.clone(),
@@ -249,7 +259,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         },
         &config.control_socket,
     )?;
-    Ok(Running { shared, shards: threads, rating, sync: sync_thread, store: store_thread, control })
+    Ok(Running { shared, shards: threads, rating, sync: sync_thread, store: store_thread, media, control })
 }
 
 /// Waits for a port that a killed predecessor still holds: the kernel lets the sockets of an io_uring go some time after
@@ -414,19 +424,16 @@ fn shard_config(
     };
     let rules = AnchorRules {
         allow_loopback: config.media.allow_loopback,
-        own_media_ips: std::iter::once(config.media.address)
-            .chain(config.media.address_other)
-            .chain(config.media.advertise)
-            .collect(),
+        own_media_ips: config.media.addresses().chain(config.media.advertise).collect(),
         prohibited: built.prohibited.clone(),
         tos: tos_rtp,
         policer_pps_min: 200,
         ..AnchorRules::default()
     };
-    let addresses: Vec<IpAddr> = std::iter::once(config.media.address).chain(config.media.address_other).collect();
+    let addresses: Vec<IpAddr> = config.media.addresses().collect();
     let of_family = |v4: bool| {
-        addresses.iter().find(|ip| ip.is_ipv4() == v4).map(|ip| MediaAddress {
-            slot: u8::from(!v4),
+        addresses.iter().zip(0..).find(|(ip, _)| ip.is_ipv4() == v4).map(|(ip, slot)| MediaAddress {
+            slot,
             ip: *ip,
             // One address is advertised; the other family has no NAT in front of it.
             advertised: config.media.advertise.filter(|a| a.is_ipv4() == v4).unwrap_or(*ip),

@@ -66,6 +66,24 @@ pub struct Media {
     /// Whether media may go to loopback addresses: for tests and demos on one machine only.
     #[serde(default)]
     pub allow_loopback: bool,
+    /// Interfaces that media comes in and goes out by, for the relay in the kernel; without any user space relays.
+    #[serde(default)]
+    pub interfaces: Vec<String>,
+    /// How the kernel's program is attached: `auto` (native, else generic), `native`, `generic` or `off`.
+    #[serde(default = "default_xdp")]
+    pub xdp: String,
+    /// The kernel's program, when it is not `relay.o` beside `tandemd`.
+    pub xdp_object: Option<PathBuf>,
+    /// The bpf file system, where it outlives us.
+    #[serde(default = "default_bpffs")]
+    pub bpffs: PathBuf,
+}
+
+impl Media {
+    /// Local addresses in the order of their slots in the fast path.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        std::iter::once(self.address).chain(self.address_other)
+    }
 }
 
 /// Threads and cores.
@@ -133,6 +151,14 @@ fn default_currency() -> String {
     "USD".to_owned()
 }
 
+fn default_xdp() -> String {
+    "auto".to_owned()
+}
+
+fn default_bpffs() -> PathBuf {
+    PathBuf::from("/sys/fs/bpf")
+}
+
 fn default_socket() -> PathBuf {
     PathBuf::from("/run/tandem/control.sock")
 }
@@ -148,10 +174,9 @@ impl Config {
         })?;
         let mut config = Config::parse(&text).with_context(|| format!("in {}", path.display()))?;
         let base = path.parent().unwrap_or(Path::new("."));
-        for file in [&mut config.data_dir, &mut config.control_socket]
-            .into_iter()
-            .chain(config.bootstrap.site.as_mut())
-            .chain(config.kernel_programs.as_mut())
+        let optional = [&mut config.bootstrap.site, &mut config.kernel_programs, &mut config.media.xdp_object];
+        let given = optional.into_iter().filter_map(Option::as_mut);
+        for file in [&mut config.data_dir, &mut config.control_socket, &mut config.media.bpffs].into_iter().chain(given)
         {
             *file = base.join(&*file);
         }
@@ -219,8 +244,48 @@ impl Config {
         {
             bail!("media.address_other {other} is of the same family as media.address {}", config.media.address);
         }
+        check_fast_path(&config.media)?;
         Ok(config)
     }
+}
+
+/// Ways to attach, as `media.xdp` has them.
+const XDP_MODES: [&str; 4] = ["auto", "native", "generic", "off"];
+/// Longest name of an interface, bytes (`IFNAMSIZ` less its end).
+const INTERFACE_NAME_MAX: usize = 15;
+
+fn check_fast_path(media: &Media) -> Result<()> {
+    if !XDP_MODES.contains(&media.xdp.as_str()) {
+        bail!("media.xdp = {:?} is not allowed; it takes auto, native, generic or off", media.xdp);
+    }
+    for (n, name) in media.interfaces.iter().enumerate() {
+        let fits = (1..=INTERFACE_NAME_MAX).contains(&name.len())
+            && name != "."
+            && name != ".."
+            && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+        if !fits {
+            bail!(
+                "media.interfaces has {name:?}, which is no name of an interface; it takes names such as \"eth0\", 1 to \
+                 {INTERFACE_NAME_MAX} characters (ip link shows them)"
+            );
+        }
+        if media.interfaces[..n].contains(name) {
+            bail!("media.interfaces has {name:?} twice; name each interface once");
+        }
+    }
+    if media.interfaces.len() > limits::MEDIA_INTERFACES_MAX {
+        bail!(
+            "media.interfaces has {} names; it takes at most {}",
+            media.interfaces.len(),
+            limits::MEDIA_INTERFACES_MAX
+        );
+    }
+    for (key, path) in [("xdp_object", media.xdp_object.as_deref()), ("bpffs", Some(media.bpffs.as_path()))] {
+        if path.is_some_and(|path| path.as_os_str().is_empty()) {
+            bail!("media.{key} = \"\" is not allowed; it takes a path, or leave it out");
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -242,6 +307,21 @@ mod tests {
         let error = format!("{:#}", Config::parse(&format!("data_dirr = \"x\"\n{GOOD}")).unwrap_err());
         assert!(error.contains("data_dirr") && error.contains("data_dir"), "{error}");
         assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn bad_values_of_the_fast_path_are_named() {
+        for (line, words) in [
+            ("xdp = \"fast\"", ["media.xdp", "\"fast\"", "native"]),
+            ("interfaces = [\"eth0\", \"eth0\"]", ["media.interfaces", "\"eth0\"", "twice"]),
+            ("interfaces = [\"../eth0\"]", ["media.interfaces", "../eth0", "name of an interface"]),
+            ("bpffs = \"\"", ["media.bpffs", "\"\"", "path"]),
+        ] {
+            let error = format!("{:#}", Config::parse(&format!("{GOOD}{line}\n")).unwrap_err());
+            assert!(words.iter().all(|word| error.contains(word)), "{line}: {error}");
+        }
+        let config = Config::parse(&format!("{GOOD}interfaces = [\"eth0\"]\nxdp = \"generic\"\n")).unwrap();
+        assert_eq!((config.media.interfaces.len(), config.media.xdp.as_str()), (1, "generic"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod cdrs;
 mod change;
 mod confirm;
 mod explain;
+mod media;
 mod money;
 mod params;
 mod rates;

@@ -102,5 +102,17 @@ pub const PORT_RETRY_MS: u64 = 50;
 /// Records of illegal calls per source address and second (cdr.md 3 row 1); the rest is counted.
 pub const ILLEGAL_RECORDS_PER_S: u32 = 100;
 
+/// Between two looks at the events of the kernel's relay, ms: RTCP comes every 5 s, and the ring holds far more than that
+/// brings meanwhile.
+pub const MEDIA_EVENTS_MS: u64 = 100;
+/// Events taken at a time; what is left waits in the ring for the next look, and what finds no room there is counted.
+pub const MEDIA_EVENTS_MAX: usize = 16_384;
+/// Between two looks at the interfaces of media, ms.
+pub const MEDIA_CHECK_MS: u64 = 3_000;
+/// Between two searches for flows that no call has, ms.
+pub const MEDIA_ORPHANS_MS: u64 = 60_000;
+/// Interfaces of media; the kernel's table of ways out has places for more.
+pub const MEDIA_INTERFACES_MAX: usize = 32;
+
 /// Calls that a shard shows in one turn when all are asked for: it looks after its packets between the pages.
 pub const CALLS_PAGE: usize = 256;

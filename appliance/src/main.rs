@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod disk;
 mod entropy;
+mod fast_path;
 mod limits;
 mod log;
 mod orders;

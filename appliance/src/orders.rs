@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tandem_call::calls::CallView;
 use tandem_call::snapshot::Snapshot;
+use tandem_ebpf_abi::{FlowKey, PuntReason};
 use tandem_media::rules::IpNet;
 use tandem_rater::{AccountConfig, AccountView, GatewayConfig, GatewayView, PayError, Rules};
 use tandem_rating::money::Money;
@@ -42,6 +43,21 @@ pub enum ShardOrder {
     Trace(u64, oneshot::Sender<Option<Log>>),
     /// Counters.
     Counts(oneshot::Sender<Box<ShardCounts>>),
+    /// Packets that the kernel forwarded and that calls look at.
+    Copies(Vec<Copy>),
+    /// Flows of the shard's ports: those that no call has are removed.
+    Orphans(Vec<FlowKey>),
+}
+
+/// A packet that was forwarded already.
+#[derive(Debug)]
+pub struct Copy {
+    /// Local port it came to.
+    pub port: u16,
+    /// Why it is looked at.
+    pub reason: PuntReason,
+    /// As it was forwarded.
+    pub payload: Box<[u8]>,
 }
 
 /// For the rating thread.

@@ -174,6 +174,7 @@ impl Shard {
             listeners.push(socket);
         }
         let shard_key = config.sip.shard_key;
+        let ports = config.ports.clone();
         let now = clock.now();
         let mut shard = Shard {
             id: config.id,
@@ -188,7 +189,7 @@ impl Shard {
                 overload_retry_after_s: limits::OVERLOAD_RETRY_AFTER_S,
                 heartbeat_calls_max: limits::HEARTBEAT_CALLS_MAX,
                 boot: config.boot,
-                fast_path: None,
+                fast_path: shared.media.of_shard(),
             }),
             listeners,
             media: MediaSockets::new(config.media_addresses, config.media, config.ports),
@@ -219,6 +220,11 @@ impl Shard {
         for carry in config.hung_up {
             shard.core.say_goodbye(now, &carry);
             shard.drain(now);
+        }
+        let orphans = shard.core.remove_orphans(&shard.shared.media.flows(&ports));
+        shard.shared.media.count_orphans(&orphans);
+        if !orphans.is_empty() {
+            crate::log::info(&format!("shard {}: {} flows without a call are removed", shard.id, orphans.len()));
         }
         if carried > 0 {
             crate::log::info(&format!("shard {}: {adopted} of {carried} calls go on", shard.id));

@@ -7,6 +7,7 @@
 //! | `sync` | any | fdatasync of the journal, at most 50 ms behind | `park`, woken by `rating` |
 //! | `store` | any | journal -> SQLite | `park`, at most 400 ms; woken by who asks for CDRs |
 //! | `control` | any | Unix socket, configuration | tokio-uring |
+//! | `media` | any | the kernel's events and copies, interfaces, orphan flows; only with a fast path | `park`, at most 100 ms |
 //! | `main` | any | waits for signals | `sigwait` |
 //!
 //! | queue | from -> to | depth | when full |
@@ -15,6 +16,7 @@
 //! | answers | rating -> shard | `ANSWERS_MAX` | cannot be: one answer a question |
 //! | strays | shard -> shard | `STRAYS_MAX` | datagram dropped and counted; SIP sends it again |
 //! | orders | control -> shard | `CONTROL_MAX` | the control request is refused as busy |
+//! | orders | media -> shard | `CONTROL_MAX` | copies are dropped and counted; orphans are looked for again in 60 s |
 //! | orders | control -> rating | `CONTROL_MAX` | the control request is refused as busy |
 
 use std::net::SocketAddr;
@@ -27,6 +29,7 @@ use tandem_call::question::{Answer, Question};
 use tandem_leg::ListenerId;
 use tandem_ring::Waker;
 
+use crate::fast_path::MediaPath;
 use crate::limits;
 use crate::orders::{RatingOrder, ShardOrder};
 use crate::steering::Steering;
@@ -122,6 +125,8 @@ pub struct Shared {
     pub projection: Projection,
     /// Counters of the rating, sync and store threads.
     pub money: MoneyCounters,
+    /// The kernel's part in media.
+    pub media: MediaPath,
 }
 
 /// The store thread's door.

@@ -11,6 +11,7 @@ use rand::{RngCore, SeedableRng};
 use slab::Slab;
 use tandem_ebpf_abi::PuntReason;
 use tandem_leg::{LegEvent, LegId, ListenerId, Now, ServerReason, Time, TimerWheel};
+use tandem_media::ports::PortCounts;
 use tandem_media::{AnchorRules, IpNet, Ports, Side};
 
 use crate::call::{Call, CallState};
@@ -281,6 +282,16 @@ impl Calls {
         if let Some((key, side)) = self.shared.media_ports.get(&port).copied() {
             self.with(key, |call, _| call.media.copy(now, side, reason, payload));
         }
+    }
+
+    /// Whether a call has this media port.
+    pub fn has_port(&self, port: u16) -> bool {
+        self.shared.media_ports.contains_key(&port)
+    }
+
+    /// How many media ports are in which state.
+    pub fn port_counts(&self) -> PortCounts {
+        self.shared.ports.counts()
     }
 
     /// The answer to [`Output::WhenHeard`]: the caller's side first.

@@ -29,6 +29,18 @@ pub use site::{
 };
 
 reply! {
+    /// An interface of media.
+    MediaInterface {
+        /// Its name.
+        interface: String,
+        /// `native`, `generic` or `none`: how the kernel relays there.
+        path: String,
+        /// Why not better, and what to do about it; empty for the best.
+        reason: String,
+    }
+}
+
+reply! {
     /// `status`
     Status {
         /// Version of the switch.
@@ -71,6 +83,8 @@ reply! {
         pdd_ms: Option<u32>,
         /// `xdp` or `user space`.
         media: String,
+        /// How the interfaces of media are served; empty when user space relays everything.
+        media_interfaces: Vec<MediaInterface>,
         /// Calls whose media is relayed.
         media_calls: u64,
         /// RTP packets relayed per second, both directions.

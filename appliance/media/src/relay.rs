@@ -134,6 +134,37 @@ impl UserRelay {
         forward(value, counters, Endpoint::from(source), payload, overhead(source.ip()), now_us)
     }
 
+    /// As [`UserRelay::handle`], for a packet that another path of the same flow left to this one. What that path has heard
+    /// counts for the judgement: without it a stranger's packet would find every sender silent.
+    pub fn handle_beside(
+        &mut self,
+        now_us: u64,
+        port: u16,
+        source: SocketAddr,
+        payload: &mut [u8],
+        beside: &FlowCounters,
+    ) -> RelayVerdict {
+        let at = self.slot(port).and_then(|slot| (self.index[slot] as usize).checked_sub(1));
+        if let Some(Entry { value, counters, .. }) = at.map(|at| &mut self.entries[at])
+            && beside.packets > 0
+        {
+            let mut both = *counters;
+            both.packets += beside.packets;
+            if beside.last_us > both.last_us {
+                (both.last_us, both.ssrc) = (beside.last_us, beside.ssrc);
+            }
+            match verdict(value, &mut both, Endpoint::from(source), payload, now_us) {
+                Verdict::Send { .. } => {}
+                Verdict::Punt(reason) => return RelayVerdict::Punt(reason),
+                Verdict::Drop(reason) => {
+                    counters.drop_packet(reason);
+                    return RelayVerdict::Drop(reason);
+                }
+            }
+        }
+        self.handle(now_us, port, source, payload)
+    }
+
     fn slot(&self, port: u16) -> Option<usize> {
         let slot = usize::from(port.checked_sub(self.first)?);
         (slot < self.index.len()).then_some(slot)

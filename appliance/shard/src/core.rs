@@ -10,7 +10,7 @@ use tandem_call::question::{Answer, Question};
 use tandem_call::silence::Heard;
 use tandem_call::snapshot::Snapshot;
 use tandem_call::trace::TraceEvent;
-use tandem_ebpf_abi::{DropReason, FlowCounters, FlowValue, RemoveReason};
+use tandem_ebpf_abi::{DropReason, FlowCounters, FlowKey, FlowValue, PuntReason, RemoveReason};
 use tandem_leg::{Fail, LegEvent, LegId, ListenerId, Now, Time};
 use tandem_media::{FlowCommand, RelayVerdict, Side, UserRelay};
 use tandem_sip::{Endpoint, MessageSummary, OrderError, Output as SipOutput, Received};
@@ -201,7 +201,13 @@ impl Core {
     /// A datagram on a media port: the flow table first, the call for what it does not decide. What is sent is `payload`,
     /// rewritten in place.
     pub fn handle_media(&mut self, now: Now, port: u16, source: SocketAddr, payload: &mut [u8]) -> MediaPacket {
-        match self.relay.handle(now.mono.micros(), port, source, payload) {
+        let now_us = now.mono.micros();
+        let beside = self.fast_path.as_ref().and_then(|fast| fast.counters(port));
+        let verdict = match &beside {
+            Some(beside) => self.relay.handle_beside(now_us, port, source, payload, beside),
+            None => self.relay.handle(now_us, port, source, payload),
+        };
+        match verdict {
             RelayVerdict::Send { from_port, to, copy, .. } => {
                 if let Some(reason) = copy {
                     self.calls.handle_media_copy(now, port, reason, payload);
@@ -213,6 +219,27 @@ impl Core {
             }
             RelayVerdict::Drop(reason) => MediaPacket::Dropped(reason),
         }
+    }
+
+    /// A packet that the fast path forwarded and that is looked at here too: RTCP, telephone events.
+    pub fn handle_copy(&mut self, now: Now, port: u16, reason: PuntReason, payload: &[u8]) {
+        self.calls.handle_media_copy(now, port, reason, payload);
+    }
+
+    /// What was forwarded so far from the sender to `port`: here, and by the fast path.
+    pub fn media_counters(&self, port: u16) -> [Option<FlowCounters>; 2] {
+        let own = self.relay.counters(port).copied();
+        joined(own, self.fast_path.as_ref().and_then(|fast| fast.counters(port)))
+    }
+
+    /// Removes those of `flows` that no call has: the fast path kept them while the switch was dead, and their calls ended with
+    /// it. What they had counted comes back; there is no record that it belongs to.
+    pub fn remove_orphans(&mut self, flows: &[FlowKey]) -> Vec<FlowCounters> {
+        let Some(fast) = &mut self.fast_path else { return Vec::new() };
+        let orphans = flows.iter().filter(|key| !self.calls.has_port(key.port));
+        orphans
+            .filter_map(|key| fast.apply(&FlowCommand::Remove { key: *key, reason: RemoveReason::Orphaned }))
+            .collect()
     }
 
     /// An answer of the rating thread.
@@ -407,7 +434,7 @@ impl Core {
         let fast = self.fast_path.as_mut().and_then(|fast| fast.apply(command));
         // What a vendor sent whose attempt failed is not this call's media.
         if removed.is_some_and(|reason| reason != RemoveReason::AttemptEnded) {
-            self.kept.extend(own.into_iter().chain(fast).map(|counters| (port, counters)));
+            self.kept.extend(joined(own, fast).into_iter().flatten().map(|counters| (port, counters)));
         }
     }
 
@@ -451,4 +478,15 @@ impl Core {
         self.queued.push_back(Output::Finished { a_leg: finish.a_leg, held_ms });
         Output::Ask(Question::Settle { call: finish.call, usage: finish.usage })
     }
+}
+
+/// Counters of one flow that two paths forwarded: each took the other's packets for lost. The fast path has nearly all of
+/// them, so its own view of order and jitter stands.
+fn joined(own: Option<FlowCounters>, fast: Option<FlowCounters>) -> [Option<FlowCounters>; 2] {
+    let (Some(mut own), Some(mut fast)) = (own, fast) else { return [own, fast] };
+    if fast.packets > own.packets {
+        fast.lost = fast.lost.saturating_sub(own.packets);
+        (own.lost, own.jitter_max_scaled, own.jitter_sum_scaled, own.jitter_samples) = (0, 0, 0, 0);
+    }
+    [Some(own), Some(fast)]
 }

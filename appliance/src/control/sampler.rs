@@ -92,7 +92,8 @@ pub(crate) async fn run(control: Control) {
             continue;
         };
         let accepted = counts.iter().map(|c| c.accepted).sum();
-        let relayed = counts.iter().map(|c| c.relayed).sum();
+        let kernel = control.shared().media.totals();
+        let relayed = counts.iter().map(|c| c.relayed).sum::<u64>() + kernel.rtp_packets + kernel.rtcp_packets;
         let mut sampler = control.sampler.borrow_mut();
         sampler.sample(accepted, relayed);
         if sampler.is_due() {

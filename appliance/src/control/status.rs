@@ -27,7 +27,8 @@ impl Control {
             now_ms: state.clock.now().wall_ms,
             shards: shards.len() as u32,
             steering: state.shared.steering.status(),
-            media: "user space".to_owned(),
+            media: if state.shared.media.datapath().is_some() { "xdp" } else { "user space" }.to_owned(),
+            media_interfaces: super::media::interfaces(&state.shared.media),
             media_ports: state.ports,
             site_version: state.version,
             unconfirmed: state.pending.as_ref().map(super::confirm::Pending::shown),
@@ -92,6 +93,8 @@ impl Control {
         ] {
             counters.insert(name.to_owned(), n.load(Ordering::Relaxed));
         }
+        super::media::count(&state.shared.media, &mut counters);
+        status.warnings.extend(state.shared.media.troubles());
         counters.insert("journal_written".to_owned(), state.positions.written());
         counters.insert("journal_synced".to_owned(), state.positions.synced());
         let sampler = self.sampler.borrow();

@@ -38,9 +38,8 @@ impl Shard {
     fn with_media(&self, now: Now, mut view: CallView) -> CallView {
         if let Some((caller, callee)) = view.media_ports {
             for (port, usage) in [(caller, &mut view.caller_media_usage), (callee, &mut view.callee_media_usage)] {
-                if let Some(counters) = self.core.relay().counters(port) {
-                    *usage = media_usage(&LegMedia::merge([counters], &Quality::default()), now);
-                }
+                let paths = self.core.media_counters(port);
+                *usage = media_usage(&LegMedia::merge(paths.iter().flatten(), &Quality::default()), now);
             }
         }
         view
@@ -77,6 +76,16 @@ impl Shard {
             }
             ShardOrder::Counts(reply) => {
                 let _ = reply.send(Box::new(self.counts()));
+            }
+            ShardOrder::Copies(copies) => {
+                for copy in copies {
+                    self.core.handle_copy(now, copy.port, copy.reason, &copy.payload);
+                    self.drain(now);
+                }
+            }
+            ShardOrder::Orphans(flows) => {
+                let orphans = self.core.remove_orphans(&flows);
+                self.shared.media.count_orphans(&orphans);
             }
         }
     }

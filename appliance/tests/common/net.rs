@@ -4,21 +4,40 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Addresses 127.P.T.n: P by process, T by test.
+/// Addresses 127.P.T.n: P by process, T by test. In a lab of `tools/netns` they are those of its namespaces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Net {
     process: u8,
     test: u8,
+    lab: bool,
 }
 
 impl Net {
     pub(crate) fn new() -> Net {
         static TESTS: AtomicU8 = AtomicU8::new(1);
         // 127.0 is left to the demo.
-        Net { process: 64 + (std::process::id() % 128) as u8, test: TESTS.fetch_add(1, Ordering::Relaxed) }
+        Net { process: 64 + (std::process::id() % 128) as u8, test: TESTS.fetch_add(1, Ordering::Relaxed), lab: false }
+    }
+
+    /// The addresses of a lab: the switch between a customer and one vendor.
+    pub(crate) fn of_lab() -> Net {
+        Net { lab: true, ..Net::new() }
+    }
+
+    /// A name that no other test has.
+    pub(crate) fn name(self) -> String {
+        format!("{}.{}", self.process, self.test)
     }
 
     fn ip(self, n: u8) -> IpAddr {
+        if self.lab {
+            let (net, host) = match n {
+                12 | 13 => (1, 1),
+                20 => (1, 2),
+                _ => (2, 2),
+            };
+            return Ipv4Addr::new(10, 99, net, host).into();
+        }
         Ipv4Addr::new(127, self.process, self.test, n).into()
     }
 

@@ -15,11 +15,21 @@ pub(crate) struct Plan {
     /// Calls of an earlier life that were alive so many seconds ago go on.
     pub(crate) adopt_within_s: u32,
     pub(crate) params: Vec<(&'static str, &'static str)>,
+    /// More lines of `[media]`.
+    pub(crate) media: String,
 }
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { shards: 1, steering: true, vendors: 1, opening: "100.00", adopt_within_s: 32, params: Vec::new() }
+        Plan {
+            shards: 1,
+            steering: true,
+            vendors: 1,
+            opening: "100.00",
+            adopt_within_s: 32,
+            params: Vec::new(),
+            media: String::new(),
+        }
     }
 }
 
@@ -33,13 +43,14 @@ impl Plan {
     pub(crate) fn machine(&self, net: Net) -> String {
         format!(
             "node = \"test\"\nkernel_programs = \"{}\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\
-             [[listen]]\naddress = \"{}\"\n[media]\naddress = \"{}\"\nallow_loopback = true\n\
+             [[listen]]\naddress = \"{}\"\n[media]\naddress = \"{}\"\nallow_loopback = true\n{}\
              [threads]\nshards = {}\n# Tests run beside each other and must not all sit on one core.\npin = false\nsteering = \"{}\"\n\
              [limits]\nadopt_within_s = {}\n[bootstrap]\nsite = \"site.toml\"\n[bootstrap.rates]\nretail = \"retail.csv\"\nwholesale = \"wholesale.csv\"\n",
             // Where `cargo xtask ebpf` puts them.
             concat!(env!("CARGO_MANIFEST_DIR"), "/../target/ebpf"),
             net.sip(),
             net.media(),
+            self.media,
             self.shards,
             if self.steering { "auto" } else { "off" },
             self.adopt_within_s

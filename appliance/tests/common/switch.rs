@@ -75,8 +75,13 @@ impl Switch {
     /// Starts one through other programs, as `nsenter` or `strace -D`; the closure is given the folder.
     #[track_caller]
     pub(crate) fn start_through(plan: &Plan, through: impl FnOnce(&Path) -> Vec<String>) -> Switch {
-        let net = Net::new();
-        let folder = std::env::temp_dir().join(format!("tandem-e2e-{}-{}", std::process::id(), net.sip().ip()));
+        Switch::start_at(plan, Net::new(), through)
+    }
+
+    /// Starts one at the addresses of `net`.
+    #[track_caller]
+    pub(crate) fn start_at(plan: &Plan, net: Net, through: impl FnOnce(&Path) -> Vec<String>) -> Switch {
+        let folder = std::env::temp_dir().join(format!("tandem-e2e-{}-{}", std::process::id(), net.name()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         for (name, text) in [

@@ -85,7 +85,8 @@ impl Peer {
         Peer::new(switch.net.vendor(1), switch.net.sip())
     }
 
-    fn new(address: SocketAddr, switch: SocketAddr) -> Peer {
+    /// A party at `address`; its sockets are where the calling thread is.
+    pub(crate) fn new(address: SocketAddr, switch: SocketAddr) -> Peer {
         let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
         let stop = AtomicBool::new(false);

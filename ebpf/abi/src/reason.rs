@@ -137,4 +137,6 @@ reasons! {
     Renegotiated = 4 => "renegotiated",
     /// The node stops.
     Shutdown = 5 => "shutdown",
+    /// Left over from an earlier life of the switch: no call owns it.
+    Orphaned = 6 => "orphaned",
 }

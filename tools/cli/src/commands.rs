@@ -10,6 +10,7 @@ mod confirm;
 mod edit;
 mod explain;
 mod gateway;
+mod media;
 mod param;
 mod quote;
 mod quote_csv;

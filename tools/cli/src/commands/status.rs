@@ -66,6 +66,7 @@ fn text(output: &mut Output, status: &reply::Status) -> Result<(), Failure> {
         ("CDRs waiting", status.cdr_queue.to_string()),
         ("site version", status.site_version.to_string()),
     ])?;
+    super::media::interfaces(output, &status.media_interfaces)?;
     for warning in &status.warnings {
         output.line(&format!("warning: {warning}"))?;
     }

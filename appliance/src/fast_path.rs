@@ -1,0 +1,383 @@
+//! The fast path of media: opened before the shards, watched by a thread of its own, ended by an orderly stop. Whatever is
+//! wrong with it is said, and user space relays.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tandem_datapath::{Datapath, Event, EventKind, Mode, Notice, Options, Refusal, Totals};
+use tandem_ebpf_abi::{FlowCounters, FlowKey, FlowValue, PuntReason};
+use tandem_media::FlowCommand;
+use tandem_shard::FastPath;
+
+use crate::config::Media;
+use crate::orders::{Copy, ShardOrder};
+use crate::topology::Shared;
+use crate::{limits, log};
+
+/// The kernel's part in media, as all threads see it.
+#[derive(Debug, Default)]
+pub struct MediaPath {
+    datapath: Option<Arc<Datapath>>,
+    /// How each interface is served since the start.
+    interfaces: Vec<Interface>,
+    /// What the last look at the interfaces found wrong.
+    troubles: Mutex<Vec<String>>,
+    /// What the watching thread and the shards count.
+    pub counters: PathCounters,
+    /// Where the sums stood at the start.
+    pub start: Baseline,
+}
+
+/// How an interface is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name in `media.interfaces`.
+    pub name: String,
+    /// `native`, `generic` or `none`.
+    pub path: &'static str,
+    /// Why not better; empty for the best.
+    pub reason: String,
+}
+
+/// Sums of the maps when this process began: they outlive it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Baseline {
+    /// RTP packets that the kernel had forwarded.
+    pub rtp: u64,
+    /// Of those, by flows that were still there.
+    pub live: u64,
+}
+
+/// Counters beside those of the maps.
+#[derive(Debug, Default)]
+pub struct PathCounters {
+    /// RTCP and telephone events that were shown to their calls.
+    pub copies: AtomicU64,
+    /// Those for which a shard had no room.
+    pub copies_dropped: AtomicU64,
+    /// First packets that the kernel forwarded.
+    pub first_rtp: AtomicU64,
+    /// Streams that went on with another SSRC.
+    pub ssrc_changes: AtomicU64,
+    /// Streams above their packet rate, as often as it was told.
+    pub rate_exceeded: AtomicU64,
+    /// Samples of packets to ports without a flow.
+    pub no_flow: AtomicU64,
+    /// Flows that no call owned and that were removed.
+    pub orphans: AtomicU64,
+    /// RTP packets they had forwarded.
+    pub orphan_packets: AtomicU64,
+    /// Programs put in the place of a running one.
+    pub upgrades: AtomicU64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MediaPath {
+    /// Opens it as `[media]` says. Never fails as such.
+    pub fn open(media: &Media, node: &str, ports: RangeInclusive<u16>) -> MediaPath {
+        if media.interfaces.is_empty() {
+            log::info("media: user space relays, no interface is named in media.interfaces");
+            return MediaPath::default();
+        }
+        let names: Vec<&str> = media.interfaces.iter().map(String::as_str).collect();
+        let addresses: Vec<IpAddr> = media.addresses().collect();
+        let mut options = Options::new(node, object(media), &names, &addresses, ports);
+        options.mode = match media.xdp.as_str() {
+            "native" => Mode::Native,
+            "generic" => Mode::Generic,
+            "off" => Mode::Off,
+            _ => Mode::Auto,
+        };
+        options.bpffs.clone_from(&media.bpffs);
+        let mut opened = tandem_datapath::open(&options);
+        if opened.notices.iter().any(is_of_another_layout) {
+            opened.notices.iter().for_each(|notice| log::warning(&format!("media: {notice}")));
+            log::warning("media: the old maps are discarded; calls that go on learn their streams anew");
+            options.discard_pins = true;
+            opened = tandem_datapath::open(&options);
+        }
+        for notice in &opened.notices {
+            match notice {
+                Notice::Attached { instead_of_native: None, .. } => log::info(&format!("media: {notice}")),
+                Notice::Attached { .. } | Notice::Refused { .. } => log::warning(&format!("media: {notice}")),
+            }
+        }
+        if opened.datapath.is_none() {
+            log::warning("media: user space relays");
+        }
+        let interfaces = media.interfaces.iter().map(|name| served(name, &opened.notices)).collect();
+        let datapath = opened.datapath.map(Arc::new);
+        let start = datapath.as_deref().map(Baseline::of).unwrap_or_default();
+        MediaPath { datapath, interfaces, start, ..MediaPath::default() }
+    }
+
+    /// The handle.
+    pub fn datapath(&self) -> Option<&Arc<Datapath>> {
+        self.datapath.as_ref()
+    }
+
+    /// How each interface is served.
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    /// What is wrong with the interfaces now, a sentence each.
+    pub fn troubles(&self) -> Vec<String> {
+        locked(&self.troubles).clone()
+    }
+
+    /// The sums of the maps; zero without them.
+    pub fn totals(&self) -> Totals {
+        self.datapath.as_ref().and_then(|datapath| datapath.totals().ok()).unwrap_or_default()
+    }
+
+    /// A shard's access.
+    pub fn of_shard(&self) -> Option<Box<dyn FastPath>> {
+        let datapath = self.datapath.clone()?;
+        let slots = datapath.status().addresses.len() as u8;
+        Some(Box::new(Kernel { datapath, slots }))
+    }
+
+    /// Flows of the ports in `range`.
+    pub fn flows(&self, range: &RangeInclusive<u16>) -> Vec<FlowKey> {
+        let Some(datapath) = &self.datapath else { return Vec::new() };
+        datapath.flows().into_iter().map(|(key, _)| key).filter(|key| range.contains(&key.port)).collect()
+    }
+
+    /// Counts what was removed because no call had it.
+    pub fn count_orphans(&self, orphans: &[FlowCounters]) {
+        self.counters.orphans.fetch_add(orphans.len() as u64, Ordering::Relaxed);
+        let packets = orphans.iter().map(|counters| counters.packets).sum();
+        self.counters.orphan_packets.fetch_add(packets, Ordering::Relaxed);
+    }
+
+    /// Takes programs and pins away; the last thing of an orderly stop. Packets that nobody owns go to the stack then.
+    pub fn end(self) {
+        let Some(datapath) = self.datapath else { return };
+        match Arc::into_inner(datapath).map(Datapath::detach) {
+            Some(Ok(())) => log::info("media: the kernel's program is detached"),
+            Some(Err(refusal)) => log::warning(&format!("media: {refusal}; {}", refusal.cure())),
+            // Somebody still holds it: that is our own mistake, and the next start takes over what is pinned.
+            None => log::warning("media: the kernel's program stays attached"),
+        }
+    }
+}
+
+impl Baseline {
+    fn of(datapath: &Datapath) -> Baseline {
+        // What came late in an earlier life is not counted in this one.
+        datapath.late_packets();
+        let mut live = 0;
+        datapath.scan(|_, counters| live += counters.packets);
+        Baseline { rtp: datapath.totals().unwrap_or_default().rtp_packets, live }
+    }
+}
+
+fn is_of_another_layout(notice: &Notice) -> bool {
+    matches!(notice, Notice::Refused { refusal: Refusal::PinnedDiffers { .. }, .. })
+}
+
+/// How interface `name` is served, by what was said at the start.
+fn served(name: &str, notices: &[Notice]) -> Interface {
+    let with = |path, reason: Option<&Refusal>| Interface {
+        name: name.to_owned(),
+        path,
+        reason: reason.map(|refusal| format!("{refusal}; {}", refusal.cure())).unwrap_or_default(),
+    };
+    let own = notices.iter().find_map(|notice| match notice {
+        Notice::Attached { interface, attached, instead_of_native, .. } if interface == name => {
+            Some(with(attached.as_str(), instead_of_native.as_ref()))
+        }
+        Notice::Refused { interface: Some(interface), refusal } if interface == name => {
+            Some(with("none", Some(refusal)))
+        }
+        Notice::Attached { .. } | Notice::Refused { .. } => None,
+    });
+    own.unwrap_or_else(|| {
+        let whole = notices.iter().find_map(|notice| match notice {
+            Notice::Refused { interface: None, refusal } => Some(refusal),
+            Notice::Refused { .. } | Notice::Attached { .. } => None,
+        });
+        with("none", whole)
+    })
+}
+
+/// The program's file: as configured, else beside `tandemd`, else where a build of this workspace leaves it.
+fn object(media: &Media) -> PathBuf {
+    if let Some(path) = &media.xdp_object {
+        return path.clone();
+    }
+    let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("relay.o")));
+    let beside = beside.unwrap_or_else(|| PathBuf::from("relay.o"));
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/relay.o");
+    // Only a development build looks into its sources: what is installed loads nothing from there.
+    if cfg!(debug_assertions) && !beside.exists() && built.exists() { built } else { beside }
+}
+
+/// A shard's access to the maps. Each port is written by the shard that leases it.
+struct Kernel {
+    datapath: Arc<Datapath>,
+    slots: u8,
+}
+
+impl Kernel {
+    /// The slot in which a port has a flow: one address of one side.
+    fn key(&self, port: u16) -> Option<(FlowKey, FlowValue)> {
+        (0..self.slots).map(|slot| FlowKey::new(slot, port)).find_map(|key| Some((key, self.datapath.flow(key)?)))
+    }
+}
+
+impl FastPath for Kernel {
+    fn apply(&mut self, command: &FlowCommand) -> Option<FlowCounters> {
+        self.datapath.apply(command)
+    }
+
+    fn counters(&self, port: u16) -> Option<FlowCounters> {
+        self.key(port).and_then(|(key, _)| self.datapath.counters(key))
+    }
+
+    fn flow(&self, port: u16) -> Option<FlowValue> {
+        self.key(port).map(|(_, value)| value)
+    }
+}
+
+/// Starts the thread that takes the kernel's events, looks after the interfaces and finds orphans; none without a fast path.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn watch(shared: &Arc<Shared>, parts: Vec<RangeInclusive<u16>>) -> Result<Option<JoinHandle<()>>> {
+    let Some(datapath) = shared.media.datapath.clone() else { return Ok(None) };
+    let shared = shared.clone();
+    let watcher = Watcher { shared, datapath, parts };
+    let thread = std::thread::Builder::new().name("media".to_owned()).spawn(move || watcher.run());
+    thread.map(Some).context("cannot start the media thread")
+}
+
+struct Watcher {
+    shared: Arc<Shared>,
+    datapath: Arc<Datapath>,
+    parts: Vec<RangeInclusive<u16>>,
+}
+
+impl Watcher {
+    fn run(self) {
+        let (mut looked, mut swept) = (Instant::now(), Instant::now());
+        while !self.shared.stopping.load(Ordering::Relaxed) {
+            std::thread::park_timeout(Duration::from_millis(limits::MEDIA_EVENTS_MS));
+            self.events();
+            if looked.elapsed() >= Duration::from_millis(limits::MEDIA_CHECK_MS) {
+                looked = Instant::now();
+                self.look();
+            }
+            if swept.elapsed() >= Duration::from_millis(limits::MEDIA_ORPHANS_MS) {
+                swept = Instant::now();
+                self.sweep();
+            }
+        }
+    }
+
+    /// Counts the events and shows the copies to their calls.
+    fn events(&self) {
+        let mut copies: Vec<Vec<Copy>> = self.parts.iter().map(|_| Vec::new()).collect();
+        let counters = &self.shared.media.counters;
+        self.datapath.poll_events(limits::MEDIA_EVENTS_MAX, &mut |event| {
+            let count = |counter: &AtomicU64| {
+                counter.fetch_add(1, Ordering::Relaxed);
+            };
+            match event.what {
+                EventKind::FirstRtp => count(&counters.first_rtp),
+                EventKind::SsrcChange => count(&counters.ssrc_changes),
+                EventKind::RateExceeded => count(&counters.rate_exceeded),
+                EventKind::NoFlow => count(&counters.no_flow),
+                EventKind::RtcpCopy => self.sort(&mut copies, &event, PuntReason::RtcpCopy),
+                EventKind::DtmfCopy => self.sort(&mut copies, &event, PuntReason::DtmfCopy),
+            }
+        });
+        for (door, copies) in self.shared.shards.iter().zip(copies) {
+            let many = copies.len() as u64;
+            if many == 0 {
+                continue;
+            }
+            if door.orders.push(ShardOrder::Copies(copies)).is_ok() {
+                counters.copies.fetch_add(many, Ordering::Relaxed);
+                door.waker.wake();
+            } else {
+                counters.copies_dropped.fetch_add(many, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn sort(&self, copies: &mut [Vec<Copy>], event: &Event<'_>, reason: PuntReason) {
+        let port = event.key.port;
+        let home = self.parts.iter().position(|part| part.contains(&port));
+        if let Some(copies) = home.and_then(|home| copies.get_mut(home)) {
+            copies.push(Copy { port, reason, payload: event.payload.into() });
+        }
+    }
+
+    /// Says what has changed about the interfaces.
+    fn look(&self) {
+        let now: Vec<String> = self.datapath.check().iter().map(ToString::to_string).collect();
+        let mut known = locked(&self.shared.media.troubles);
+        for trouble in now.iter().filter(|trouble| !known.contains(trouble)) {
+            log::warning(&format!("media: {trouble}"));
+        }
+        for gone in known.iter().filter(|trouble| !now.contains(trouble)) {
+            log::info(&format!("media: no more: {gone}"));
+        }
+        *known = now;
+    }
+
+    /// Shows each shard the flows of its ports: it alone knows which have a call, and writes them.
+    fn sweep(&self) {
+        for (door, part) in self.shared.shards.iter().zip(&self.parts) {
+            let flows = self.shared.media.flows(part);
+            // A shard that is too busy is asked again the next time.
+            if !flows.is_empty() && door.orders.push(ShardOrder::Orphans(flows)).is_ok() {
+                door.waker.wake();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(interface: Option<&str>, refusal: Refusal) -> Notice {
+        Notice::Refused { interface: interface.map(str::to_owned), refusal }
+    }
+
+    #[test]
+    fn an_interface_is_told_with_its_own_reason_before_that_of_the_whole() {
+        let notices = [
+            refused(Some("eth1"), Refusal::InterfaceMissing { interface: "eth1".to_owned() }),
+            refused(None, Refusal::Off),
+        ];
+        let (own, whole) = (served("eth1", &notices), served("eth0", &notices));
+        assert_eq!((own.path, whole.path), ("none", "none"));
+        assert!(own.reason.contains("eth1") && whole.reason.contains("turned off"), "{own:?} {whole:?}");
+    }
+
+    #[test]
+    fn generic_mode_says_why_it_is_not_native() {
+        let notices = [Notice::Attached {
+            interface: "eth0".to_owned(),
+            attached: tandem_datapath::Attached::Generic,
+            adopted: false,
+            instead_of_native: Some(Refusal::NoNativeDriver { interface: "eth0".to_owned() }),
+        }];
+        let eth0 = served("eth0", &notices);
+        assert_eq!(eth0.path, "generic");
+        assert!(eth0.reason.contains("driver"), "{eth0:?}");
+    }
+}
