@@ -1,4 +1,5 @@
-//! What the kernel program costs: `measure OBJECTS` (the folder of `cargo xtask ebpf`), as root. Makes its own namespaces.
+//! What the kernel program costs: `measure OBJECTS [packet | scan | veth]` (the folder of `cargo xtask ebpf`), as root.
+//! Makes its own namespaces; for a core of its own: `taskset -c 1 chrt -f 50 measure ...`.
 //!
 //! 1. ns per packet by the kernel's test run, against a program that does nothing but transmit, 1 to 15,000 sessions. The
 //!    kernel hands the program its own output again, so each session's packet is made the next one's, in random order.
@@ -9,15 +10,18 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use aya::Ebpf;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use tandem_datapath::{Mode, Options, open};
+use tandem_datapath::{Datapath, Mode, Options, open};
 use tandem_ebpf_abi::{Endpoint, FlowKey, FlowValue};
 use tandem_media::flow::FlowCommand;
 use tandem_netns::{Lab, Place};
+
+#[path = "measure/wire.rs"]
+mod wire;
 
 /// The media address: not an address of the machine, so that the output of one session may be the input of the next.
 const MEDIA: &str = "10.99.1.100";
@@ -33,15 +37,23 @@ fn main() -> Result<()> {
     let lab = Lab::up("tandem-measure")?;
     let bpffs = std::env::temp_dir().join("tandem-measure-bpffs");
     lab.ip(Place::Relay, &["neigh", "replace", MEDIA, "lladdr", "02:00:00:00:01:02", "nud", "permanent", "dev", "r0"])?;
-    let _receivers = lab.receive(&folder.join("relay.o"))?;
-    let (at, mount) = (folder.clone(), bpffs.clone());
-    let result = lab.at(Place::Relay, move || -> Result<()> {
-        per_packet(&at, &mount)?;
-        scan(&at, &mount)
-    });
+    let part = std::env::args().nth(2);
+    let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    let result = (|| -> Result<()> {
+        let (packets, scans) = (wanted("packet"), wanted("scan"));
+        let (at, mount) = (folder.clone(), bpffs.clone());
+        lab.at(Place::Relay, move || -> Result<()> {
+            if packets {
+                per_packet(&at, &mount, true)?;
+                per_packet(&at, &mount, false)?;
+            }
+            if scans { scan(&at, &mount) } else { Ok(()) }
+        })??;
+        if wanted("veth") { wire::measure(&lab, &folder, &bpffs) } else { Ok(()) }
+    })();
     let _ = Command::new("umount").arg(&bpffs).output();
     let _ = fs::remove_dir(&bpffs);
-    result?
+    result
 }
 
 fn options(folder: &Path, object: &str, bpffs: &Path) -> Result<Options> {
@@ -107,10 +119,22 @@ fn frame(port: u16) -> Vec<u8> {
     frame.extend(4000u16.to_be_bytes());
     frame.extend(port.to_be_bytes());
     frame.extend((8 + payload.len() as u16).to_be_bytes());
-    // Any checksum but 0: it is updated, not verified.
-    frame.extend([0x12, 0x34]);
+    frame.extend([0, 0]);
     frame.extend(payload);
+    let check = !(folded(covered(&frame)) as u16);
+    frame[40..42].copy_from_slice(&check.to_be_bytes());
     frame
+}
+
+/// Sum of what the UDP checksum of a frame covers.
+fn covered(frame: &[u8]) -> u32 {
+    let words = frame[26..].chunks(2).map(|p| u32::from(p[0]) << 8 | u32::from(*p.get(1).unwrap_or(&0)));
+    words.sum::<u32>() + 17 + (frame.len() as u32 - 34)
+}
+
+fn folded(sum: u32) -> u32 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (sum & 0xffff) + (sum >> 16)
 }
 
 fn sample(program: &Xdp, packet: &[u8], interface: u32) -> Result<(f64, u32)> {
@@ -126,11 +150,18 @@ fn sample(program: &Xdp, packet: &[u8], interface: u32) -> Result<(f64, u32)> {
     Ok((result.duration.as_nanos() as f64, result.return_value))
 }
 
-fn per_packet(folder: &Path, bpffs: &Path) -> Result<()> {
-    let opened = open(&options(folder, "bench.o", bpffs)?);
+fn per_packet(folder: &Path, bpffs: &Path, verify_udp: bool) -> Result<()> {
+    let mut options = options(folder, "bench.o", bpffs)?;
+    options.verify_udp = verify_udp;
+    let opened = open(&options);
     let datapath = opened.datapath.with_context(|| format!("{:?}", opened.notices))?;
     let status = datapath.status();
-    println!("program: {} instructions, {} looked at by the verifier", status.instructions, status.verified);
+    println!(
+        "UDP checksums {}verified; {} instructions, {} looked at by the verifier",
+        if verify_udp { "" } else { "not " },
+        status.instructions,
+        status.verified
+    );
     let mut bench = Ebpf::load_file(folder.join("bench.o"))?;
     let bare: &mut Xdp = bench.program_mut("bare").context("no program `bare`")?.try_into()?;
     bare.load()?;
@@ -176,9 +207,13 @@ fn per_packet(folder: &Path, bpffs: &Path) -> Result<()> {
             datapath.apply(&remove(port));
         }
     }
-    // The link ends with its last user, and the next program needs the place.
+    ended(datapath)
+}
+
+/// The link ends with its last user, and the next program needs the place.
+fn ended(datapath: Datapath) -> Result<()> {
     datapath.detach().map_err(|e| anyhow!("{e}"))?;
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(300));
     Ok(())
 }
 
@@ -198,7 +233,7 @@ fn scan(folder: &Path, bpffs: &Path) -> Result<()> {
         assert_eq!(found, order.len());
     }
     println!("scan of 15,000 flows among 30,000 ports: {:.2} ms (median {:.2})", low(&mut taken), median(&taken));
-    datapath.detach().map_err(|e| anyhow!("{e}"))
+    ended(datapath)
 }
 
 fn low(values: &mut [f64]) -> f64 {

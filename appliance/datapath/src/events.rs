@@ -55,7 +55,7 @@ pub(crate) fn sum(per_cpu: &[[u64; TOTALS_WORDS]]) -> Totals {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let mut totals: Totals = memory::from_bytes(&bytes).unwrap_or_default();
     // These are no sums.
-    (totals.clock_ns, totals.clock_us, totals.sampled) = (0, 0, [0; 2]);
+    (totals.tick, totals.clock_us, totals.clock_second, totals.sampled) = (0, 0, 0, [0; 2]);
     totals
 }
 

@@ -45,8 +45,13 @@ pub(crate) fn layout_of(options: &Options) -> Result<Layout, Refusal> {
 
 /// The constants of the program for the same.
 fn locals_of(options: &Options, layout: &Layout) -> Locals {
-    let mut locals =
-        Locals { count: layout.slots, first_port: layout.first_port, ports: layout.ports, ..Locals::default() };
+    let mut locals = Locals {
+        count: layout.slots,
+        first_port: layout.first_port,
+        ports: layout.ports,
+        verify_udp: u32::from(options.verify_udp),
+        ..Locals::default()
+    };
     for (slot, address) in options.addresses.iter().enumerate() {
         match address {
             IpAddr::V4(_) => locals.v4[slot] = IpWords::from(*address).0[3],

@@ -57,12 +57,14 @@ pub struct Options {
     pub mode: Mode,
     /// The bpf file system; `/sys/fs/bpf` unless a test has its own.
     pub bpffs: PathBuf,
+    /// Verify the UDP checksum of what arrives for a flow, and leave what is wrong to the stack (which drops it).
+    pub verify_udp: bool,
     /// Throw away pinned maps that do not fit, with the streams in them.
     pub discard_pins: bool,
 }
 
 impl Options {
-    /// The usual: automatic mode, `/sys/fs/bpf`, nothing thrown away.
+    /// The usual: automatic mode, `/sys/fs/bpf`, checksums verified, nothing thrown away.
     pub fn new(
         name: &str,
         object: PathBuf,
@@ -78,6 +80,7 @@ impl Options {
             ports,
             mode: Mode::Auto,
             bpffs: PathBuf::from("/sys/fs/bpf"),
+            verify_udp: true,
             discard_pins: false,
         }
     }

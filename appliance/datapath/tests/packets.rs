@@ -280,6 +280,16 @@ fn malformed() -> Vec<Malformed> {
         frame[at] = byte;
         frame
     };
+    let wrong = |frame: &[u8], at: usize| {
+        let mut frame = frame.to_vec();
+        frame[at] ^= 0x10;
+        frame
+    };
+    let mut long_six = rtp(8, 1, 7);
+    long_six.resize(1_301, 0x5a);
+    let long_six = frame("[fd99:1::2]:4000", "[fd99:1::1]:10000", &long_six);
+    let mut six_with_none = six.clone();
+    six_with_none[60..62].fill(0);
     let mut wrong_header = good.clone();
     wrong_header[24] ^= 1;
     let punt = |reason| (PASS, Some(Fate::Punt(reason)));
@@ -303,6 +313,15 @@ fn malformed() -> Vec<Malformed> {
         ("UDP longer than IP", with(&[(38, 1)]), punt(PuntReason::Truncated)),
         ("UDP shorter than its header", with(&[(38, 0), (39, 7)]), punt(PuntReason::Truncated)),
         ("a wrong header checksum", wrong_header, punt(PuntReason::BadChecksum)),
+        ("a wrong UDP checksum", wrong(&good, 40), punt(PuntReason::BadChecksum)),
+        ("a payload that was changed on the way", wrong(&good, good.len() - 1), punt(PuntReason::BadChecksum)),
+        ("IPv6, a wrong UDP checksum", wrong(&six, 60), punt(PuntReason::BadChecksum)),
+        (
+            "IPv6, changed at the end of a long packet",
+            wrong(&long_six, long_six.len() - 1),
+            punt(PuntReason::BadChecksum),
+        ),
+        ("IPv6 without UDP checksum", six_with_none, punt(PuntReason::BadChecksum)),
         ("cut in the middle", good[..100].to_vec(), punt(PuntReason::Truncated)),
         ("cut in the UDP header", good[..38].to_vec(), punt(PuntReason::Truncated)),
         ("two VLAN tags", tagged(tagged(good.clone(), 1), 2), punt(PuntReason::NotIp)),
@@ -360,6 +379,49 @@ fn frames_that_are_not_forwarded_are_counted_by_reason_and_left_as_they_are() {
         let _socket = std::net::UdpSocket::bind("10.99.1.1:20000").expect("a socket");
         let to_socket = frame("10.99.1.2:4000", "10.99.1.1:20000", &rtp(8, 1, 7));
         assert_eq!(through_kernel(&datapath, "r0", &to_socket).0, Some(Fate::Punt(PuntReason::NoFlow)));
+    });
+    done.expect("the namespace");
+}
+
+#[test]
+fn a_wrong_udp_checksum_is_not_sent_on_unless_that_is_asked_for() {
+    let Some(scene) = Scene::new() else { return };
+    let _receivers = scene.lab.receive(&scene.object).expect("programs on the far ends");
+    let options = scene.options(Mode::Native);
+    let done = scene.lab.at(tandem_netns::Place::Relay, move || {
+        for verify_udp in [true, false] {
+            let mut options = options.clone();
+            options.verify_udp = verify_udp;
+            let datapath = tandem_datapath::open(&options).datapath.expect("attached");
+            let key = FlowKey::new(0, 10_000);
+            datapath.apply(&install(key, flow("10.99.1.2:4000", "10.99.1.1:10001", "10.99.1.2:6000")));
+            // The lengths meet every rest of a word, and more than one call of the kernel's sum. From the second packet on
+            // it is the short way that looks.
+            for (seq, len) in [12, 13, 14, 15, 16, 172, 173, 511, 512, 513, 1_023, 1_400].into_iter().enumerate() {
+                let mut payload = rtp(8, seq as u16, 7);
+                payload.resize(len, 0xa5);
+                let right = frame("10.99.1.2:4000", "10.99.1.1:10000", &payload);
+                let mut wrong = right.clone();
+                // The last byte, but not the SSRC: the stream shall stay the same.
+                wrong[if len == 12 { 46 } else { 41 + len }] ^= 1;
+                let mut none = right.clone();
+                none[40..42].fill(0);
+                if verify_udp {
+                    let (fate, action, out) = through_kernel(&datapath, "r0", &wrong);
+                    assert_eq!((fate, action), (Some(Fate::Punt(PuntReason::BadChecksum)), PASS), "{len} bytes");
+                    assert_eq!(out, wrong, "untouched");
+                    let sent = if seq % 2 == 0 { right } else { none };
+                    assert_eq!(through_kernel(&datapath, "r0", &sent).0, Some(Fate::Rtp), "{len} bytes");
+                } else {
+                    let (fate, _, out) = through_kernel(&datapath, "r0", &wrong);
+                    assert_eq!(fate, Some(Fate::Rtp), "{len} bytes");
+                    assert!(!checksum_is_right(&out), "what was wrong stays wrong, and its receiver drops it");
+                }
+            }
+            assert_eq!(datapath.counters(key).unwrap().packets, 12);
+            assert_eq!(datapath.totals().unwrap().express, 11, "all but the first went the short way");
+            datapath.detach().expect("pins are removed");
+        }
     });
     done.expect("the namespace");
 }

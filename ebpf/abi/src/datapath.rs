@@ -25,8 +25,8 @@ pub struct Locals {
     pub first_port: u32,
     /// Ports in the range. A port is entry `slot * ports + place_of(port - first_port)` of the maps.
     pub ports: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Not 0: the UDP checksum of every packet to a flow is verified.
+    pub verify_udp: u32,
     /// IPv4 addresses as words of the wire; 0 where the slot has an IPv6 address.
     pub v4: [u32; SLOTS_MAX],
     /// IPv6 addresses; unspecified where the slot has an IPv4 address.
@@ -104,10 +104,12 @@ pub struct Totals {
     pub express: u64,
     /// Frames that left by another interface than they came.
     pub redirected: u64,
-    /// The coarse clock when it was looked at last, ns; a division is saved while it stands still.
-    pub clock_ns: u64,
-    /// The same in microseconds.
+    /// The kernel's tick when the clock was read last: until the next one it stands still, and need not be asked.
+    pub tick: u64,
+    /// The coarse clock then, microseconds.
     pub clock_us: u64,
+    /// The same in units of 2^30 ns.
+    pub clock_second: u64,
     /// RTCP packets forwarded.
     pub rtcp_packets: u64,
     /// Their UDP payload bytes.
@@ -203,7 +205,7 @@ const _: () = {
     assert!(size_of::<Port>() == 448 && offset_of!(Port, counters) == 128 && offset_of!(Port, reserved) == 416);
     assert!(TOTAL_SLOTS.is_power_of_two());
     assert!(PUNT_REASONS <= TOTAL_SLOTS && DROP_REASONS <= TOTAL_SLOTS);
-    assert!(size_of::<Totals>() == 13 * 8 + 2 * 8 * TOTAL_SLOTS && align_of::<Totals>() == 8);
+    assert!(size_of::<Totals>() == 14 * 8 + 2 * 8 * TOTAL_SLOTS && align_of::<Totals>() == 8);
     assert!(size_of::<EventHead>() == 40 && offset_of!(EventHead, ssrc) == 32);
     assert!(size_of::<EventCopy>() == 40 + EVENT_PAYLOAD_MAX);
 };

@@ -7,6 +7,7 @@
 
 use tandem_ebpf_abi::{CLOCK_STEP_HZ, Express, FLAG_ON_HOLD, FLAG_SSRC_PINNED, FlowCounters, FlowValue, Pulse};
 
+use crate::checksum::covers;
 use crate::clock::Clock;
 use crate::frame::{Change, ETHERTYPE_AT, ETHERTYPE_IPV4, ETHERTYPE_VLAN, PROTOCOL_UDP, fold};
 use crate::packet::Packet;
@@ -131,6 +132,14 @@ impl Plain {
     #[inline(always)]
     pub fn payload_len(&self) -> u32 {
         self.payload_len
+    }
+
+    /// Whether the UDP checksum is right; see [`crate::checksum`]. `ip` is where the IP header is.
+    #[inline(always)]
+    pub fn udp_is_right<P: Packet + ?Sized>(&self, packet: &P, ip: usize) -> bool {
+        let (_, check) = halves(self.udp[1]);
+        let addresses = u64::from(self.ip[3]) + u64::from(self.ip[4]);
+        check == 0 || covers(packet, ip + IPV4_LEN, self.payload_len + UDP_LEN as u32, addresses)
     }
 
     /// Bytes from the IP header on.

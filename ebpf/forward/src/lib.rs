@@ -9,6 +9,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod checksum;
 pub mod clock;
 pub mod express;
 pub mod frame;

@@ -29,6 +29,10 @@ pub trait Packet {
     /// Four bytes as they are in memory.
     fn u32(&self, at: usize) -> u32;
 
+    /// One's complement sum of the 16-bit words of `len` bytes from `at` on, in the order of memory (RFC 1071), not folded;
+    /// `None` when they are not there, or too many.
+    fn sum(&self, at: usize, len: u32) -> Option<u32>;
+
     /// Writes two bytes.
     fn put_u16(&mut self, at: usize, word: u16);
 
@@ -55,6 +59,16 @@ impl Packet for [u8] {
 
     fn u32(&self, at: usize) -> u32 {
         chunk(self, at).map_or(0, u32::from_ne_bytes)
+    }
+
+    fn sum(&self, at: usize, len: u32) -> Option<u32> {
+        let mut sum = 0u32;
+        // A frame has less than 2^15 words: no overflow.
+        for pair in self.get(at..)?.get(..len as usize)?.chunks(2) {
+            let [first, second] = [pair[0], pair.get(1).copied().unwrap_or(0)];
+            sum += u32::from(u16::from_ne_bytes([first, second]));
+        }
+        Some(sum)
     }
 
     fn put_u16(&mut self, at: usize, word: u16) {

@@ -5,13 +5,15 @@ use core::arch::asm;
 use core::ptr::{addr_of, read_volatile};
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release};
+use aya_ebpf::helpers::generated::{
+    bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release,
+};
 use aya_ebpf::programs::XdpContext;
 use tandem_ebpf_abi::{
     DropReason, EventKind, Express, FlowValue, Hop, Hot, IpWords, PuntReason, SLOTS_MAX, TOTAL_SLOTS, Totals, place_of,
 };
 use tandem_forward::frame::{self, Frame, Outgoing, Version};
-use tandem_forward::{Clock, Head, Packet, Verdict, count_head, express, verdict_head};
+use tandem_forward::{Clock, Head, Packet, Verdict, checksum, count_head, express, verdict_head};
 
 use crate::events::{self, Subject};
 use crate::frame::RawFrame;
@@ -138,6 +140,9 @@ fn express_way<const IP: usize>(ctx: &XdpContext, totals: &mut Totals) -> Option
     {
         return None;
     }
+    if verifies() && !plain.udp_is_right(&packet, IP) {
+        return None;
+    }
     let counters = if decided.sample {
         let port = PORTS.get_ptr_mut(index)?;
         // SAFETY: as in `addressed`.
@@ -251,6 +256,9 @@ fn addressed<const FAMILY: u8, const IP: usize>(ctx: &XdpContext, totals: &mut T
     if flow.family != FAMILY {
         return Outcome::punt(PuntReason::FamilyMixed);
     }
+    if verifies() && !checksum::udp_is_right(&packet, &frame) {
+        return Outcome::punt(PuntReason::BadChecksum);
+    }
     if frame.ttl <= 1 {
         counters.drop_packet(DropReason::TtlExpired);
         return Outcome::drop(DropReason::TtlExpired);
@@ -337,6 +345,13 @@ fn unchanged(flow: &FlowValue, version: u32) -> bool {
     }
 }
 
+/// Whether UDP checksums are verified.
+#[inline(always)]
+fn verifies() -> bool {
+    // SAFETY: a constant of the loaded program.
+    unsafe { read_volatile(addr_of!(LOCALS.verify_udp)) != 0 }
+}
+
 /// Number of the media address, if it is one.
 #[inline(always)]
 fn slot_of(version: Version, ip: IpWords) -> Option<u32> {
@@ -388,13 +403,16 @@ fn slot_of_v4(ip: u32) -> Option<u32> {
 #[inline(always)]
 fn clock(totals: &mut Totals) -> (u64, u32) {
     // SAFETY: a helper without arguments.
-    let ns = unsafe { bpf_ktime_get_coarse_ns() };
-    // It stands still for a whole tick, so that nearly every packet is spared the division.
-    if ns != totals.clock_ns {
-        totals.clock_ns = ns;
+    let tick = unsafe { bpf_jiffies64() };
+    // The clock stands still for a whole tick, and the tick is one load where the clock is a call and a division.
+    if tick != totals.tick {
+        // SAFETY: as above.
+        let ns = unsafe { bpf_ktime_get_coarse_ns() };
+        totals.tick = tick;
         totals.clock_us = ns / 1_000;
+        totals.clock_second = ns >> 30;
     }
-    (totals.clock_us, (ns >> 30) as u32)
+    (totals.clock_us, totals.clock_second as u32)
 }
 
 /// Finds the way out and writes the link-layer addresses.

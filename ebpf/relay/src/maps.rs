@@ -17,6 +17,13 @@ pub static PORTS: Array<Port> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static TOTALS: PerCpuArray<Totals> = PerCpuArray::with_max_entries(1, 0);
 
+/// Where a datagram is summed: the kernel sums memory of any length, but of a frame only constant ones.
+#[map]
+pub static SCRATCH: PerCpuArray<[u32; SCRATCH_WORDS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Words of [`SCRATCH`]: more than an Ethernet frame.
+pub const SCRATCH_WORDS: usize = 512;
+
 /// What user space wants to hear of at once.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
@@ -39,7 +46,7 @@ pub static LOCALS: Locals = Locals {
     count: 0,
     first_port: 0,
     ports: 0,
-    reserved: 0,
+    verify_udp: 0,
     v4: [0; tandem_ebpf_abi::SLOTS_MAX],
     v6: [tandem_ebpf_abi::IpWords::UNSPECIFIED; tandem_ebpf_abi::SLOTS_MAX],
 };

@@ -210,6 +210,12 @@ pub(crate) fn assert_checksums(bytes: &[u8]) {
     }
 }
 
+/// Whether the UDP checksum of a frame is right, from scratch.
+pub(crate) fn checksum_is_right(bytes: &[u8]) -> bool {
+    let frame = tandem_forward::frame::parse(bytes).expect("a frame that can be read");
+    tandem_forward::checksum::udp_is_right(bytes, &frame)
+}
+
 /// Microseconds of the clock that the kernel program uses.
 pub(crate) fn now_us() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
