@@ -191,7 +191,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     warn_of_descriptors(usize::from(ports.1 - ports.0) + 1, config);
     let shards = config.threads.shards;
     let parts = split(ports.0..=ports.1, shards);
-    let media = MediaPath::open(&config.media, &config.node, ports.0..=ports.1);
+    let media = MediaPath::open(config, ports.0..=ports.1);
     let mut starting = Vec::new();
     let mut doors = Vec::new();
     for (n, part) in parts.iter().enumerate() {

@@ -72,7 +72,7 @@ pub struct Media {
     /// How the kernel's program is attached: `auto` (native, else generic), `native`, `generic` or `off`.
     #[serde(default = "default_xdp")]
     pub xdp: String,
-    /// The kernel's program, when it is not `relay.o` beside `tandemd`.
+    /// The kernel's program, when it is not `relay.o` among the `kernel_programs`.
     pub xdp_object: Option<PathBuf>,
     /// The bpf file system, where it outlives us.
     #[serde(default = "default_bpffs")]

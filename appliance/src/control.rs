@@ -373,6 +373,9 @@ impl Control {
             Call::ParamSet(q) => self.param_set(actor, command, q).await,
             Call::Explain(q) => self.explain(q).await,
             Call::Trace(q) => self.trace(q.call).await,
+            Call::MediaShow(_) => self.media_show().await,
+            Call::MediaAudit(_) => self.media_audit().await,
+            Call::DatapathUpgrade(q) => self.datapath_upgrade(actor, command, q.object).await,
         }
     }
 }

@@ -15,15 +15,21 @@ use tandem_ebpf_abi::{FlowCounters, FlowKey, FlowValue, PuntReason};
 use tandem_media::FlowCommand;
 use tandem_shard::FastPath;
 
-use crate::config::Media;
+use crate::config::Config;
 use crate::orders::{Copy, ShardOrder};
+use crate::steering::kernel_programs;
 use crate::topology::Shared;
 use crate::{limits, log};
+
+/// The object file among the kernel programs.
+const OBJECT: &str = "relay.o";
 
 /// The kernel's part in media, as all threads see it.
 #[derive(Debug, Default)]
 pub struct MediaPath {
     datapath: Option<Arc<Datapath>>,
+    /// The program's file at the start.
+    object: PathBuf,
     /// How each interface is served since the start.
     interfaces: Vec<Interface>,
     /// What the last look at the interfaces found wrong.
@@ -52,6 +58,8 @@ pub struct Baseline {
     pub rtp: u64,
     /// Of those, by flows that were still there.
     pub live: u64,
+    /// Packets that had come too late for the counters of their flow.
+    pub late: u64,
 }
 
 /// Counters beside those of the maps.
@@ -83,14 +91,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl MediaPath {
     /// Opens it as `[media]` says. Never fails as such.
-    pub fn open(media: &Media, node: &str, ports: RangeInclusive<u16>) -> MediaPath {
+    pub fn open(config: &Config, ports: RangeInclusive<u16>) -> MediaPath {
+        let media = &config.media;
         if media.interfaces.is_empty() {
             log::info("media: user space relays, no interface is named in media.interfaces");
             return MediaPath::default();
         }
         let names: Vec<&str> = media.interfaces.iter().map(String::as_str).collect();
         let addresses: Vec<IpAddr> = media.addresses().collect();
-        let mut options = Options::new(node, object(media), &names, &addresses, ports);
+        let mut options = Options::new(&config.node, object(config), &names, &addresses, ports);
         options.mode = match media.xdp.as_str() {
             "native" => Mode::Native,
             "generic" => Mode::Generic,
@@ -117,12 +126,17 @@ impl MediaPath {
         let interfaces = media.interfaces.iter().map(|name| served(name, &opened.notices)).collect();
         let datapath = opened.datapath.map(Arc::new);
         let start = datapath.as_deref().map(Baseline::of).unwrap_or_default();
-        MediaPath { datapath, interfaces, start, ..MediaPath::default() }
+        MediaPath { datapath, object: options.object, interfaces, start, ..MediaPath::default() }
     }
 
     /// The handle.
     pub fn datapath(&self) -> Option<&Arc<Datapath>> {
         self.datapath.as_ref()
+    }
+
+    /// The program's file, unless another one is named.
+    pub fn object(&self) -> &Path {
+        &self.object
     }
 
     /// How each interface is served.
@@ -175,10 +189,10 @@ impl MediaPath {
 impl Baseline {
     fn of(datapath: &Datapath) -> Baseline {
         // What came late in an earlier life is not counted in this one.
-        datapath.late_packets();
+        let late = datapath.late_packets();
         let mut live = 0;
         datapath.scan(|_, counters| live += counters.packets);
-        Baseline { rtp: datapath.totals().unwrap_or_default().rtp_packets, live }
+        Baseline { rtp: datapath.totals().unwrap_or_default().rtp_packets, live, late }
     }
 }
 
@@ -191,7 +205,8 @@ fn served(name: &str, notices: &[Notice]) -> Interface {
     let with = |path, reason: Option<&Refusal>| Interface {
         name: name.to_owned(),
         path,
-        reason: reason.map(|refusal| format!("{refusal}; {}", refusal.cure())).unwrap_or_default(),
+        // A refusal of the verifier has the lines of its log.
+        reason: reason.map(|refusal| format!("{refusal}; {}", refusal.cure()).replace('\n', " | ")).unwrap_or_default(),
     };
     let own = notices.iter().find_map(|notice| match notice {
         Notice::Attached { interface, attached, instead_of_native, .. } if interface == name => {
@@ -211,16 +226,9 @@ fn served(name: &str, notices: &[Notice]) -> Interface {
     })
 }
 
-/// The program's file: as configured, else beside `tandemd`, else where a build of this workspace leaves it.
-fn object(media: &Media) -> PathBuf {
-    if let Some(path) = &media.xdp_object {
-        return path.clone();
-    }
-    let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("relay.o")));
-    let beside = beside.unwrap_or_else(|| PathBuf::from("relay.o"));
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/relay.o");
-    // Only a development build looks into its sources: what is installed loads nothing from there.
-    if cfg!(debug_assertions) && !beside.exists() && built.exists() { built } else { beside }
+/// The program's file: as configured, else among the kernel programs.
+fn object(config: &Config) -> PathBuf {
+    config.media.xdp_object.clone().unwrap_or_else(|| kernel_programs(config).join(OBJECT))
 }
 
 /// A shard's access to the maps. Each port is written by the shard that leases it.

@@ -14,7 +14,7 @@ use tandem_sip::config::ResendSchedule;
 use tandem_store::Encoded;
 use tokio::sync::oneshot;
 
-use crate::shard::ShardCounts;
+use crate::shard::{MediaCounts, ShardCounts};
 use crate::trace::Log;
 
 /// For one shard. A dropped reply sender means that the shard is going down.
@@ -43,6 +43,8 @@ pub enum ShardOrder {
     Trace(u64, oneshot::Sender<Option<Log>>),
     /// Counters.
     Counts(oneshot::Sender<Box<ShardCounts>>),
+    /// Media.
+    Media(oneshot::Sender<Box<MediaCounts>>),
     /// Packets that the kernel forwarded and that calls look at.
     Copies(Vec<Copy>),
     /// Flows of the shard's ports: those that no call has are removed.

@@ -133,6 +133,7 @@ impl RatingThread {
         let suppressed = self.desk.rater().suppressed();
         let held_back = suppressed.illegal + suppressed.no_cdr + suppressed.zero_hold + suppressed.server_hang_up;
         self.shared.money.suppressed.store(held_back, Ordering::Relaxed);
+        self.shared.money.suppressed_packets.store(suppressed.packets, Ordering::Relaxed);
         self.shared.money.settled.store(self.desk.rater().settled(), Ordering::Relaxed);
         self.send();
     }

@@ -18,6 +18,8 @@ use tandem_call::calls::CallsConfig;
 use tandem_call::question::Question;
 use tandem_call::snapshot::Snapshot;
 use tandem_leg::{LegId, ListenerId, Now, Time};
+use tandem_media::ports::PortCounts;
+use tandem_media::rtp::{PacketClass, classify};
 use tandem_ring::{Buffer, BufferGroup, Completion, Ring, RingConfig, UdpOptions};
 use tandem_shard::{Carry, Core, MediaPacket, Output};
 use tandem_sip::{Outcome, home_shard};
@@ -97,6 +99,27 @@ pub struct ShardCounts {
     pub answered_ms: u64,
 }
 
+/// Media of a shard, told when asked.
+#[derive(Clone, Debug)]
+pub struct MediaCounts {
+    /// Its ports.
+    pub ports: std::ops::RangeInclusive<u16>,
+    /// In which state they are.
+    pub states: PortCounts,
+    /// Flows that user space knows, the fast path's among them.
+    pub flows: usize,
+    /// RTP packets that user space has forwarded since the start.
+    pub forwarded_rtp: u64,
+    /// All packets that it has forwarded.
+    pub forwarded: u64,
+    /// RTP packets of calls that are on, less those of flows in the fast path.
+    pub live: u64,
+    /// RTP packets of attempts that failed.
+    pub unbilled: u64,
+    /// Drops of user space by reason.
+    pub dropped: std::collections::BTreeMap<&'static str, u64>,
+}
+
 /// See the module text.
 pub struct Shard {
     id: u8,
@@ -116,6 +139,7 @@ pub struct Shard {
     /// When calls that were acknowledged lately are told.
     first_heartbeats: Option<Time>,
     shard_key: (u64, u64),
+    ports: std::ops::RangeInclusive<u16>,
 }
 
 /// What waits in the queue to a rating thread that may sleep.
@@ -144,6 +168,7 @@ struct Counters {
     send_dropped: u64,
     media_dropped: std::collections::BTreeMap<&'static str, u64>,
     media_relayed: u64,
+    media_rtp: u64,
     media_punted: u64,
     accepted: u64,
     adopted: u64,
@@ -202,6 +227,7 @@ impl Shard {
             next_heartbeat: now.mono.plus_millis(limits::HEARTBEAT_MS),
             first_heartbeats: None,
             shard_key,
+            ports,
         };
         // The first ports are opened before the first call.
         while shard.core.handle_timeout(now) {
@@ -221,7 +247,7 @@ impl Shard {
             shard.core.say_goodbye(now, &carry);
             shard.drain(now);
         }
-        let orphans = shard.core.remove_orphans(&shard.shared.media.flows(&ports));
+        let orphans = shard.core.remove_orphans(&shard.shared.media.flows(&shard.ports));
         shard.shared.media.count_orphans(&orphans);
         if !orphans.is_empty() {
             crate::log::info(&format!("shard {}: {} flows without a call are removed", shard.id, orphans.len()));
@@ -403,6 +429,7 @@ impl Shard {
     }
 
     fn media_packet(&mut self, now: Now, port: u16, source: SocketAddr, mut buffer: Buffer) {
+        let rtp = classify(&buffer) == PacketClass::Rtp;
         let send = match self.core.handle_media(now, port, source, &mut buffer) {
             MediaPacket::Relayed(send) => Some(send),
             MediaPacket::Punted(send) => {
@@ -417,6 +444,7 @@ impl Shard {
         };
         if let Some(send) = send {
             self.counters.media_relayed += 1;
+            self.counters.media_rtp += u64::from(rtp);
             self.send_media(send.from_port, send.to, buffer);
         }
     }
@@ -529,6 +557,19 @@ impl Shard {
                     self.shared.steering.join(token as usize, self.id, socket);
                 }
             }
+        }
+    }
+
+    fn media_counts(&self) -> MediaCounts {
+        MediaCounts {
+            ports: self.ports.clone(),
+            states: self.core.calls().port_counts(),
+            flows: self.core.relay().len(),
+            forwarded_rtp: self.counters.media_rtp,
+            forwarded: self.counters.media_relayed,
+            live: self.core.live_packets(),
+            unbilled: self.core.unbilled_packets(),
+            dropped: self.counters.media_dropped.clone(),
         }
     }
 

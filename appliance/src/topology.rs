@@ -160,6 +160,8 @@ pub struct MoneyCounters {
     pub settled: AtomicU64,
     /// Records held back by the rules of cdr.md 3.
     pub suppressed: AtomicU64,
+    /// RTP packets of their calls.
+    pub suppressed_packets: AtomicU64,
     /// Journal write calls that failed.
     pub journal_errors: AtomicU64,
     /// Database transactions that failed.

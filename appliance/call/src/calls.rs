@@ -289,6 +289,11 @@ impl Calls {
         self.shared.media_ports.contains_key(&port)
     }
 
+    /// RTP packets that the slow path forwarded in the calls that are on.
+    pub fn slow_packets(&self) -> u64 {
+        self.calls.iter().map(|(_, call)| call.media.slow_packets()).sum()
+    }
+
     /// How many media ports are in which state.
     pub fn port_counts(&self) -> PortCounts {
         self.shared.ports.counts()

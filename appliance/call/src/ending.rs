@@ -85,6 +85,7 @@ impl Call {
             quality: remains.quality,
             at: now,
             answered: self.session.answered.filter(|_| connected).map(|at| at.mono),
+            unbilled_packets: remains.forgotten,
         };
         finish.sum_media(Side::Caller);
         finish.sum_media(Side::Callee);

@@ -344,6 +344,7 @@ impl Calls {
             quality: Default::default(),
             at: now,
             answered: None,
+            unbilled_packets: 0,
         })));
     }
 }

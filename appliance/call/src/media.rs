@@ -111,6 +111,8 @@ pub(crate) struct CallMedia {
     pub(crate) codec: [Text; 2],
     /// The decision in words, for the CDR.
     pub(crate) step: Text,
+    /// RTP packets that the slow path forwarded of attempts that failed.
+    forgotten: u64,
 }
 
 struct Relay {
@@ -135,6 +137,7 @@ pub(crate) struct Remains {
     pub(crate) ports: Option<(u16, u16)>,
     pub(crate) counters: [Vec<FlowCounters>; 2],
     pub(crate) quality: [Quality; 2],
+    pub(crate) forgotten: u64,
 }
 
 impl CallMedia {
@@ -240,6 +243,7 @@ impl CallMedia {
             told,
             codec: carried.codec,
             step: usage.media_step.clone(),
+            forgotten: 0,
         })
     }
 
@@ -305,7 +309,7 @@ impl CallMedia {
             relay.sdp[Side::Callee as usize] = LegSdp::new(session_id(flow_no, relay.sessions));
             relay.local[Side::Callee as usize] = local;
             relay.setup[Side::Callee as usize] = side;
-            relay.anchor.next_attempt(now_us, Side::Callee, side);
+            self.forgotten += relay.anchor.next_attempt(now_us, Side::Callee, side).packets;
             self.heard[Side::Callee as usize] = None;
             return Ok(false);
         }
@@ -578,6 +582,13 @@ impl CallMedia {
         counters.map_or(Heard::default(), |c| Heard { rtp_us: c.last_us, rtcp_us: c.rtcp_last_us })
     }
 
+    /// RTP packets that the slow path has forwarded.
+    pub(crate) fn slow_packets(&self) -> u64 {
+        let sides = [Side::Caller, Side::Callee];
+        let of = |relay: &Relay| sides.map(|side| relay.anchor.counters(side).packets).iter().sum::<u64>();
+        self.forgotten + self.relay.as_deref().map_or(0, of)
+    }
+
     /// Whether a side does not want to hear the other one.
     pub(crate) fn on_hold(&self) -> bool {
         self.relay.as_ref().is_some_and(|relay| relay.anchor.on_hold())
@@ -614,6 +625,7 @@ impl CallMedia {
             ports: Some(relay.ports),
             counters: [counters(Side::Caller), counters(Side::Callee)],
             quality: [*relay.anchor.quality(Side::Caller), *relay.anchor.quality(Side::Callee)],
+            forgotten: self.forgotten,
         }
     }
 }

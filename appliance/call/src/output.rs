@@ -72,6 +72,8 @@ pub struct Finish {
     pub(crate) at: Now,
     /// When it was answered.
     pub(crate) answered: Option<Time>,
+    /// RTP packets that user space forwarded of attempts that failed: no media of this call.
+    pub unbilled_packets: u64,
 }
 
 impl Finish {

@@ -78,6 +78,8 @@ pub struct CallView {
     pub caller_media_usage: MediaUsage,
     /// Media from the vendor.
     pub callee_media_usage: MediaUsage,
+    /// RTP packets of caller and vendor that the fast path forwarded; filled in likewise.
+    pub fast_packets: (u64, u64),
 }
 
 impl Call {
@@ -124,6 +126,7 @@ impl Call {
             attempts: usage.attempts.clone(),
             caller_media_usage: MediaUsage::default(),
             callee_media_usage: MediaUsage::default(),
+            fast_packets: (0, 0),
         }
     }
 }

@@ -171,6 +171,8 @@ reply! {
         bytes: u64,
         /// Of those, forwarded to the other side.
         relayed: u64,
+        /// Of the forwarded, by the kernel.
+        kernel: u64,
         /// Of those, dropped.
         dropped: u64,
         /// Sequence numbers never seen.
@@ -790,5 +792,99 @@ reply! {
         events: Vec<TraceEvent>,
         /// Events that were not kept because the call had too many.
         dropped: u64,
+    }
+}
+
+reply! {
+    /// The media ports of one shard.
+    MediaShard {
+        /// Its number.
+        shard: u32,
+        /// First port.
+        first: u16,
+        /// Last port.
+        last: u16,
+        /// Ports nobody uses, those with a socket ahead of need among them.
+        free: u64,
+        /// Ports of calls.
+        used: u64,
+        /// Ports that swallow late packets of a call that is over.
+        lingering: u64,
+        /// Ports that somebody else has.
+        busy: u64,
+        /// Flows of calls.
+        flows: u64,
+        /// Of those, in the kernel too.
+        kernel_flows: u64,
+        /// Packets that user space forwarded.
+        forwarded: u64,
+    }
+}
+
+reply! {
+    /// `media.show`
+    MediaShow {
+        /// `xdp` or `user space`.
+        path: String,
+        /// How the interfaces are served.
+        interfaces: Vec<MediaInterface>,
+        /// Number of the program in the kernel; none without one.
+        program: Option<u32>,
+        /// RTP and RTCP packets that the kernel forwarded, since its maps were made.
+        kernel_packets: u64,
+        /// Packets that user space forwarded since the start.
+        user_packets: u64,
+        /// Flows that no call had and that were removed, since the start.
+        orphans: u64,
+        /// What the kernel left to user space or the stack, by reason.
+        punts: BTreeMap<String, u64>,
+        /// What the kernel dropped, by reason.
+        kernel_drops: BTreeMap<String, u64>,
+        /// What user space dropped, by reason.
+        user_drops: BTreeMap<String, u64>,
+        /// The ports, shard by shard.
+        shards: Vec<MediaShard>,
+    }
+}
+
+reply! {
+    /// `media.audit`: RTP packets, both sides of the account.
+    MediaAudit {
+        /// Whether both sides agree.
+        equal: bool,
+        /// Forwarded by the kernel: its own sum since the start, and what flows that were adopted then had before.
+        kernel: u64,
+        /// Forwarded by user space since the start.
+        user_space: u64,
+        /// In records of calls that ended since the start.
+        records: u64,
+        /// In calls that are on.
+        live: u64,
+        /// In calls whose records the rules held back.
+        unrecorded: u64,
+        /// In attempts that failed.
+        attempts: u64,
+        /// In flows that no call had.
+        orphans: u64,
+        /// RTP and RTCP counted while their flow was being removed: in no record.
+        late: u64,
+        /// Forwarded less accounted for; 0 when they agree.
+        difference: i64,
+    }
+}
+
+reply! {
+    /// `datapath.upgrade`
+    DatapathUpgraded {
+        /// File of the program.
+        object: String,
+        /// Number of the program that ended.
+        before: u32,
+        /// Number of the program that runs.
+        program: u32,
+        /// Its instructions.
+        instructions: u32,
+        /// Interfaces it is on.
+        interfaces: Vec<String>,
     }
 }

@@ -133,6 +133,12 @@ verbs! {
     Explain = "explain" -> Explained;
     /// What it did with a call, as a ladder.
     Trace = "trace" -> Traced;
+    /// Media by path: ports, flows, packets, reasons.
+    MediaShow = "media.show" -> MediaShow;
+    /// Whether the records account for every packet.
+    MediaAudit = "media.audit" -> MediaAudit;
+    /// Another program for the kernel's relay, without losing a packet.
+    DatapathUpgrade = "datapath.upgrade" -> DatapathUpgraded;
 }
 
 fn read<T: for<'de> Deserialize<'de>>(params: Value) -> Result<T, ErrorObject> {
@@ -490,6 +496,25 @@ pub struct Explain {
     /// When; now if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<When>,
+}
+
+/// `media.show`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MediaShow {}
+
+/// `media.audit`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MediaAudit {}
+
+/// `datapath.upgrade`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatapathUpgrade {
+    /// File of the program, absolute; missing: that of the start, read anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
 }
 
 /// `trace`

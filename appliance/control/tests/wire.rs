@@ -122,6 +122,9 @@ fn every_call() -> Vec<Call> {
         }
         .into(),
         request::Trace { call: CallId(7) }.into(),
+        request::MediaShow {}.into(),
+        request::MediaAudit {}.into(),
+        request::DatapathUpgrade { object: text("/opt/relay.o") }.into(),
     ]
 }
 

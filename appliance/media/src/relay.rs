@@ -68,6 +68,11 @@ impl UserRelay {
         self.entries.is_empty()
     }
 
+    /// RTP packets that the flows in the table have accepted.
+    pub fn packets(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.counters.packets).sum()
+    }
+
     /// Packets that came to a port without a flow.
     pub fn no_flow(&self) -> u64 {
         self.no_flow

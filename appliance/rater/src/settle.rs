@@ -55,6 +55,8 @@ pub struct Suppressed {
     pub zero_hold: u64,
     /// Row 5: ended by the switch.
     pub server_hang_up: u64,
+    /// RTP packets of the calls without a record.
+    pub packets: u64,
 }
 
 /// Sources of illegal calls whose records fit into one second, each with its own bound.
@@ -105,6 +107,9 @@ impl Rater {
         self.count(usage);
         self.settled += 1;
         let record = self.wants_record(now, usage, &settlement, !ledger.is_empty());
+        if !record {
+            self.suppressed.packets += usage.caller_media.relayed + usage.callee_media.relayed;
+        }
         if record || !ledger.is_empty() || usage.answered() || started {
             let cdr = record.then(|| Box::new(settlement.cdr));
             self.out.push_back(Output::Record(Record::Settled { flow_no: usage.flow_no, cdr, ledger }));

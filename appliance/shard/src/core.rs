@@ -136,6 +136,8 @@ pub struct Core {
     unsettled_max: usize,
     overload_retry_after_s: u32,
     heartbeat_calls_max: usize,
+    /// RTP packets of attempts that failed: in no record.
+    unbilled_packets: u64,
     refusing: bool,
     /// Legs that SIP said would not be heard of again.
     #[cfg(debug_assertions)]
@@ -157,6 +159,7 @@ impl Core {
             unsettled_max: config.unsettled_max,
             overload_retry_after_s: config.overload_retry_after_s,
             heartbeat_calls_max: config.heartbeat_calls_max,
+            unbilled_packets: 0,
             refusing: false,
             #[cfg(debug_assertions)]
             forgotten: std::collections::HashSet::new(),
@@ -230,6 +233,18 @@ impl Core {
     pub fn media_counters(&self, port: u16) -> [Option<FlowCounters>; 2] {
         let own = self.relay.counters(port).copied();
         joined(own, self.fast_path.as_ref().and_then(|fast| fast.counters(port)))
+    }
+
+    /// RTP packets of calls that are on: those that user space has forwarded, and those of flows that the fast path has
+    /// handed back.
+    pub fn live_packets(&self) -> u64 {
+        let kept: u64 = self.kept.iter().map(|(_, counters)| counters.packets).sum();
+        kept + self.relay.packets() + self.calls.slow_packets()
+    }
+
+    /// RTP packets of attempts that failed, which are in no record.
+    pub fn unbilled_packets(&self) -> u64 {
+        self.unbilled_packets
     }
 
     /// Removes those of `flows` that no call has: the fast path kept them while the switch was dead, and their calls ended with
@@ -435,6 +450,8 @@ impl Core {
         // What a vendor sent whose attempt failed is not this call's media.
         if removed.is_some_and(|reason| reason != RemoveReason::AttemptEnded) {
             self.kept.extend(joined(own, fast).into_iter().flatten().map(|counters| (port, counters)));
+        } else if removed.is_some() {
+            self.unbilled_packets += own.into_iter().chain(fast).map(|counters| counters.packets).sum::<u64>();
         }
     }
 
@@ -473,6 +490,7 @@ impl Core {
                 }
             }
         }
+        self.unbilled_packets += finish.unbilled_packets;
         let held_ms = finish.usage.answered().then_some(finish.usage.hold_ms);
         self.unsettled += 1;
         self.queued.push_back(Output::Finished { a_leg: finish.a_leg, held_ms });

@@ -40,6 +40,10 @@ pub(super) fn command(call: &Call) -> Option<String> {
             format!("rollback{version}{}", terms(&q.terms))
         }
         Call::ParamSet(q) => format!("param set {} {}", q.name, q.value),
+        Call::DatapathUpgrade(q) => match &q.object {
+            Some(object) => format!("upgrade-datapath --object {object}"),
+            None => "upgrade-datapath".to_owned(),
+        },
         _ => return None,
     };
     Some(tidy(&text))

@@ -75,13 +75,14 @@ impl Control {
         };
         let local =
             |port: Option<u16>| port.map(|p| std::net::SocketAddr::new(media, p).to_string()).unwrap_or_default();
-        let side = |port, (learned, offered), m: &tandem_rating::usage::MediaUsage| reply::MediaSide {
+        let side = |port, (learned, offered), m: &tandem_rating::usage::MediaUsage, kernel| reply::MediaSide {
             local: local(port),
             offered: address(offered),
             learned: address(learned),
             packets: m.packets,
             bytes: m.bytes,
             relayed: m.relayed,
+            kernel,
             dropped: m.dropped,
             lost: m.lost,
             jitter_us: u64::from(m.jitter_us),
@@ -106,8 +107,18 @@ impl Control {
             reserved: reserved.unwrap_or_else(|| "0".to_owned()),
             remaining_s: view.until_s.map(|until| until - talked_s.unwrap_or(0)),
             media_step: view.media_step.clone(),
-            caller_media: side(view.media_ports.map(|p| p.0), view.caller_media, &view.caller_media_usage),
-            callee_media: side(view.media_ports.map(|p| p.1), view.callee_media, &view.callee_media_usage),
+            caller_media: side(
+                view.media_ports.map(|p| p.0),
+                view.caller_media,
+                &view.caller_media_usage,
+                view.fast_packets.0,
+            ),
+            callee_media: side(
+                view.media_ports.map(|p| p.1),
+                view.callee_media,
+                &view.callee_media_usage,
+                view.fast_packets.1,
+            ),
             attempts: view
                 .attempts
                 .iter()

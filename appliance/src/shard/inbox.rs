@@ -37,8 +37,12 @@ impl Shard {
     /// A view with what the fast path has counted so far.
     fn with_media(&self, now: Now, mut view: CallView) -> CallView {
         if let Some((caller, callee)) = view.media_ports {
-            for (port, usage) in [(caller, &mut view.caller_media_usage), (callee, &mut view.callee_media_usage)] {
+            let (by_caller, by_callee) = (&mut view.fast_packets.0, &mut view.fast_packets.1);
+            for (port, usage, by_fast) in
+                [(caller, &mut view.caller_media_usage, by_caller), (callee, &mut view.callee_media_usage, by_callee)]
+            {
                 let paths = self.core.media_counters(port);
+                *by_fast = paths[1].map_or(0, |counters| counters.packets);
                 *usage = media_usage(&LegMedia::merge(paths.iter().flatten(), &Quality::default()), now);
             }
         }
@@ -76,6 +80,9 @@ impl Shard {
             }
             ShardOrder::Counts(reply) => {
                 let _ = reply.send(Box::new(self.counts()));
+            }
+            ShardOrder::Media(reply) => {
+                let _ = reply.send(Box::new(self.media_counts()));
             }
             ShardOrder::Copies(copies) => {
                 for copy in copies {

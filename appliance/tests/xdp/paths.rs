@@ -89,3 +89,68 @@ fn a_call_that_does_not_go_on_leaves_no_flow() {
     assert_eq!(scene.counter("xdp_rtp_packets"), before, "nobody pays for it, nobody forwards it");
     talk.stop();
 }
+
+#[test]
+fn another_program_takes_over_under_rtp_without_a_loss() {
+    let Some(scene) = Scene::new(&["r0", "r1"], "") else { return };
+    let talk = scene.call(NUMBER);
+    talk.go_on(50);
+    let mut programs = vec![scene.switch.json(&["media", "show"])["program"].clone()];
+    for _ in 0..3 {
+        let upgraded = scene.switch.json(&["upgrade-datapath"]);
+        assert_eq!(upgraded["before"], programs[programs.len() - 1], "{upgraded:#}");
+        programs.push(upgraded["program"].clone());
+        talk.go_on(30);
+    }
+    let wrong = scene.switch.tandem(&["upgrade-datapath", "--object", "absent.o"]);
+    assert!(wrong.code == 1 && wrong.err.contains("absent.o") && wrong.err.contains("goes on"), "{wrong:?}");
+    let heard = talk.stop();
+    assert_eq!(heard.arrived, [heard.sent; 2], "no packet is lost");
+    assert!(scene.counter("media_packets_relayed") <= LEARNED_MAX);
+    assert_eq!(scene.counter("xdp_upgrades"), 3);
+    scene.hang_up(NUMBER);
+}
+
+#[test]
+fn the_records_account_for_every_packet() {
+    let Some(mut scene) = Scene::new(&["r0", "r1"], "") else { return };
+    let equal = |scene: &Scene| {
+        let audit = scene.switch.json(&["media", "audit"]);
+        assert_eq!((&audit["equal"], &audit["difference"]), (&true.into(), &0.into()), "{audit:#}");
+        audit
+    };
+    let talk = scene.call(NUMBER);
+    talk.go_on(100);
+    equal(&scene);
+    let first = talk.stop();
+    let audit = equal(&scene);
+    assert_eq!(int(&audit["live"]), 2 * i64::from(first.sent), "{audit:#}");
+    scene.hang_up(NUMBER);
+    scene.switch.cdrs_once(1);
+    assert_eq!(int(&equal(&scene)["records"]), 2 * i64::from(first.sent));
+
+    let talk = scene.call("12125550101");
+    scene.written_down();
+    talk.go_on(50);
+    scene.switch.kill();
+    talk.go_on(50);
+    scene.switch.start_again();
+    talk.go_on(50);
+    let second = talk.stop();
+    assert_eq!(second.arrived, [second.sent; 2]);
+    equal(&scene);
+    scene.hang_up("12125550101");
+    let rows = scene.switch.cdrs_once(2);
+    let audit = equal(&scene);
+    let of_second = int(&rows[1]["caller_rtp_packets"]) + int(&rows[1]["callee_rtp_packets"]);
+    assert_eq!(int(&audit["records"]), of_second, "of this life: {audit:#}");
+
+    let show = scene.switch.json(&["media", "show"]);
+    let shard = &show["shards"][0];
+    assert_eq!(
+        (&shard["flows"], &shard["kernel_flows"], &shard["used"]),
+        (&0.into(), &0.into(), &0.into()),
+        "{show:#}"
+    );
+    assert!(int(&show["kernel_packets"]) > 0 && int(&show["punts"]["unlatched"]) >= 2, "{show:#}");
+}

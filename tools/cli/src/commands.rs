@@ -32,6 +32,11 @@ pub(crate) enum Command {
     /// Calls in progress
     #[command(subcommand)]
     Calls(calls::Command),
+    /// Media by path: ports, flows, packets; and whether the records account for every packet
+    #[command(subcommand)]
+    Media(media::Command),
+    /// Put another program in the place of the kernel's relay, without losing a packet
+    UpgradeDatapath(media::Upgrade),
     /// Finished calls
     #[command(subcommand)]
     Cdr(cdr::Command),
@@ -91,6 +96,8 @@ pub(crate) fn run(command: Command, client: &mut Client, output: &mut Output) ->
     match command {
         Command::Status => status::run(client, output),
         Command::Calls(command) => calls::run(command, client, output),
+        Command::Media(command) => media::run(command, client, output),
+        Command::UpgradeDatapath(upgrade) => media::upgrade(upgrade, client, output),
         Command::Cdr(command) => cdr::run(command, client, output),
         Command::Gateway(command) => gateway::run(command, client, output),
         Command::Account(command) => account::run(command, client, output),

@@ -782,3 +782,14 @@ fn every_verb_of_the_protocol_has_a_command_and_the_manual_names_it() {
         assert!(manual.contains(&format!("`{method}`")), "{method} is missing in the manual");
     }
 }
+
+#[test]
+fn an_audit_that_does_not_agree_is_a_failure_that_says_by_how_much() {
+    let audit = r::MediaAudit { kernel: 1_000, records: 993, difference: 7, ..Default::default() };
+    let done = always(audit.clone()).run(&["media", "audit"]);
+    assert_eq!(done.code, 1);
+    assert!(done.out.contains("1000") && done.out.contains("993"), "{}", done.out);
+    assert!(done.err.contains("7 packets"), "{}", done.err);
+    let done = always(r::MediaAudit { equal: true, difference: 0, ..audit }).run(&["media", "audit"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+}

@@ -168,6 +168,7 @@ fn show(output: &mut Output, show: &reply::CallShow) -> Result<(), Failure> {
                 media.learned.clone(),
                 media.packets.to_string(),
                 media.relayed.to_string(),
+                media.kernel.to_string(),
                 media.dropped.to_string(),
                 media.lost.to_string(),
                 format!("{}.{:03}", media.jitter_us / 1000, media.jitter_us % 1000),
@@ -175,7 +176,19 @@ fn show(output: &mut Output, show: &reply::CallShow) -> Result<(), Failure> {
         })
         .collect();
     output.table(
-        &["media", "codec", "local", "offered", "learned", ">packets", ">relayed", ">dropped", ">lost", ">jitter ms"],
+        &[
+            "media",
+            "codec",
+            "local",
+            "offered",
+            "learned",
+            ">packets",
+            ">relayed",
+            ">kernel",
+            ">dropped",
+            ">lost",
+            ">jitter ms",
+        ],
         &sides,
     )?;
     if !show.attempts.is_empty() {
