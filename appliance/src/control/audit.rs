@@ -202,6 +202,8 @@ mod tests {
             "site.history",
             "site.export",
             "audit.list",
+            "media.audit",
+            "media.show",
             "param.list",
             "param.get",
             "explain",
