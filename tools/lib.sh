@@ -33,7 +33,8 @@ use_cargo() {
       case $place in
         */.cargo/bin) [ -n "${RUSTUP_HOME:-}" ] || [ ! -d "${place%/.cargo/bin}/.rustup" ] || export RUSTUP_HOME="${place%/.cargo/bin}/.rustup" ;;
       esac
-      export PATH="$place:$PATH"
+      # What cargo installs (bpf-linker) is found last, also beside the packaged Rust.
+      export PATH="$place:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
       return 0
     fi
   done < <(cargo_places)

@@ -322,7 +322,7 @@ fn go_on(
     Ok((home, grant))
 }
 
-/// What the kernel calls the time since it was started; nothing but zeros where it does not say, which no call carries.
+/// What the kernel calls the time since it was started; zeros where it does not say, and then no call is carried.
 fn boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();

@@ -1,7 +1,7 @@
 //! Unguessable bytes of the operating system.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -34,18 +34,20 @@ pub fn kept<const N: usize>(path: &Path) -> Result<[u8; N]> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let made = bytes::<N>()?;
-            // Under another name first: a start that dies in between leaves no short file.
-            let partial = path.with_extension("new");
-            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
-            file.as_mut()
-                .map_err(|error| std::io::Error::new(error.kind(), error.to_string()))
-                .and_then(|file| file.write_all(&made).and_then(|()| file.sync_all()))
-                .and_then(|()| fs::rename(&partial, path))
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            write_new(path, &made).with_context(|| format!("cannot write {}", path.display()))?;
             Ok(made)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// Under another name first: a start that dies in between leaves no short file.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&partial, path)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -23,6 +23,9 @@ use crate::{limits, log};
 
 /// The object file among the kernel programs.
 const OBJECT: &str = "relay.o";
+/// How often the sums of an adopted kernel are read at the start until they are of one moment, and the pause between.
+const BASELINE_TRIES: u32 = 25;
+const BASELINE_PAUSE: Duration = Duration::from_micros(200);
 
 /// The kernel's part in media, as all threads see it.
 #[derive(Debug, Default)]
@@ -52,7 +55,7 @@ pub struct Interface {
 }
 
 /// Sums of the maps when this process began: they outlive it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Baseline {
     /// RTP packets that the kernel had forwarded.
     pub rtp: u64,
@@ -60,6 +63,8 @@ pub struct Baseline {
     pub live: u64,
     /// Packets that had come too late for the counters of their flow.
     pub late: u64,
+    /// By how many `rtp` may be too high: 0 when nothing was forwarded while the flows were read.
+    pub unsure: u64,
 }
 
 /// Counters beside those of the maps.
@@ -187,12 +192,29 @@ impl MediaPath {
 }
 
 impl Baseline {
+    /// The kernel forwards while both sums are read: two equal readings in a row are of one moment. Under so many streams that
+    /// there are none, the last one is taken with what went on meanwhile as its uncertainty.
     fn of(datapath: &Datapath) -> Baseline {
         // What came late in an earlier life is not counted in this one.
         let late = datapath.late_packets();
-        let mut live = 0;
-        datapath.scan(|_, counters| live += counters.packets);
-        Baseline { rtp: datapath.totals().unwrap_or_default().rtp_packets, live, late }
+        let read = || {
+            let before = datapath.totals().unwrap_or_default().rtp_packets;
+            let mut live = 0;
+            datapath.scan(|_, counters| live += counters.packets);
+            let rtp = datapath.totals().unwrap_or_default().rtp_packets;
+            Baseline { rtp, live, late, unsure: rtp.saturating_sub(before) }
+        };
+        let mut last = read();
+        for _ in 0..BASELINE_TRIES {
+            // A packet that is between its two counters has left the program by then.
+            thread::sleep(BASELINE_PAUSE);
+            let again = read();
+            if again == last && again.unsure == 0 {
+                break;
+            }
+            last = again;
+        }
+        last
     }
 }
 
@@ -266,7 +288,7 @@ pub fn watch(shared: &Arc<Shared>, parts: Vec<RangeInclusive<u16>>) -> Result<Op
     let Some(datapath) = shared.media.datapath.clone() else { return Ok(None) };
     let shared = shared.clone();
     let watcher = Watcher { shared, datapath, parts };
-    let thread = std::thread::Builder::new().name("media".to_owned()).spawn(move || watcher.run());
+    let thread = thread::Builder::new().name("media".to_owned()).spawn(move || watcher.run());
     thread.map(Some).context("cannot start the media thread")
 }
 
@@ -280,7 +302,7 @@ impl Watcher {
     fn run(self) {
         let (mut looked, mut swept) = (Instant::now(), Instant::now());
         while !self.shared.stopping.load(Ordering::Relaxed) {
-            std::thread::park_timeout(Duration::from_millis(limits::MEDIA_EVENTS_MS));
+            thread::park_timeout(Duration::from_millis(limits::MEDIA_EVENTS_MS));
             self.events();
             if looked.elapsed() >= Duration::from_millis(limits::MEDIA_CHECK_MS) {
                 looked = Instant::now();

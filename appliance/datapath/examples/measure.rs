@@ -30,6 +30,8 @@ const SESSIONS: [usize; 5] = [1, 1_000, 4_000, 8_000, 15_000];
 /// Samples of each program, taken in turns, so that a slow moment of the machine meets all.
 const ROUNDS: usize = 21;
 const REPEAT: u32 = 200_000;
+/// A link that is let go ends some time after the call, and the kernel tells nobody.
+const UNLINKED: Duration = Duration::from_millis(300);
 
 fn main() -> Result<()> {
     let folder =
@@ -213,7 +215,7 @@ fn per_packet(folder: &Path, bpffs: &Path, verify_udp: bool) -> Result<()> {
 /// The link ends with its last user, and the next program needs the place.
 fn ended(datapath: Datapath) -> Result<()> {
     datapath.detach().map_err(|e| anyhow!("{e}"))?;
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(UNLINKED);
     Ok(())
 }
 

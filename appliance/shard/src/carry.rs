@@ -11,6 +11,9 @@ use tandem_sip::CarriedDialog;
 
 use crate::core::{Core, Output};
 
+/// Two starts of the machine that cannot be told apart: nothing is carried from one to the other.
+const BOOT_UNKNOWN: [u8; 16] = [0; 16];
+
 /// An answered call as it is written down.
 #[derive(Debug, Serialize, Deserialize)]
 struct Carried {
@@ -41,6 +44,9 @@ pub struct Carry {
 pub fn home_of(carry: &[u8], boot: &[u8; 16], shards: u8) -> Option<(u8, Time)> {
     let carried: Carried = rmp_serde::from_slice(carry).ok()?;
     let shard = |dialog: &CarriedDialog| u8::from_str_radix(dialog.local_tag.get(1..3)?, 16).ok();
+    if *boot == BOOT_UNKNOWN {
+        return None;
+    }
     let [caller, callee] = &carried.dialogs;
     let home = shard(caller).filter(|home| Some(*home) == shard(callee) && *home < shards)?;
     let answered = answered_at(&carried.call)?;
@@ -54,7 +60,7 @@ impl Core {
             let (caller, callee) = self.calls.legs_of(call)?;
             Some([self.endpoint.carry(caller)?, self.endpoint.carry(callee)?])
         };
-        match dialogs().filter(|_| !part.is_empty()) {
+        match dialogs().filter(|_| !part.is_empty() && self.boot != BOOT_UNKNOWN) {
             // Plain data always has an encoding.
             Some(dialogs) => {
                 let carried = Carried { boot: self.boot.to_vec(), dialogs, call: ByteBuf::from(part) };

@@ -29,7 +29,8 @@ pub struct Config {
     pub overload_retry_after_s: u32,
     /// Calls in one heartbeat question: bounds the size of its record.
     pub heartbeat_calls_max: usize,
-    /// Names the time since the machine was started: the monotonic clock of a carried call means nothing in another one.
+    /// Names the time since the machine was started: the monotonic clock of a carried call means nothing in another one. All
+    /// zero is unknown, and no call is carried.
     pub boot: [u8; 16],
     /// What forwards beside this shard; `None` when user space forwards everything.
     pub fast_path: Option<Box<dyn FastPath>>,

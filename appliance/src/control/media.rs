@@ -144,7 +144,9 @@ impl Control {
     async fn media_account(&self) -> Result<Account, ErrorObject> {
         let shared = self.shared();
         let media = &shared.media;
-        let kernel = || media.totals().rtp_packets - media.start.rtp + media.start.live;
+        // Totals that cannot be read are zero: the account then differs, and says so.
+        let start = &media.start;
+        let kernel = || media.totals().rtp_packets.saturating_sub(start.rtp) + start.live;
         let kernel_before = kernel();
         let shards = self.ask_shards(ShardOrder::Media).await?;
         let user_before: u64 = shards.iter().map(|shard| shard.forwarded_rtp).sum();
@@ -152,7 +154,7 @@ impl Control {
         let mut late = 0;
         if let Some(datapath) = media.datapath() {
             datapath.scan(|_, counters| live += counters.packets);
-            late = datapath.late_packets() - media.start.late;
+            late = datapath.late_packets().saturating_sub(start.late);
         }
         let started_ms = self.state.borrow().started_ms;
         let filter = CdrFilter { from_ms: Some(started_ms), ..CdrFilter::default() };
@@ -164,7 +166,7 @@ impl Control {
         let user_space = shards.iter().map(|shard| shard.forwarded_rtp).sum();
         Ok(Account {
             before: kernel_before + user_before,
-            after: kernel + user_space,
+            after: kernel + start.unsure + user_space,
             audit: reply::MediaAudit {
                 kernel,
                 user_space,

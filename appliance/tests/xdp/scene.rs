@@ -1,7 +1,7 @@
 //! A switch in a namespace, its customer and its vendor in two others, and streams between them.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,21 +20,9 @@ const AUDIO: usize = 80;
 /// How long the last packets may be on their way.
 const TAIL: Duration = Duration::from_millis(500);
 
-/// The kernel's program, or why this test cannot run.
+/// The kernel's program; nothing when this machine cannot run it, which is printed.
 pub(crate) fn object() -> Option<PathBuf> {
-    let object = std::env::var_os("TANDEM_EBPF_OBJECT")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/relay.o"), PathBuf::from);
-    let missing = match tandem_netns::missing() {
-        Some(what) => Some(what),
-        None if !object.exists() => Some(format!("{} (cargo xtask ebpf)", object.display())),
-        None => None,
-    };
-    if let Some(what) = missing {
-        assert!(std::env::var_os("TANDEM_XDP_REQUIRED").is_none(), "{what} is missing");
-        println!("skipped: {what} is missing");
-        return None;
-    }
-    Some(object)
+    tandem_netns::kernel_program("relay.o")
 }
 
 /// Everything together; gone with the test.

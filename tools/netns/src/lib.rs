@@ -17,7 +17,7 @@ mod offload;
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -57,6 +57,22 @@ pub fn missing() -> Option<String> {
         Ok(output) if output.status.success() => None,
         _ => Some("ip (Debian: iproute2)".to_owned()),
     }
+}
+
+/// A program for the kernel as `cargo xtask ebpf` makes it (or `TANDEM_EBPF_FOLDER` has it), when this machine can run it:
+/// root, `ip`, and the file. Else it is printed what is missing, and the test that asked cannot run.
+///
+/// # Panics
+/// With `TANDEM_XDP_REQUIRED`, when something is missing: `tools/test` sets it where the programs could be built.
+pub fn kernel_program(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("TANDEM_EBPF_FOLDER")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf"), PathBuf::from);
+    let object = folder.join(name);
+    let absent = || (!object.exists()).then(|| format!("{} (cargo xtask ebpf)", object.display()));
+    let Some(what) = missing().or_else(absent) else { return Some(object) };
+    assert!(std::env::var_os("TANDEM_XDP_REQUIRED").is_none(), "{what} is missing");
+    println!("skipped: {what} is missing");
+    None
 }
 
 impl Lab {

@@ -47,7 +47,7 @@ pub(super) fn measure(lab: &Lab, folder: &Path, bpffs: &Path) -> Result<()> {
         })??;
         run(lab, folder, "reflector", None)?;
         drop(link);
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(super::UNLINKED);
         for verify_udp in [false, true] {
             let mut options = options(folder, "relay.o", bpffs)?;
             options.verify_udp = verify_udp;

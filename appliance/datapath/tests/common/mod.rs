@@ -13,21 +13,9 @@ use tandem_netns::{Lab, Place};
 
 pub(crate) const PORTS: std::ops::RangeInclusive<u16> = 10_000..=39_999;
 
-/// The object file, or why this test cannot run. With `CI=true` a missing one is a failure.
+/// The kernel's program; nothing when this machine cannot run it, which is printed.
 pub(crate) fn ready() -> Option<PathBuf> {
-    let object = std::env::var_os("TANDEM_EBPF_OBJECT")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/relay.o"), PathBuf::from);
-    let missing = match tandem_netns::missing() {
-        Some(what) => Some(what),
-        None if !object.exists() => Some(format!("{} (cargo xtask ebpf)", object.display())),
-        None => None,
-    };
-    if let Some(what) = missing {
-        assert!(std::env::var_os("TANDEM_XDP_REQUIRED").is_none(), "{what} is missing");
-        println!("skipped: {what} is missing");
-        return None;
-    }
-    Some(object)
+    tandem_netns::kernel_program("relay.o")
 }
 
 /// A lab with a bpf file system of its own.
