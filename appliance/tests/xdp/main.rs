@@ -10,5 +10,7 @@ mod common;
 mod peer;
 
 mod fallback;
+mod many;
 mod paths;
 mod scene;
+mod streams;

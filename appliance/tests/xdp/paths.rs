@@ -1,7 +1,8 @@
 //! Established streams are the kernel's: with the switch, without it, and while its program is replaced.
 
 use crate::common::{int, until};
-use crate::scene::{Heard, Scene};
+use crate::scene::Scene;
+use crate::streams::Heard;
 
 /// Packets that user space may see of a call: the first of each side, and what comes until the kernel knows them.
 const LEARNED_MAX: u64 = 20;
