@@ -56,6 +56,11 @@ impl Net {
         self.ip(20)
     }
 
+    /// Customers of a plan that has more of them, from 1.
+    pub(crate) fn other_customer(self, n: u8) -> IpAddr {
+        self.ip(100 + n)
+    }
+
     /// Whom it does not know.
     pub(crate) fn stranger(self) -> IpAddr {
         self.ip(21)

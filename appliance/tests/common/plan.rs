@@ -17,6 +17,10 @@ pub(crate) struct Plan {
     pub(crate) params: Vec<(&'static str, &'static str)>,
     /// More lines of `[media]`.
     pub(crate) media: String,
+    /// More of the site file.
+    pub(crate) site: fn(Net) -> String,
+    /// Decks of the customers and of the vendors.
+    pub(crate) decks: [&'static str; 2],
 }
 
 impl Default for Plan {
@@ -29,6 +33,8 @@ impl Default for Plan {
             adopt_within_s: 32,
             params: Vec::new(),
             media: String::new(),
+            site: |_| String::new(),
+            decks: [RETAIL, WHOLESALE],
         }
     }
 }
@@ -79,6 +85,6 @@ impl Plan {
                 net.vendor(n)
             );
         }
-        text
+        text + &(self.site)(net)
     }
 }

@@ -250,7 +250,11 @@ fn stem(switch: &Switch, scenario: &str) -> PathBuf {
 fn sipp(switch: &Switch, stem: &Path, scenario: &str, status: &str, address: SocketAddr) -> Command {
     let text = fs::read_to_string(folder().join(scenario).with_extension("xml")).unwrap();
     fs::write(stem.with_extension("xml"), text.replace("@STATUS@", status)).unwrap();
-    let _ = fs::copy(folder().join("tone.alaw"), switch.folder.join("tone.alaw"));
+    // Whole at once: another SIPp may be reading the last copy.
+    let tone = stem.with_extension("tone");
+    fs::copy(folder().join("tone.alaw"), &tone)
+        .and_then(|_| fs::rename(&tone, switch.folder.join("tone.alaw")))
+        .unwrap();
     let ip = address.ip().to_string();
     let mut command = Command::new("sipp");
     command

@@ -14,7 +14,6 @@ use rust_decimal::Decimal;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::plan::{RETAIL, WHOLESALE};
 use super::{Net, PATIENCE, Plan, decimal, until};
 
 /// A switch in a folder of its own. Ends with the test; after a failure the folder stays and the log is shown.
@@ -87,8 +86,8 @@ impl Switch {
         for (name, text) in [
             ("tandemd.toml", plan.machine(net).as_str()),
             ("site.toml", &plan.site(net)),
-            ("retail.csv", RETAIL),
-            ("wholesale.csv", WHOLESALE),
+            ("retail.csv", plan.decks[0]),
+            ("wholesale.csv", plan.decks[1]),
         ] {
             fs::write(folder.join(name), text).unwrap();
         }

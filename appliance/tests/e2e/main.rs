@@ -13,6 +13,7 @@ mod common;
 mod configuration;
 mod hostile;
 mod load;
+mod media_billing;
 mod operation;
 mod restart;
 mod unanswered;
