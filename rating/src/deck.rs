@@ -157,58 +157,13 @@ impl Deck {
         if rows.len() > ROWS_MAX {
             return Err(DeckError::TooManyRows { deck: name, rows: rows.len() });
         }
-        if let Some((row, reason)) = rows.iter().find_map(|row| Some((row, row.validate().err()?))) {
-            return Err(DeckError::Row { deck: name, prefix: row.prefix(), reason });
+        let mut numbered: Vec<(usize, &Rate)> = (1..).zip(&rows).collect();
+        numbered.sort_by(|(_, a), (_, b)| Builder::order(a, b));
+        let mut builder = Builder::new(name);
+        for (number, row) in numbered {
+            builder.push(row, number)?;
         }
-        let mut numbered: Vec<(String, usize, &Rate)> =
-            rows.iter().enumerate().map(|(position, row)| (row.prefix(), position + 1, row)).collect();
-        // In a run the longer rate prefix comes first, then the earlier validity: the first valid
-        // row of a run is the answer.
-        numbered.sort_by(|a, b| {
-            let split = b.2.fee_prefix.len().cmp(&a.2.fee_prefix.len());
-            let from = a.2.valid_from().cmp(&b.2.valid_from());
-            a.0.cmp(&b.0).then(split).then(from)
-        });
-        for pair in numbered.windows(2) {
-            let [(prefix, a_number, a), (other, b_number, b)] = pair else {
-                continue;
-            };
-            let same_split = prefix == other && a.fee_prefix.len() == b.fee_prefix.len();
-            if same_split && a.overlaps(b) {
-                return Err(DeckError::Overlap {
-                    deck: name,
-                    prefix: prefix.clone(),
-                    first: *a_number.min(b_number),
-                    second: *a_number.max(b_number),
-                });
-            }
-        }
-        let mut deck = Deck { name, ..Deck::default() };
-        let mut known = Known::default();
-        deck.slots.reserve_exact(numbered.len());
-        deck.digits.reserve_exact(numbered.iter().map(|(prefix, _, _)| prefix.len()).sum());
-        let mut distinct: Vec<&str> = Vec::with_capacity(numbered.len());
-        for (prefix, _, row) in &numbered {
-            let at = deck.slots.len() as u32;
-            deck.push(prefix, row, &mut known);
-            if distinct.last() == Some(&prefix.as_str()) {
-                if let Some(run) = deck.runs.last_mut() {
-                    run.end = at + 1;
-                }
-            } else {
-                distinct.push(prefix);
-                deck.runs.push(Run { first: at, end: at + 1 });
-            }
-        }
-        if deck.runs.len() == deck.slots.len() {
-            deck.runs = Vec::new();
-        }
-        deck.index = PrefixTrie::build(distinct.into_iter().map(|prefix| (prefix, ())))?;
-        deck.runs.shrink_to_fit();
-        deck.prices.shrink_to_fit();
-        deck.costs.shrink_to_fit();
-        deck.texts.shrink_to_fit();
-        Ok(deck)
+        builder.finish()
     }
 
     fn push(&mut self, prefix: &str, row: &Rate, known: &mut Known) {
@@ -316,6 +271,75 @@ impl Deck {
 impl fmt::Debug for Deck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Deck {{ {:?}, {} rows, {} prices }}", self.name, self.slots.len(), self.prices.len())
+    }
+}
+
+/// Compiles rows one after the other, so that a million of them need not be there at once.
+pub(crate) struct Builder {
+    deck: Deck,
+    known: Known,
+    /// The row before: its number, and until when it is valid.
+    last: Option<(usize, Option<i64>)>,
+}
+
+impl Builder {
+    pub(crate) fn new(name: impl Into<String>) -> Builder {
+        Builder { deck: Deck { name: name.into(), ..Deck::default() }, known: Known::default(), last: None }
+    }
+
+    /// The order in which rows are pushed. In a run the longer rate prefix comes first, then the earlier validity: the
+    /// first valid row of a run is the answer.
+    pub(crate) fn order(a: &Rate, b: &Rate) -> std::cmp::Ordering {
+        let split = b.fee_prefix.len().cmp(&a.fee_prefix.len());
+        a.cmp_prefix(b).then(split).then(a.valid_from().cmp(&b.valid_from()))
+    }
+
+    /// Takes the next row in [`Builder::order`]; `number` is named when it overlaps with another.
+    pub(crate) fn push(&mut self, row: &Rate, number: usize) -> Result<(), DeckError> {
+        let deck = &mut self.deck;
+        let prefix = row.prefix();
+        if let Err(reason) = row.validate() {
+            return Err(DeckError::Row { deck: deck.name.clone(), prefix, reason });
+        }
+        if deck.slots.len() == ROWS_MAX {
+            return Err(DeckError::TooManyRows { deck: deck.name.clone(), rows: ROWS_MAX + 1 });
+        }
+        let at = deck.slots.len() as u32;
+        let last =
+            deck.slots.last().map(|slot| (slot.fee_length, Row { deck, at: deck.slots.len() - 1 }.prefix() == prefix));
+        let same_prefix = last.is_some_and(|(_, same)| same);
+        if let (Some((fee_length, true)), Some((last_number, last_to_ms))) = (last, self.last)
+            && usize::from(fee_length) == row.fee_prefix.len()
+            && last_to_ms.is_none_or(|to_ms| row.valid_from() < to_ms)
+        {
+            let (first, second) = (number.min(last_number), number.max(last_number));
+            return Err(DeckError::Overlap { deck: deck.name.clone(), prefix, first, second });
+        }
+        deck.push(&prefix, row, &mut self.known);
+        self.last = Some((number, row.effective_to_ms));
+        match deck.runs.last_mut() {
+            Some(run) if same_prefix => run.end = at + 1,
+            _ => deck.runs.push(Run { first: at, end: at + 1 }),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Result<Deck, DeckError> {
+        let Builder { mut deck, known, .. } = self;
+        drop(known);
+        let first = |run: &Run| (Row { deck: &deck, at: run.first as usize }.prefix(), ());
+        let index = PrefixTrie::build(deck.runs.iter().map(first))?;
+        deck.index = index;
+        if deck.runs.len() == deck.slots.len() {
+            deck.runs = Vec::new();
+        }
+        deck.slots.shrink_to_fit();
+        deck.digits.shrink_to_fit();
+        deck.runs.shrink_to_fit();
+        deck.prices.shrink_to_fit();
+        deck.costs.shrink_to_fit();
+        deck.texts.shrink_to_fit();
+        Ok(deck)
     }
 }
 

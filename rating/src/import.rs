@@ -4,21 +4,22 @@
 //! force is closed where its successor begins, never changed, so that old CDRs can be re-rated.
 //! Rows meet by whole prefix, however it is split into rate prefix and area code.
 
-use std::collections::BTreeMap;
+mod preview;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::deck::Builder;
 use crate::money;
-use crate::rate::Rate;
+use crate::rate::{Deck, DeckError, Rate};
+
+pub use preview::{Area, Change, Changes, Kind, Preview};
 
 /// Examples that a preview keeps of each kind of change.
 pub const EXAMPLES_MAX: usize = 10;
 
 /// Days of notice that a raised rate is commonly given (rates.md section 5).
 pub const NOTICE_DAYS_DEFAULT: u32 = 7;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// What a file may do to the rows that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,70 +45,18 @@ pub struct ImportOptions {
     pub fp: Option<u8>,
     /// Raised rates that begin earlier than this many days after `at_ms` are flagged.
     pub notice_days: u32,
+    /// When rows begin that name no beginning, and when rows end that the file does not name; UTC ms, never before `at_ms`.
+    /// `None`: at once.
+    pub from_ms: Option<i64>,
+    /// Examples that the preview keeps of each kind of change.
+    pub examples: usize,
 }
 
 impl ImportOptions {
     /// An import at `at_ms` with the usual notice and no check for lost digits.
     pub fn new(mode: ImportMode, at_ms: i64) -> ImportOptions {
-        ImportOptions { mode, at_ms, fp: None, notice_days: NOTICE_DAYS_DEFAULT }
+        ImportOptions { mode, at_ms, fp: None, notice_days: NOTICE_DAYS_DEFAULT, from_ms: None, examples: EXAMPLES_MAX }
     }
-}
-
-/// One changed prefix, as an example in a preview.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// Whole prefix.
-    pub prefix: String,
-    /// Name of the destination.
-    pub area_name: String,
-    /// Price per minute before, when there was one.
-    pub old: Option<Decimal>,
-    /// Price per minute after, when there is one.
-    pub new: Option<Decimal>,
-    /// From when, UTC ms.
-    pub from_ms: i64,
-}
-
-/// How many rows of one kind, and the first of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
-    /// All of them.
-    pub count: usize,
-    /// The first [`EXAMPLES_MAX`], by prefix.
-    pub first: Vec<Change>,
-}
-
-impl Changes {
-    fn add(&mut self, change: impl FnOnce() -> Change) {
-        self.count += 1;
-        if self.first.len() < EXAMPLES_MAX {
-            self.first.push(change());
-        }
-    }
-}
-
-/// What an import would do. Every row of the file is in exactly one of `added`, `raised`,
-/// `lowered`, `changed` and `unchanged`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Preview {
-    /// Prefixes that had no rate.
-    pub added: Changes,
-    /// Dearer than before.
-    pub raised: Changes,
-    /// Cheaper than before.
-    pub lowered: Changes,
-    /// Same price, something else differs (blocks, name, lock, validity, ...).
-    pub changed: Changes,
-    /// Nothing differs.
-    pub unchanged: Changes,
-    /// Rows that end because their prefix is missing from the file (replace all).
-    pub closed: Changes,
-    /// Raised rates that begin before the notice is over.
-    pub raised_early: Changes,
-    /// Rates of the file that the fee precision rounds; `new` is the rate as it would be used.
-    pub digits_lost: Changes,
-    /// Why the import would fail, by prefix; the first [`EXAMPLES_MAX`].
-    pub conflicts: Vec<ImportError>,
 }
 
 /// Why an import was refused; nothing was changed.
@@ -125,53 +74,19 @@ pub enum ImportError {
         /// Whole prefix.
         prefix: String,
     },
+    /// A row that ends before it would begin.
+    #[error("prefix {prefix:?}: the row ends before it would begin, with the sheet")]
+    NeverBegins {
+        /// Whole prefix.
+        prefix: String,
+    },
 }
 
 /// What an import of `new` into `old` would do; changes nothing.
 pub fn diff(old: &[Rate], new: &[Rate], options: &ImportOptions) -> Preview {
-    let plan = Plan::make(old, new, options);
-    let mut preview = Preview::default();
-    for (row, step) in &plan.steps {
-        let from_ms = plan.begin_ms(row, step);
-        let change = |old: Option<&Rate>| Change {
-            prefix: row.prefix(),
-            area_name: row.area_name.clone(),
-            old: old.map(|old| old.rate_per_min),
-            new: Some(row.rate_per_min),
-            from_ms,
-        };
-        match step {
-            Step::Keep { old } => preview.unchanged.add(|| change(Some(old))),
-            Step::Insert { replaces: None, .. } => preview.added.add(|| change(None)),
-            Step::Insert { replaces: Some(old), .. } => {
-                if row.rate_per_min > old.rate_per_min {
-                    preview.raised.add(|| change(Some(old)));
-                    let notice_ms = i64::from(options.notice_days).saturating_mul(DAY_MS);
-                    if from_ms < options.at_ms.saturating_add(notice_ms) {
-                        preview.raised_early.add(|| change(Some(old)));
-                    }
-                } else if row.rate_per_min < old.rate_per_min {
-                    preview.lowered.add(|| change(Some(old)));
-                } else {
-                    preview.changed.add(|| change(Some(old)));
-                }
-            }
-        }
-        if let Some(used) = options.fp.and_then(|fp| rounded_rate(row.rate_per_min, fp)) {
-            preview.digits_lost.add(|| Change { old: Some(row.rate_per_min), new: Some(used), ..change(None) });
-        }
-    }
-    for row in &plan.missing {
-        preview.closed.add(|| Change {
-            prefix: row.prefix(),
-            area_name: row.area_name.clone(),
-            old: Some(row.rate_per_min),
-            new: None,
-            from_ms: options.at_ms,
-        });
-    }
-    preview.conflicts = plan.conflicts;
-    preview.conflicts.truncate(EXAMPLES_MAX);
+    let mut preview = Preview::new(options);
+    walk(in_order(old), new, options, |plan| preview.take(plan, &mut |_, _| {}));
+    preview.finish();
     preview
 }
 
@@ -182,20 +97,117 @@ pub fn diff(old: &[Rate], new: &[Rate], options: &ImportOptions) -> Preview {
 /// open. A row whose beginning is past takes over at `at_ms`. Errors: the first conflict by
 /// prefix; then nothing has changed.
 pub fn apply_import(old: &[Rate], new: &[Rate], options: &ImportOptions) -> Result<Vec<Rate>, ImportError> {
-    let plan = Plan::make(old, new, options);
-    if let Some(conflict) = plan.conflicts.into_iter().next() {
-        return Err(conflict);
-    }
-    let mut rows = plan.kept;
+    let mut rows = Vec::new();
+    let mut conflict = None;
     let mut rate_id = old.iter().map(|row| row.rate_id).max().unwrap_or(0);
-    for (row, step) in plan.steps {
-        if let Step::Insert { from_ms, .. } = step {
-            rate_id += 1;
-            rows.push(Rate { rate_id, effective_from_ms: from_ms, ..row.clone() });
+    walk(in_order(old), new, options, |plan| {
+        conflict = conflict.take().or(plan.conflicts.first().cloned());
+        let mut group = plan.result(&mut rate_id);
+        group.sort_by_key(Rate::valid_from);
+        rows.append(&mut group);
+    });
+    conflict.map_or(Ok(rows), Err)
+}
+
+/// What [`import_into`] did.
+#[derive(Debug)]
+pub struct Imported {
+    /// What the import changes.
+    pub preview: Preview,
+    /// The deck after it; `None` when there are conflicts.
+    pub deck: Option<Deck>,
+}
+
+/// Preview and import in one pass over a compiled deck, with few rows in memory at a time: `old` may be none. `see` gets
+/// every change, `watch` now and then how many rows of the file are done.
+///
+/// # Errors
+/// Rows that do not make a deck together.
+pub fn import_into(
+    name: &str,
+    old: Option<&Deck>,
+    new: &[Rate],
+    options: &ImportOptions,
+    mut see: impl FnMut(Kind, &Change),
+    watch: impl Fn(u64),
+) -> Result<Imported, DeckError> {
+    const TOLD_EVERY: u64 = 4_096;
+    let mut preview = Preview::new(options);
+    let mut builder = Builder::new(name);
+    let mut failed = None;
+    let mut rate_id = old.into_iter().flat_map(Deck::iter).map(|row| row.rate_id()).max().unwrap_or(0);
+    let (mut number, mut done) = (0, 0);
+    walk(old.into_iter().flat_map(Deck::iter).map(|row| row.rate()), new, options, |plan| {
+        preview.take(plan, &mut see);
+        done += plan.steps.len() as u64;
+        if done % TOLD_EVERY == 0 {
+            watch(done);
         }
+        if failed.is_some() || !preview.conflicts.is_empty() {
+            return;
+        }
+        let mut group = plan.result(&mut rate_id);
+        group.sort_by(Builder::order);
+        for row in &group {
+            number += 1;
+            if let Err(error) = builder.push(row, number) {
+                failed = Some(error);
+                return;
+            }
+        }
+    });
+    preview.finish();
+    if let Some(error) = failed {
+        return Err(error);
     }
-    rows.sort_by_cached_key(|row| (row.prefix(), row.valid_from()));
-    Ok(rows)
+    let deck = if preview.conflicts.is_empty() { Some(builder.finish()?) } else { None };
+    Ok(Imported { preview, deck })
+}
+
+/// Rows by prefix, and in their order within one.
+fn in_order(rows: &[Rate]) -> impl Iterator<Item = Rate> {
+    let mut order: Vec<&Rate> = rows.iter().collect();
+    order.sort_by(|a, b| a.cmp_prefix(b));
+    order.into_iter().cloned()
+}
+
+/// Plans prefix by prefix; `old` comes ordered by prefix.
+fn walk(old: impl Iterator<Item = Rate>, new: &[Rate], options: &ImportOptions, mut group: impl FnMut(&mut Plan<'_>)) {
+    // Positions, not references: half the memory.
+    let mut order: Vec<u32> = (0..new.len() as u32).collect();
+    let row = |at: u32| &new[at as usize];
+    order.sort_by(|a, b| row(*a).cmp_prefix(row(*b)).then(row(*a).valid_from().cmp(&row(*b).valid_from())));
+    let mut old = old.peekable();
+    let mut new = order.into_iter().map(row).peekable();
+    loop {
+        let first = match (old.peek(), new.peek()) {
+            (None, None) => return,
+            (Some(row), None) => row.clone(),
+            (None, Some(row)) => (*row).clone(),
+            (Some(old), Some(new)) => {
+                if old.cmp_prefix(new).is_le() {
+                    old.clone()
+                } else {
+                    (*new).clone()
+                }
+            }
+        };
+        let is_same = |row: &Rate| row.cmp_prefix(&first).is_eq();
+        let (mut olds, mut news): (Vec<Rate>, Vec<&Rate>) = (Vec::new(), Vec::new());
+        while let Some(row) = old.next_if(|row| is_same(row)) {
+            olds.push(row);
+        }
+        while let Some(row) = new.next_if(|row| is_same(row)) {
+            news.push(row);
+        }
+        let mut plan = Plan::new(options);
+        if news.is_empty() && options.mode == ImportMode::ReplaceAll {
+            plan.close_missing(&olds);
+        } else {
+            plan.meet(&first.prefix(), &olds, &news, options.mode);
+        }
+        group(&mut plan);
+    }
 }
 
 /// What happens to one row of the file.
@@ -206,9 +218,14 @@ enum Step<'a> {
     Insert { from_ms: Option<i64>, replaces: Option<&'a Rate> },
 }
 
+/// What happens to the rows of one prefix.
 struct Plan<'a> {
     at_ms: i64,
-    /// Rows of the file, by prefix.
+    /// When rows begin that do not say when.
+    from_ms: i64,
+    /// The sheet says when.
+    is_dated: bool,
+    /// Rows of the file, by beginning.
     steps: Vec<(&'a Rate, Step<'a>)>,
     /// Old rows that stay, closed where a successor begins.
     kept: Vec<Rate>,
@@ -218,39 +235,37 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn make(old: &'a [Rate], new: &'a [Rate], options: &ImportOptions) -> Plan<'a> {
-        let mut by_prefix: BTreeMap<String, (Vec<&Rate>, Vec<&Rate>)> = BTreeMap::new();
-        for row in old {
-            by_prefix.entry(row.prefix()).or_default().0.push(row);
-        }
-        for row in new {
-            by_prefix.entry(row.prefix()).or_default().1.push(row);
-        }
-        let mut plan = Plan {
+    fn new(options: &ImportOptions) -> Plan<'a> {
+        Plan {
             at_ms: options.at_ms,
+            from_ms: options.from_ms.unwrap_or(options.at_ms).max(options.at_ms),
+            is_dated: options.from_ms.is_some(),
             steps: Vec::new(),
             kept: Vec::new(),
             missing: Vec::new(),
             conflicts: Vec::new(),
-        };
-        for (prefix, (old, mut new)) in by_prefix {
-            if new.is_empty() && options.mode == ImportMode::ReplaceAll {
-                plan.close_missing(&old);
-            } else {
-                new.sort_by_key(|row| row.valid_from());
-                plan.meet(&prefix, &old, &new, options.mode);
+        }
+    }
+
+    /// The rows of this prefix after the import, in no order; new ones take the numbers above `rate_id`.
+    fn result(&mut self, rate_id: &mut u64) -> Vec<Rate> {
+        let mut rows = std::mem::take(&mut self.kept);
+        for (row, step) in &self.steps {
+            if let Step::Insert { from_ms, .. } = step {
+                *rate_id += 1;
+                rows.push(Rate { rate_id: *rate_id, effective_from_ms: *from_ms, ..(*row).clone() });
             }
         }
-        plan
+        rows
     }
 
     /// Puts the file's rows of one prefix (ordered by beginning) among the rows that are there.
-    fn meet(&mut self, prefix: &str, old: &[&'a Rate], new: &[&'a Rate], mode: ImportMode) {
+    fn meet(&mut self, prefix: &str, old: &'a [Rate], new: &[&'a Rate], mode: ImportMode) {
         let placed: Vec<Rate> = new.iter().map(|row| self.placed(row, !old.is_empty())).collect();
         let mut inserted: Vec<&Rate> = Vec::new();
         let mut kept_whole: Vec<&Rate> = Vec::new();
         for (&row, place) in new.iter().zip(&placed) {
-            let met: Vec<&Rate> = old.iter().copied().filter(|old| old.overlaps(place)).collect();
+            let met: Vec<&'a Rate> = old.iter().filter(|old| old.overlaps(place)).collect();
             // An old row that another row of the file cuts into cannot simply stay.
             let is_alone = |old: &Rate| {
                 let mut others = placed.iter().filter(|other| !std::ptr::eq(*other, place));
@@ -270,13 +285,16 @@ impl<'a> Plan<'a> {
             } else if self.is_past(row) && !met.is_empty() {
                 let prefix = prefix.to_owned();
                 self.conflicts.push(ImportError::History { prefix });
+            } else if place.effective_to_ms.is_some_and(|to_ms| to_ms <= place.valid_from()) {
+                let prefix = prefix.to_owned();
+                self.conflicts.push(ImportError::NeverBegins { prefix });
             }
             // Compared with what a caller pays at that moment: the row in force where it begins.
             let replaces = met.iter().copied().find(|old| old.is_valid_at(place.valid_from())).or(met.first().copied());
             self.steps.push((row, Step::Insert { from_ms: place.effective_from_ms, replaces }));
             inserted.push(place);
         }
-        for &row in old {
+        for row in old {
             let is_same = kept_whole.iter().any(|kept| std::ptr::eq(*kept, row));
             let successor_ms = inserted.iter().filter(|new| new.overlaps(row)).map(|new| new.valid_from()).min();
             match successor_ms {
@@ -295,8 +313,10 @@ impl<'a> Plan<'a> {
     fn placed(&self, row: &Rate, beside_old: bool) -> Rate {
         let mut placed = row.clone();
         if beside_old && !self.is_past(row) {
-            let from_ms = row.effective_from_ms.unwrap_or(self.at_ms);
+            let from_ms = row.effective_from_ms.unwrap_or(self.from_ms);
             placed.effective_from_ms = Some(from_ms.max(self.at_ms));
+        } else if self.is_dated && row.effective_from_ms.is_none() {
+            placed.effective_from_ms = Some(self.from_ms);
         }
         placed
     }
@@ -305,15 +325,16 @@ impl<'a> Plan<'a> {
         row.effective_to_ms.is_some_and(|to_ms| to_ms <= self.at_ms)
     }
 
-    fn close_missing(&mut self, old: &[&'a Rate]) {
-        for &row in old {
-            if self.is_past(row) {
+    fn close_missing(&mut self, old: &'a [Rate]) {
+        for row in old {
+            // What ends before the sheet begins ends by itself.
+            if row.effective_to_ms.is_some_and(|to_ms| to_ms <= self.from_ms) {
                 self.kept.push(row.clone());
                 continue;
             }
             self.missing.push(row);
-            if row.valid_from() < self.at_ms {
-                self.kept.push(closed_at(row, self.at_ms));
+            if row.valid_from() < self.from_ms {
+                self.kept.push(closed_at(row, self.from_ms));
             }
         }
     }

@@ -26,6 +26,7 @@ pub mod money;
 pub mod prefix;
 pub mod rate;
 pub mod record;
+pub mod sheet;
 pub mod text;
 pub mod usage;
 

@@ -135,6 +135,15 @@ impl Rate {
         self.terms().validate()
     }
 
+    /// Orders by whole prefix, without making it.
+    pub(crate) fn cmp_prefix(&self, other: &Rate) -> std::cmp::Ordering {
+        if self.fee_prefix.is_empty() && other.fee_prefix.is_empty() {
+            return self.area_code.cmp(&other.area_code);
+        }
+        let (a, b) = (self.fee_prefix.bytes().chain(self.area_code.bytes()), other.fee_prefix.bytes());
+        a.cmp(b.chain(other.area_code.bytes()))
+    }
+
     pub(crate) fn valid_from(&self) -> i64 {
         self.effective_from_ms.unwrap_or(i64::MIN)
     }

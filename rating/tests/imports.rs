@@ -103,9 +103,9 @@ fn every_bad_cell_is_named_with_line_and_column() {
         refused(text),
         "line 3, column increment: \"60/0\": seconds, 1 or more: first/next like 30/6, or one number for both\n\
          line 3, column prefix: \"12x2\": digits 0-9 only, or empty\n\
-         line 3, column Rate(Minute): \"0,01\": a decimal number like 0.0125\n\
-         line 3, column lock: \"2\": 0 or 1\n\
-         line 3, column effective_from: \"soon\": an ISO 8601 date or time, like 2026-12-01 or 2026-12-01T00:00:00Z\n\
+         line 3, column Rate(Minute): \"0,01\": a decimal number like 0.0125; --decimal-comma reads 0,0125\n\
+         line 3, column lock: \"2\": 0 or 1, or a word like open, blocked, closed\n\
+         line 3, column effective_from: \"soon\": an ISO 8601 date or time, like 2026-12-01 or 2026-12-01T00:00:00Z, or the form --date-format names\n\
          line 5, column Rate(Minute): a price is required; 0 for a free destination\n\
          line 6: 2 cells, but the header has 5"
     );
@@ -152,7 +152,7 @@ fn values_out_of_range_are_refused() {
 fn one_prefix_twice_at_a_time_is_refused() {
     let text = "prefix,rate_per_min,period,effective_from,effective_to\n\
                 44,1,60,,2026-12-02\n1,1,60,,\n44,2,60,2026-12-01,\n";
-    assert_eq!(refused(text), "line 4, column area_code: \"44\": the same prefix is valid at the same time in line 2");
+    assert_eq!(refused(text), "line 4, column prefix: \"44\": the same prefix is valid at the same time in line 2");
     read("prefix,rate_per_min,period,effective_from,effective_to\n44,1,60,,2026-12-01\n44,2,60,2026-12-01,\n");
 }
 
