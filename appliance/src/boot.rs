@@ -236,7 +236,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         shard.ready.recv().context("a shard ended while it started")??;
         threads.push(shard.thread);
     }
-    let media = fast_path::watch(&shared, parts)?;
+    let media = fast_path::watch(&shared, parts, config.limits.orphans_every_s)?;
     let control = control::start(
         ControlState {
             config: config.clone(),

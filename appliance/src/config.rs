@@ -125,11 +125,17 @@ pub struct Limits {
     /// A start goes on with calls that were alive at most so many seconds before; older ones, and with 0 all, are billed to
     /// their last heartbeat.
     pub adopt_within_s: u32,
+    /// Seconds between two searches for flows of the kernel that no call has.
+    pub orphans_every_s: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { calls: limits::CALLS_MAX_DEFAULT, adopt_within_s: limits::ADOPT_WITHIN_S }
+        Limits {
+            calls: limits::CALLS_MAX_DEFAULT,
+            adopt_within_s: limits::ADOPT_WITHIN_S,
+            orphans_every_s: limits::ORPHANS_EVERY_S,
+        }
     }
 }
 
@@ -222,6 +228,13 @@ impl Config {
         }
         if !(1..=limits::CALLS_MAX).contains(&config.limits.calls) {
             bail!("limits.calls = {} is not allowed; it takes 1 to {}", config.limits.calls, limits::CALLS_MAX);
+        }
+        if !(1..=limits::ORPHANS_EVERY_MAX_S).contains(&config.limits.orphans_every_s) {
+            bail!(
+                "limits.orphans_every_s = {} is not allowed; it takes 1 to {}",
+                config.limits.orphans_every_s,
+                limits::ORPHANS_EVERY_MAX_S
+            );
         }
         if config.limits.adopt_within_s > limits::ADOPT_WITHIN_MAX_S {
             bail!(

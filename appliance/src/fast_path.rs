@@ -284,10 +284,15 @@ impl FastPath for Kernel {
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn watch(shared: &Arc<Shared>, parts: Vec<RangeInclusive<u16>>) -> Result<Option<JoinHandle<()>>> {
+pub fn watch(
+    shared: &Arc<Shared>,
+    parts: Vec<RangeInclusive<u16>>,
+    orphans_every_s: u32,
+) -> Result<Option<JoinHandle<()>>> {
     let Some(datapath) = shared.media.datapath.clone() else { return Ok(None) };
     let shared = shared.clone();
-    let watcher = Watcher { shared, datapath, parts };
+    let sweep_every = Duration::from_secs(orphans_every_s.into());
+    let watcher = Watcher { shared, datapath, parts, sweep_every };
     let thread = thread::Builder::new().name("media".to_owned()).spawn(move || watcher.run());
     thread.map(Some).context("cannot start the media thread")
 }
@@ -296,6 +301,7 @@ struct Watcher {
     shared: Arc<Shared>,
     datapath: Arc<Datapath>,
     parts: Vec<RangeInclusive<u16>>,
+    sweep_every: Duration,
 }
 
 impl Watcher {
@@ -308,7 +314,7 @@ impl Watcher {
                 looked = Instant::now();
                 self.look();
             }
-            if swept.elapsed() >= Duration::from_millis(limits::MEDIA_ORPHANS_MS) {
+            if swept.elapsed() >= self.sweep_every {
                 swept = Instant::now();
                 self.sweep();
             }

@@ -109,8 +109,11 @@ pub const MEDIA_EVENTS_MS: u64 = 100;
 pub const MEDIA_EVENTS_MAX: usize = 16_384;
 /// Between two looks at the interfaces of media, ms.
 pub const MEDIA_CHECK_MS: u64 = 3_000;
-/// Between two searches for flows that no call has, ms.
-pub const MEDIA_ORPHANS_MS: u64 = 60_000;
+/// Between two searches for flows that no call has, s: how long an orphan forwards at most what nobody pays for. A search reads the
+/// entries of all ports, a millisecond or two.
+pub const ORPHANS_EVERY_S: u32 = 60;
+/// The largest value a configuration may ask for.
+pub const ORPHANS_EVERY_MAX_S: u32 = 3_600;
 /// Interfaces of media; the kernel's table of ways out has places for more.
 pub const MEDIA_INTERFACES_MAX: usize = 32;
 

@@ -71,7 +71,7 @@ pub enum Refusal {
         interface: String,
     },
     /// Frames could be larger than a page.
-    #[error("the MTU of {interface} ({mtu}) is too large for native XDP")]
+    #[error("the MTU of {interface} ({mtu}), or that of the other end of a veth, is too large for native XDP")]
     MtuTooLarge {
         /// Which.
         interface: String,
@@ -158,7 +158,9 @@ impl Refusal {
             }
             Refusal::Verifier { .. } => "use a kernel of 6.1 or newer; if it is, report the log above",
             Refusal::NoNativeDriver { .. } => "generic mode is used instead; another network card would be faster",
-            Refusal::MtuTooLarge { .. } => "lower it: ip link set dev INTERFACE mtu 1500",
+            Refusal::MtuTooLarge { .. } => {
+                "generic mode is used instead; for native XDP lower it: ip link set dev INTERFACE mtu 1500"
+            }
             Refusal::InterfaceMissing { .. } => "look at `ip link` and correct the configuration",
             Refusal::InterfaceRenamed { .. } => "write the new name into the configuration",
             Refusal::InterfaceDown { .. } => "ip link set dev INTERFACE up",

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-pub(crate) use net::Net;
+pub(crate) use net::{Family, Net};
 pub(crate) use plan::Plan;
 pub(crate) use sipp::{Customer, Sipp};
 pub(crate) use switch::{Switch, daemon};

@@ -1,7 +1,7 @@
 //! Loopback addresses that no other test uses.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Addresses 127.P.T.n: P by process, T by test. In a lab of `tools/netns` they are those of its namespaces.
@@ -9,19 +9,26 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub(crate) struct Net {
     process: u8,
     test: u8,
-    lab: bool,
+    lab: Option<Family>,
+}
+
+/// IP version of a lab's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
 }
 
 impl Net {
     pub(crate) fn new() -> Net {
         static TESTS: AtomicU8 = AtomicU8::new(1);
         // 127.0 is left to the demo.
-        Net { process: 64 + (std::process::id() % 128) as u8, test: TESTS.fetch_add(1, Ordering::Relaxed), lab: false }
+        Net { process: 64 + (std::process::id() % 128) as u8, test: TESTS.fetch_add(1, Ordering::Relaxed), lab: None }
     }
 
     /// The addresses of a lab: the switch between a customer and one vendor.
-    pub(crate) fn of_lab() -> Net {
-        Net { lab: true, ..Net::new() }
+    pub(crate) fn of_lab(family: Family) -> Net {
+        Net { lab: Some(family), ..Net::new() }
     }
 
     /// A name that no other test has.
@@ -30,15 +37,16 @@ impl Net {
     }
 
     fn ip(self, n: u8) -> IpAddr {
-        if self.lab {
-            let (net, host) = match n {
-                12 | 13 => (1, 1),
-                20 => (1, 2),
-                _ => (2, 2),
-            };
-            return Ipv4Addr::new(10, 99, net, host).into();
+        let (net, host) = match n {
+            12 | 13 => (1, 1),
+            20 => (1, 2),
+            _ => (2, 2),
+        };
+        match self.lab {
+            None => Ipv4Addr::new(127, self.process, self.test, n).into(),
+            Some(Family::V4) => Ipv4Addr::new(10, 99, net, host).into(),
+            Some(Family::V6) => Ipv6Addr::new(0xfd99, net.into(), 0, 0, 0, 0, 0, host.into()).into(),
         }
-        Ipv4Addr::new(127, self.process, self.test, n).into()
     }
 
     /// Where the switch listens.
@@ -72,10 +80,10 @@ impl Net {
     }
 }
 
-/// Whether a UDP socket is bound to `address`.
+/// Whether a UDP socket is bound to `address`, as the network namespace of this thread knows it.
 pub(crate) fn is_bound(address: SocketAddr) -> bool {
     let IpAddr::V4(ip) = address.ip() else { return false };
     let wanted = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port());
-    let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    let table = fs::read_to_string("/proc/thread-self/net/udp").unwrap_or_default();
     table.lines().any(|line| line.split_whitespace().nth(1) == Some(&wanted))
 }

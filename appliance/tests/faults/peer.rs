@@ -104,8 +104,8 @@ impl Peer {
         let n = CALLS.fetch_add(1, Ordering::Relaxed);
         let us = self.shared.us();
         let rtp = rtp_socket(us.ip());
-        let call_id = format!("{}-{n}@{}", std::process::id(), us.ip());
-        let ours = format!("<sip:4930100@{}>;tag=a{n}", us.ip());
+        let call_id = format!("{}-{n}", std::process::id());
+        let ours = format!("<sip:4930100@{us}>;tag=a{n}");
         let theirs = format!("<sip:{number}@{}>", self.shared.switch);
         let body = sdp(us.ip(), rtp.local_addr().unwrap().port());
         let invite = format!(
@@ -377,14 +377,15 @@ fn header<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 }
 
 fn sdp(ip: IpAddr, port: u16) -> String {
+    let family = if ip.is_ipv4() { "IP4" } else { "IP6" };
     format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\n"
+        "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\n"
     )
 }
 
 fn media_of(text: &str) -> Option<SocketAddr> {
     let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
-    let ip = line("c=IN IP4 ")?.trim().parse().ok()?;
+    let ip = line("c=IN IP4 ").or_else(|| line("c=IN IP6 "))?.trim().parse().ok()?;
     let port = line("m=audio ")?.split(' ').next()?.parse().ok()?;
     Some(SocketAddr::new(ip, port))
 }

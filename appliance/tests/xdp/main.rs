@@ -9,7 +9,9 @@ mod common;
 #[path = "../faults/peer.rs"]
 mod peer;
 
+mod calls;
 mod fallback;
+mod interfaces;
 mod many;
 mod paths;
 mod scene;

@@ -95,10 +95,10 @@ fn killed_with_many_calls_it_loses_no_packet_and_bills_each_once() {
     // One side of every other call hangs up, the other side of the others.
     let bye = Instant::now();
     for (n, number) in numbers.iter().enumerate() {
-        if n % 2 == 0 { scene.customer.hang_up(number) } else { scene.vendor.hang_up(number) }
+        if n % 2 == 0 { scene.customer().hang_up(number) } else { scene.vendor().hang_up(number) }
     }
-    scene.customer.all(Stage::Ended);
-    scene.vendor.all(Stage::Ended);
+    scene.customer().all(Stage::Ended);
+    scene.vendor().all(Stage::Ended);
     let ended = Instant::now();
 
     let rows = scene.switch.cdrs_once(numbers.len());

@@ -80,10 +80,7 @@ fn a_call_that_does_not_go_on_leaves_no_flow() {
     let talk = scene.call(NUMBER);
     talk.go_on(50);
     scene.switch.kill();
-    let text = std::fs::read_to_string(scene.switch.folder.join("tandemd.toml")).unwrap();
-    let text = text.replace("adopt_within_s = 32", "adopt_within_s = 0");
-    std::fs::write(scene.switch.folder.join("tandemd.toml"), text).unwrap();
-    scene.switch.start_again();
+    scene.start_with(|text| text.replace("adopt_within_s = 32", "adopt_within_s = 0"), &[]);
     assert_eq!(scene.counter("xdp_orphans_removed"), 2);
     let before = scene.counter("xdp_rtp_packets");
     talk.go_on(50);

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use tandem_netns::{Lab, Place, Receiver};
 
-use crate::common::{Net, Plan, Switch, until};
+use crate::common::{Family, Net, Plan, Switch, until};
 use crate::peer::{Peer, Stage};
 use crate::streams::{Ends, PTIME, Talk};
 
@@ -21,11 +21,11 @@ pub(crate) fn object() -> Option<PathBuf> {
 /// Everything together; gone with the test.
 pub(crate) struct Scene {
     pub(crate) switch: Switch,
-    pub(crate) customer: Arc<Peer>,
-    pub(crate) vendor: Arc<Peer>,
-    bpffs: PathBuf,
+    /// Customer and vendor, once they are needed.
+    parties: OnceLock<[Peer; 2]>,
+    pub(crate) bpffs: PathBuf,
     _receivers: Vec<Receiver>,
-    lab: Lab,
+    pub(crate) lab: Lab,
 }
 
 impl Scene {
@@ -38,44 +38,85 @@ impl Scene {
     /// The same with another plan.
     #[track_caller]
     pub(crate) fn of(interfaces: &[&str], more: &str, plan: Plan) -> Option<Scene> {
+        Scene::prepared(interfaces, more, plan, Family::V4, |_| {})
+    }
+
+    /// The same with addresses of another family, in a lab that `prepare` has changed.
+    #[track_caller]
+    pub(crate) fn prepared(
+        interfaces: &[&str],
+        more: &str,
+        plan: Plan,
+        family: Family,
+        prepare: impl FnOnce(&Lab),
+    ) -> Option<Scene> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let object = object()?;
         let name = format!("tx{}x{}", std::process::id() % 100_000, COUNT.fetch_add(1, Ordering::Relaxed));
         let bpffs = std::env::temp_dir().join(format!("bpffs-{name}"));
         let lab = Lab::up(&name).expect("the namespaces come up");
+        prepare(&lab);
         let receivers = lab.receive(&object).expect("programs on the far ends");
         let file = if more.contains("xdp_object") { String::new() } else { format!("xdp_object = {object:?}\n") };
         let media = format!("interfaces = {interfaces:?}\nbpffs = {bpffs:?}\n{file}{more}");
-        let net = Net::of_lab();
+        let net = Net::of_lab(family);
         let plan = Plan { media, ..plan };
         let namespace = format!("--net=/run/netns/{}", lab.namespace(Place::Relay));
         let switch = Switch::start_at(&plan, net, |_| vec!["nsenter".to_owned(), namespace]);
-        let party = |place, address: SocketAddr| {
-            let sip = net.sip();
-            Arc::new(lab.at(place, move || Peer::new(address, sip)).expect("a party in its namespace"))
-        };
-        let customer = party(Place::A, (net.customer(), 5060).into());
-        let vendor = party(Place::B, net.vendor(1));
-        Some(Scene { switch, customer, vendor, bpffs, _receivers: receivers, lab })
+        Some(Scene { switch, parties: OnceLock::new(), bpffs, _receivers: receivers, lab })
+    }
+
+    fn parties(&self) -> &[Peer; 2] {
+        self.parties.get_or_init(|| {
+            let net = self.switch.net;
+            [(Place::A, SocketAddr::new(net.customer(), 5060)), (Place::B, net.vendor(1))].map(|(place, address)| {
+                self.lab.at(place, || Peer::new(address, net.sip())).expect("a party in its namespace")
+            })
+        })
+    }
+
+    /// The customer.
+    pub(crate) fn customer(&self) -> &Peer {
+        &self.parties()[0]
+    }
+
+    /// The vendor.
+    pub(crate) fn vendor(&self) -> &Peer {
+        &self.parties()[1]
+    }
+
+    /// Starts the switch again with another `tandemd.toml`, through other programs in its namespace.
+    #[track_caller]
+    pub(crate) fn start_with(&mut self, change: impl FnOnce(&str) -> String, through: &[&str]) {
+        let file = self.switch.folder.join("tandemd.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(&text)).unwrap();
+        let namespace = format!("--net=/run/netns/{}", self.lab.namespace(Place::Relay));
+        let enter = ["nsenter".to_owned(), namespace];
+        self.switch.start_again_through(enter.into_iter().chain(through.iter().map(ToString::to_string)).collect());
     }
 
     /// A call that both sides have, with its streams running.
     #[track_caller]
     pub(crate) fn call(&self, number: &str) -> Talk {
         self.place(number);
-        Talk::start(vec![self.both_sides(number)], PTIME)
+        self.talk(vec![self.both_sides(number)])
+    }
+
+    /// Starts the streams of calls.
+    pub(crate) fn talk(&self, calls: Vec<Ends>) -> Talk {
+        Talk::start(calls, PTIME)
     }
 
     /// The customer calls; see [`Scene::both_sides`] for the answer.
     pub(crate) fn place(&self, number: &str) {
-        let (customer, called) = (self.customer.clone(), number.to_owned());
-        self.lab.at(Place::A, move || customer.call(&called)).expect("a call");
+        self.lab.at(Place::A, || self.customer().call(number)).expect("a call");
     }
 
     /// The parties of a call, once both have it.
     #[track_caller]
     pub(crate) fn both_sides(&self, number: &str) -> Ends {
-        [&self.customer, &self.vendor].map(|party| {
+        self.parties().each_ref().map(|party| {
             let dialog = party.once(number, |dialog| dialog.stage == Stage::Talking);
             (dialog.rtp.clone(), dialog.media.expect("media of the switch"))
         })
@@ -84,9 +125,9 @@ impl Scene {
     /// The caller hangs up, and both sides see the end.
     #[track_caller]
     pub(crate) fn hang_up(&self, number: &str) {
-        self.customer.hang_up(number);
-        self.customer.once(number, |dialog| dialog.stage == Stage::Ended);
-        self.vendor.once(number, |dialog| dialog.stage == Stage::Ended);
+        self.customer().hang_up(number);
+        self.customer().once(number, |dialog| dialog.stage == Stage::Ended);
+        self.vendor().once(number, |dialog| dialog.stage == Stage::Ended);
     }
 
     /// A counter of `tandem status`.

@@ -132,8 +132,7 @@ impl Lab {
                     self.ip(place, &["route", "replace", "default", "via", &neighbour])?;
                 }
             }
-            let link = link.to_owned();
-            self.at(place, move || offload::checksums_off(&link))??;
+            self.at(place, || offload::checksums_off(link))??;
         }
         Ok(())
     }
@@ -149,19 +148,19 @@ impl Lab {
         ip(&all)
     }
 
-    /// Runs `work` in a thread that is in a namespace; sockets that it makes stay there.
+    /// Runs `work` in a thread that is in a namespace; sockets and processes that it makes stay there.
     ///
     /// # Errors
     /// When the namespace cannot be entered, or `work` panics.
-    pub fn at<T: Send + 'static>(&self, place: Place, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    pub fn at<T: Send>(&self, place: Place, work: impl FnOnce() -> T + Send) -> Result<T> {
         let path = Path::new("/run/netns").join(self.namespace(place));
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        let thread = thread::spawn(move || -> Result<T> {
+        let there = move || -> Result<T> {
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
                 .context("cannot enter the namespace")?;
             Ok(work())
-        });
-        thread.join().map_err(|_| anyhow!("a thread of the test panicked"))?
+        };
+        thread::scope(|scope| scope.spawn(there).join()).map_err(|_| anyhow!("a thread of the test panicked"))?
     }
 
     /// Puts a program on the parties' ends that lets everything pass, so that what the relay transmits arrives.
@@ -172,14 +171,22 @@ impl Lab {
         let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
         let mut receivers = Vec::new();
         for (place, link) in [(Place::A, "a0"), (Place::B, "b0")] {
-            let bytes = bytes.clone();
-            receivers.push(self.at(place, move || Receiver::new(&bytes, link))??);
+            receivers.push(self.at(place, || Receiver::new(&bytes, link))??);
         }
         Ok(receivers)
     }
+
+    /// Puts the same program on any link of the lab: for a driver of XDP there is somebody else's then.
+    ///
+    /// # Errors
+    /// As [`Lab::receive`].
+    pub fn occupy(&self, place: Place, link: &str, object: &Path) -> Result<Receiver> {
+        let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+        self.at(place, || Receiver::new(&bytes, link))?
+    }
 }
 
-/// A program on the far end of a veth.
+/// A program that lets everything pass, on a link.
 pub struct Receiver {
     _ebpf: Ebpf,
 }
