@@ -15,6 +15,8 @@ use crate::build;
 
 /// Objects that are made: those that the switch loads (media and SIP), and the one that measures the first.
 const OBJECTS: [&str; 3] = ["relay", "steer", "bench"];
+/// Where they are put, below the top of the repository.
+const FOLDER: &str = "target/ebpf";
 const TARGET: &str = "bpfel-unknown-none";
 /// What to say when it cannot be built.
 const CURE: &str = "run tools/setup --ebpf. Without the kernel program everything else builds and works; media is \
@@ -32,7 +34,7 @@ pub(crate) struct Arguments {
 /// When something is missing, which is named with its cure, or when two builds differ.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let tools = Tools::find()?;
-    let folder = build::root().join("target/ebpf");
+    let folder = build::root().join(FOLDER);
     let made = tools.build(&folder.join("build"))?;
     for (name, bytes) in OBJECTS.iter().zip(&made) {
         let path = folder.join(format!("{name}.o"));
@@ -51,6 +53,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("a second build from nothing is the same, byte for byte");
     }
     Ok(())
+}
+
+/// The program that relays media: built anew where it can be, else the one that was built before.
+///
+/// # Errors
+/// When there is none, with what it takes to build it.
+pub(crate) fn relay() -> Result<PathBuf> {
+    let path = build::root().join(FOLDER).join("relay.o");
+    match run(&Arguments { verify: false }) {
+        Err(error) if !path.exists() => Err(error),
+        Err(error) => {
+            println!("the kernel program of an earlier build is taken: {error:#}");
+            Ok(path)
+        }
+        Ok(()) => Ok(path),
+    }
 }
 
 /// What builds for BPF.

@@ -12,14 +12,17 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Between two looks at a program that is to end.
 const LOOK: Duration = Duration::from_millis(20);
+/// What a program gets to end in order.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// Lines of a log that an error shows.
 const TAIL_LINES: usize = 15;
 
-/// A program with its log. Ends with its owner: TERM, a moment, KILL.
+/// A program with its log. Ends with its owner: TERM, a moment, KILL; or KILL at once.
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
+    patience: Duration,
 }
 
 impl Process {
@@ -37,7 +40,13 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        Ok(Process { name, child, log: log.to_owned() })
+        Ok(Process { name, child, log: log.to_owned(), patience: PATIENCE })
+    }
+
+    /// One that has nothing to put away, and would wait for its calls after TERM.
+    pub(crate) fn expendable(mut self) -> Process {
+        self.patience = Duration::ZERO;
+        self
     }
 
     /// Process id.
@@ -90,7 +99,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.stop(Signal::TERM, Duration::from_secs(8));
+        self.stop(Signal::TERM, self.patience);
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::geteuid;
 
 use super::deck::{self, Side};
+use super::scene::{Addresses, INTERFACES, Scene};
 use super::{Arguments, tandem_socket};
 use crate::build;
 
@@ -26,7 +27,7 @@ impl Folder {
     ///
     /// # Errors
     /// The file that cannot be written, or a data folder that holds something else.
-    pub(super) fn make(arguments: &Arguments) -> Result<Folder> {
+    pub(super) fn make(arguments: &Arguments, scene: &Scene) -> Result<Folder> {
         let top = Path::new(tandem_socket()).parent().unwrap_or(Path::new("/tmp"));
         private_folder(top)?;
         if let Some(parent) = arguments.socket.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -39,8 +40,8 @@ impl Folder {
         }
         private_folder(&path)?;
         let folder = Folder { path };
-        folder.write("tandemd.toml", &folder.machine(arguments)?)?;
-        folder.write("site.toml", &site(arguments))?;
+        folder.write("tandemd.toml", &folder.machine(arguments, scene)?)?;
+        folder.write("site.toml", &site(arguments, &scene.addresses))?;
         folder.write("customer.csv", &deck::csv(Side::Customer))?;
         folder.write("vendor.csv", &deck::csv(Side::Vendor))?;
         let from = build::root().join("tools/sipp");
@@ -75,7 +76,7 @@ impl Folder {
     }
 
     /// What the machine needs.
-    fn machine(&self, arguments: &Arguments) -> Result<String> {
+    fn machine(&self, arguments: &Arguments, scene: &Scene) -> Result<String> {
         let data = match &arguments.data {
             None => self.file("data"),
             Some(data) => {
@@ -88,21 +89,37 @@ impl Folder {
         Ok(format!(
             "node = \"demo\"\ndata_dir = {data}\ncontrol_socket = {socket}\n\n\
              [[listen]]\naddress = \"{sip}\"\n\n\
-             [media]\naddress = \"{media}\"\n# Everything of the demo is on loopback; a switch in service leaves this out.\n\
-             allow_loopback = true\n\n\
+             [media]\naddress = \"{media}\"\n{relay}\n\
              [limits]\ncalls = {CALLS}\n\n\
              [bootstrap]\nsite = \"site.toml\"\n\n\
              [bootstrap.rates]\nretail = \"customer.csv\"\nwholesale = \"vendor.csv\"\n",
             data = quoted(&data),
             socket = quoted(&absolute(&arguments.socket)?),
-            sip = arguments.sip,
-            media = arguments.media,
+            sip = scene.addresses.sip,
+            media = scene.addresses.media,
+            relay = self.relay(scene),
         ))
+    }
+
+    /// The part of `[media]` that says who relays.
+    fn relay(&self, scene: &Scene) -> String {
+        match scene.object() {
+            None => {
+                "# Everything of the demo is on loopback; a switch in service leaves this out.\nallow_loopback = true\n"
+                    .to_owned()
+            }
+            Some(object) => format!(
+                "# The links to customer and vendor, each with the kernel's relay.\ninterfaces = {INTERFACES:?}\n\
+                 xdp_object = {}\nbpffs = {}\n",
+                quoted(object),
+                quoted(&self.file("bpf"))
+            ),
+        }
     }
 }
 
 /// Who may call, who is paid, and where calls go.
-fn site(arguments: &Arguments) -> String {
+fn site(arguments: &Arguments, addresses: &Addresses) -> String {
     format!(
         "[params]\n# Four decimals, so that a call of seconds does not cost a whole cent.\n\
          SERVER_BILLING_FEE_PRECISTION = \"4\"\nSERVER_BILLING_FEE_UNIT = \"0.0001\"\n{ports}\n\
@@ -114,8 +131,8 @@ fn site(arguments: &Arguments) -> String {
          [routing_gateway.carrier]\naccount = \"carrier\"\nremotes = [\"{vendor}\"]\nprefixes = [\"1212\"]\n\
          capacity = {CALLS}\n",
         ports = if arguments.serve { PORTS_SERVE } else { "" },
-        customer = arguments.customer,
-        vendor = arguments.vendor,
+        customer = addresses.customer,
+        vendor = addresses.vendor,
     )
 }
 

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::folder::Folder;
+use super::packets::Account;
 use super::sipp::{self, CustomerCount};
 use super::switch::Switch;
 
@@ -20,16 +21,24 @@ pub(super) struct Outcome {
     pub(super) records: u64,
     /// Packets relayed caller to vendor, vendor to caller.
     pub(super) relayed: (u64, u64),
+    /// Packets by path.
+    pub(super) account: Account,
     cdr: String,
     summary: Value,
     ladder: String,
 }
 
-/// Prints everything.
+/// Prints everything; `arrived` are packets counted at vendor and customer, when somebody counted.
 ///
 /// # Errors
 /// What `tandem` complained about.
-pub(super) fn print(switch: &Switch, folder: &Folder, customer: &CustomerCount, totals: &Value) -> Result<Outcome> {
+pub(super) fn print(
+    switch: &Switch,
+    folder: &Folder,
+    customer: &CustomerCount,
+    totals: &Value,
+    arrived: Option<(u64, u64)>,
+) -> Result<Outcome> {
     let number = |name: &str| totals[name].as_u64().unwrap_or(0);
     let amount = |name: &str| totals[name].as_str().unwrap_or("0").to_owned();
     let cdr = switch.tandem(&["cdr", "list", "--all", "--oldest-first", "-o", "json"])?;
@@ -51,16 +60,19 @@ pub(super) fn print(switch: &Switch, folder: &Folder, customer: &CustomerCount, 
     heading("audio, RTP packets");
     let relayed = (number("rtp_relayed_a_to_b"), number("rtp_relayed_b_to_a"));
     let sent_by_vendor = sipp::sent_by_vendor(folder);
-    let sipp_says = |count: Option<u64>| count.map_or("unknown".to_owned(), |count| count.to_string());
-    println!("{:<22} {:>12} {:>12} {:>14}", "", "SIPp sent", "relayed", "SIPp received");
-    println!(
-        "{:<22} {:>12} {:>12} {:>14}",
-        "vendor to customer",
-        sipp_says(sent_by_vendor),
-        relayed.1,
-        sipp_says(customer.echoed)
-    );
-    println!("{:<22} {:>12} {:>12} {:>14}", "customer to vendor", sipp_says(customer.echoed), relayed.0, "not counted");
+    let number_or = |count: Option<u64>, or: &str| count.map_or(or.to_owned(), |count| count.to_string());
+    println!("{:<22} {:>12} {:>12} {:>12} {:>14}", "", "SIPp sent", "relayed", "arrived", "SIPp received");
+    let here = arrived.map(|(vendor, customer)| [customer, vendor]);
+    for (n, (what, sent, relayed, received)) in [
+        ("vendor to customer", sent_by_vendor, relayed.1, number_or(customer.echoed, "unknown")),
+        ("customer to vendor", customer.echoed, relayed.0, "not counted".to_owned()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let arrived = number_or(here.map(|counts| counts[n]), "not counted");
+        println!("{what:<22} {:>12} {relayed:>12} {arrived:>12} {received:>14}", number_or(sent, "unknown"));
+    }
     for (what, count, relayed) in [
         ("vendor sent", sent_by_vendor, relayed.1),
         ("customer received", customer.echoed, relayed.1),
@@ -70,6 +82,15 @@ pub(super) fn print(switch: &Switch, folder: &Folder, customer: &CustomerCount, 
             println!("note: {what} {count}, relayed {relayed}: {} apart", count.abs_diff(relayed));
         }
     }
+
+    let rows: Value = serde_json::from_str(&cdr).context("tandem cdr list wrote no JSON")?;
+    let account = Account::ask(switch, &rows, relayed, arrived)?;
+    println!("{}", account.told());
+
+    heading("tandem media show");
+    print!("{}", switch.tandem(&["media", "show"])?);
+    heading("tandem media audit: what kernel and user space forwarded, and where the records have it");
+    print!("{}", switch.tandem(&["media", "audit"])?);
 
     heading("set-up times, ms");
     let status = switch.status()?;
@@ -83,7 +104,7 @@ pub(super) fn print(switch: &Switch, folder: &Folder, customer: &CustomerCount, 
         switch_times(what, name, &status["counters"]);
     }
 
-    let ladder = one_ladder(switch, &cdr)?;
+    let ladder = one_ladder(switch, &rows)?;
     heading("one call");
     print!("{ladder}");
 
@@ -101,6 +122,9 @@ pub(super) fn print(switch: &Switch, folder: &Folder, customer: &CustomerCount, 
         "rtp_sent_by_vendor": sent_by_vendor,
         "rtp_relayed_a_to_b": relayed.0,
         "rtp_relayed_b_to_a": relayed.1,
+        "rtp_arrived_at_vendor": arrived.map(|(vendor, _)| vendor),
+        "rtp_arrived_at_customer": arrived.map(|(_, customer)| customer),
+        "audio": account.summary(),
         "sip_retransmissions_by_customer": customer.retransmissions,
         "setup_ms": {
             "invite_to_180": percentiles(&customer.ringing_ms),
@@ -111,7 +135,7 @@ pub(super) fn print(switch: &Switch, folder: &Folder, customer: &CustomerCount, 
         "\n{} calls placed, {} answered, {} failed, {records} CDRs",
         customer.placed, customer.answered, customer.failed
     );
-    Ok(Outcome { records, relayed, cdr, summary, ladder })
+    Ok(Outcome { records, relayed, account, cdr, summary, ladder })
 }
 
 impl Outcome {
@@ -134,8 +158,8 @@ fn heading(text: &str) {
 }
 
 /// The ladder of the first answered call, or of the first one at all.
-fn one_ladder(switch: &Switch, cdr: &str) -> Result<String> {
-    let rows: Vec<Value> = serde_json::from_str(cdr).context("tandem cdr list wrote no JSON")?;
+fn one_ladder(switch: &Switch, rows: &Value) -> Result<String> {
+    let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
     let Some(row) = rows.iter().find(|row| !row["connect_ms"].is_null()).or(rows.first()) else {
         return Ok("no call\n".to_owned());
     };

@@ -3,12 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rustix::process::Signal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use tandem_netns::Place;
 
 use super::folder::Folder;
+use super::interrupt::Interrupt;
+use super::scene::{Addresses, Scene};
 use super::switch::Switch;
 use super::{Arguments, deck, tandem_socket};
 use crate::build::{self, Binaries};
@@ -22,13 +23,18 @@ const STOP: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// When it cannot be started, or ends by itself.
-pub(super) fn run(arguments: &Arguments, binaries: &Binaries, folder: &Folder) -> Result<()> {
-    // Before the daemon runs: a signal that comes early must find somebody to stop it.
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot watch for signals")?;
-    let mut switch = Switch::start(arguments, binaries, folder)?;
-    print_guide(arguments, binaries, folder, switch.process.id());
+pub(super) fn run(
+    arguments: &Arguments,
+    binaries: &Binaries,
+    folder: &Folder,
+    scene: &Scene,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let mut switch = Switch::start(arguments, binaries, folder, scene, interrupt)?;
+    switch.check_path(arguments)?;
+    print_guide(arguments, binaries, folder, scene, switch.process.id());
     loop {
-        if signals.pending().next().is_some() {
+        if interrupt.came() {
             println!("stopping the switch");
             switch.process.stop(Signal::TERM, STOP);
             return Ok(());
@@ -40,8 +46,10 @@ pub(super) fn run(arguments: &Arguments, binaries: &Binaries, folder: &Folder) -
     }
 }
 
-fn print_guide(arguments: &Arguments, binaries: &Binaries, folder: &Folder, process: u32) {
-    let Arguments { sip, media, customer, vendor, socket, .. } = arguments;
+fn print_guide(arguments: &Arguments, binaries: &Binaries, folder: &Folder, scene: &Scene, process: u32) {
+    let Addresses { sip, media, customer, vendor } = scene.addresses;
+    let socket = &arguments.socket;
+    let (at_customer, at_vendor) = (scene.prefix(Place::A), scene.prefix(Place::B));
     let scenarios = build::root().join("tools/sipp");
     let scenarios = scenarios.display();
     let tandem = binaries.tandem.display();
@@ -61,20 +69,21 @@ the switch is up (process {}), until Ctrl-C or TERM
   log        {}
 
 a vendor that answers and echoes audio, in another terminal:
-  sipp -sf {scenarios}/vendor.xml -i {vip} -p {vport} -mi {vip} -mp 6000 -rtp_echo
+  {at_vendor}sipp -sf {scenarios}/vendor.xml -i {vip} -p {vport} -mi {vip} -mp 6000 -rtp_echo
 
 a customer: 100 calls, 10 a second, 5 s each, in a third one:
-  sipp {sip} -sf {scenarios}/customer.xml -inf {scenarios}/numbers.csv -i {customer} -p 5060 -mi {customer} \\
+  {at_customer}sipp {sip} -sf {scenarios}/customer.xml -inf {scenarios}/numbers.csv -i {customer} -p 5060 -mi {customer} \\
        -r 10 -m 100 -d 5000
 
 G.711 both ways: the vendor plays a tone for 4 s, the customer echoes it:
-  cd {scenarios} && sipp -sf vendor_talks.xml -i {vip} -p {vport} -mi {vip} -d 4000
-  sipp {sip} -sf {scenarios}/customer_talks.xml -inf {scenarios}/numbers.csv -i {customer} -p 5060 \\
+  cd {scenarios} && {at_vendor}sipp -sf vendor_talks.xml -i {vip} -p {vport} -mi {vip} -d 4000
+  {at_customer}sipp {sip} -sf {scenarios}/customer_talks.xml -inf {scenarios}/numbers.csv -i {customer} -p 5060 \\
        -mi {customer} -mp 6000 -rtp_echo -r 10 -m 100 -d 5000
 
 then look:
   {tandem}{option} status
   {tandem}{option} calls list
+  {tandem}{option} media show
   {tandem}{option} cdr list
   {tandem}{option} trace CALL
   {tandem}{option} explain --from acme --caller 4930100 --callee 12125550100

@@ -9,8 +9,12 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::folder::Folder;
+use super::interrupt::Interrupt;
+use super::packets::{self, ByPath};
 use super::report::{self, Outcome};
+use super::scene::Scene;
 use super::switch::Switch;
+use super::tap::Tap;
 use super::{Arguments, sipp};
 use crate::build::Binaries;
 use crate::process::Process;
@@ -23,46 +27,74 @@ const PROGRESS: Duration = Duration::from_secs(1);
 const PROGRESS_LINES: u32 = 40;
 /// What SIPp gets on top of the calls' own time: ringing, retransmissions on a busy machine, its linger.
 const SPARE_S: u32 = 40;
+/// What the switch gets to end in order.
+const STOP: Duration = Duration::from_secs(8);
 /// How long the last records may take to the database.
 const RECORDS: Duration = Duration::from_secs(20);
 
 /// Runs it and reports.
 ///
 /// # Errors
-/// Whatever kept calls from being placed, answered and billed.
-pub(super) fn run(arguments: &Arguments, binaries: &Binaries, folder: &Folder) -> Result<()> {
+/// Whatever kept calls from being placed, answered and billed; or when interrupted.
+pub(super) fn run(
+    arguments: &Arguments,
+    binaries: &Binaries,
+    folder: &Folder,
+    scene: &Scene,
+    interrupt: &Interrupt,
+) -> Result<()> {
     if let Some(out) = &arguments.out {
         fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     }
-    let mut switch = Switch::start(arguments, binaries, folder)?;
+    let mut switch = Switch::start(arguments, binaries, folder, scene, interrupt)?;
+    switch.check_path(arguments)?;
+    let status = switch.status()?;
+    let addresses = scene.addresses;
     println!(
         "switch: SIP {}, media {} ({}), folder {}",
-        arguments.sip,
-        arguments.media,
-        switch.status()?["media"].as_str().unwrap_or("user space"),
+        addresses.sip,
+        addresses.media,
+        status["media"].as_str().unwrap_or("user space"),
         folder.path().display()
     );
+    if scene.object().is_some() {
+        println!("media path: {}", packets::interfaces(&status));
+    }
     println!(
         "calls: {} at {}/s, {} s each, G.711 A-law: SIPp {} -> switch -> SIPp {}, which talks; the caller echoes",
-        arguments.calls, arguments.rate, arguments.seconds, arguments.customer, arguments.vendor
+        arguments.calls, arguments.rate, arguments.seconds, addresses.customer, addresses.vendor
     );
-    let customer = place_calls(arguments, folder, &mut switch)?;
-    let totals = all_records(&switch, customer.placed)?;
-    let out = report::print(&switch, folder, &customer, &totals)?;
+    let taps = scene.taps()?;
+    let customer = place_calls(arguments, folder, scene, &mut switch, interrupt)?;
+    let arrived = taps.map(count_of).transpose()?;
+    let totals = all_records(&switch, customer.placed, interrupt)?;
+    let out = report::print(&switch, folder, &customer, &totals, arrived)?;
     if let Some(folder) = &arguments.out {
         out.save(folder)?;
         println!("\ncdr.json, summary.json and ladder.txt are in {}", folder.display());
     }
-    switch.process.stop(Signal::TERM, Duration::from_secs(8));
+    switch.process.stop(Signal::TERM, STOP);
     verdict(arguments, folder, &customer, &out)
 }
 
+/// Packets that arrived at the vendor and at the customer.
+fn count_of(taps: [Tap; 2]) -> Result<(u64, u64)> {
+    let [customer, vendor] = taps;
+    Ok((vendor.finish()?, customer.finish()?))
+}
+
 /// Both SIPp from the first call to the last, with progress.
-fn place_calls(arguments: &Arguments, folder: &Folder, switch: &mut Switch) -> Result<sipp::CustomerCount> {
-    let mut vendor = sipp::vendor(arguments, folder)?;
+fn place_calls(
+    arguments: &Arguments,
+    folder: &Folder,
+    scene: &Scene,
+    switch: &mut Switch,
+    interrupt: &Interrupt,
+) -> Result<sipp::CustomerCount> {
+    let mut vendor = sipp::vendor(arguments, folder, scene)?;
     // It is ready as soon as it has its socket; the first INVITE is sent again should it not be.
     let limit_s = arguments.calls / arguments.rate + arguments.seconds + SPARE_S;
-    let mut customer = sipp::customer(arguments, folder, limit_s)?;
+    let mut customer = sipp::customer(arguments, folder, scene, limit_s)?;
     let begun = Instant::now();
     // SIPp ends itself at the limit; this is for a SIPp that does not.
     let deadline = begun + Duration::from_secs(u64::from(limit_s) + 10);
@@ -72,6 +104,11 @@ fn place_calls(arguments: &Arguments, folder: &Folder, switch: &mut Switch) -> R
         if let Some(status) = customer.ended() {
             break status;
         }
+        if interrupt.came() {
+            // While both parties still answer its BYEs.
+            switch.process.stop(Signal::TERM, STOP);
+        }
+        interrupt.check()?;
         still_runs("tandemd", &mut switch.process)?;
         if vendor.ended().is_some() {
             bail!("the vendor's SIPp ended early\n{}", sipp::complaints(folder, "vendor"));
@@ -81,7 +118,7 @@ fn place_calls(arguments: &Arguments, folder: &Folder, switch: &mut Switch) -> R
         }
         if shown.elapsed() >= between {
             shown = Instant::now();
-            progress(begun, switch);
+            progress(begun, switch, scene.object().is_some());
         }
         sleep(LOOK);
         // SIPp writes its screens, and with them its packet counts, when asked.
@@ -107,12 +144,15 @@ fn still_runs(name: &str, process: &mut Process) -> Result<()> {
     Ok(())
 }
 
-fn progress(begun: Instant, switch: &Switch) {
+fn progress(begun: Instant, switch: &Switch, kernel: bool) {
     // A question that is not answered in time is no reason to end the demo; the next one tells.
     let Ok(status) = switch.status() else { return };
     let number = |name: &str| status[name].as_u64().unwrap_or(0);
+    let sums = ByPath::of_status(&status);
+    let by_path =
+        if kernel { format!("  kernel {:>7}  user space {:>5}", sums.kernel, sums.user) } else { String::new() };
     println!(
-        "{:>5} s  {:>5} live  {:>4} calls/s  {:>6} answered  {:>4} failed  {:>6} packets/s",
+        "{:>5} s  {:>5} live  {:>4} calls/s  {:>6} answered  {:>4} failed  {:>6} packets/s{by_path}",
         begun.elapsed().as_secs(),
         number("calls_setup") + number("calls_ringing") + number("calls_talking"),
         number("cps"),
@@ -123,9 +163,10 @@ fn progress(begun: Instant, switch: &Switch) {
 }
 
 /// The sums, once every call has its record.
-fn all_records(switch: &Switch, placed: u64) -> Result<Value> {
+fn all_records(switch: &Switch, placed: u64, interrupt: &Interrupt) -> Result<Value> {
     let deadline = Instant::now() + RECORDS;
     loop {
+        interrupt.check()?;
         let totals = switch.json(&["cdr", "totals"])?;
         if totals["calls"].as_u64() >= Some(placed) || Instant::now() >= deadline {
             return Ok(totals);
@@ -151,5 +192,5 @@ fn verdict(arguments: &Arguments, folder: &Folder, customer: &sipp::CustomerCoun
     );
     ensure!(out.records == customer.placed, "{} calls were placed and {} CDRs written", customer.placed, out.records);
     ensure!(out.relayed.0 > 0 && out.relayed.1 > 0, "no audio was relayed in one direction");
-    Ok(())
+    out.account.check()
 }

@@ -4,18 +4,23 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use tandem_netns::Place;
 
 use super::Arguments;
 use super::folder::Folder;
+use super::scene::Scene;
 use crate::process::{self, Process};
 
 /// Port of the customer's audio and, two further, of its video; the vendor's streams begin here too.
 const MEDIA_PORT: &str = "6000";
 /// Port of the customer's SIP.
 const CUSTOMER_PORT: &str = "5060";
+/// What ends SIPp when we are killed: it has nothing to put away.
+const KILL: &str = "KILL";
 /// How long before the customer hangs up the vendor falls silent, ms: the last packets arrive before the call ends, even
 /// when the machine is busy.
 const SILENCE_MS: u32 = 500;
@@ -38,34 +43,35 @@ pub(super) struct CustomerCount {
 ///
 /// # Errors
 /// When SIPp cannot be started.
-pub(super) fn vendor(arguments: &Arguments, folder: &Folder) -> Result<Process> {
-    let mut command = sipp(folder, "vendor", arguments.vendor.ip());
+pub(super) fn vendor(arguments: &Arguments, folder: &Folder, scene: &Scene) -> Result<Process> {
+    let address = scene.addresses.vendor;
+    let mut command = sipp(folder, "vendor", scene.command(Place::B, KILL, Path::new("sipp")), address.ip());
     let talk_ms = arguments.seconds * 1000 - SILENCE_MS;
     command
-        .args(["-sf", "vendor_talks.xml", "-p", &arguments.vendor.port().to_string(), "-mp", MEDIA_PORT])
+        .args(["-sf", "vendor_talks.xml", "-p", &address.port().to_string(), "-mp", MEDIA_PORT])
         // One thread for all streams: SIPp's count of sent packets is exact only then.
         .args(["-d", &talk_ms.to_string(), "-rtp_threadtasks", "100000"]);
-    Process::start("the vendor's SIPp", &mut command, &folder.file("vendor.log"))
+    Ok(Process::start("the vendor's SIPp", &mut command, &folder.file("vendor.log"))?.expendable())
 }
 
 /// Starts the customer: places the calls, echoes audio, hangs up, ends.
 ///
 /// # Errors
 /// When SIPp cannot be started.
-pub(super) fn customer(arguments: &Arguments, folder: &Folder, limit_s: u32) -> Result<Process> {
-    let mut command = sipp(folder, "customer", arguments.customer);
+pub(super) fn customer(arguments: &Arguments, folder: &Folder, scene: &Scene, limit_s: u32) -> Result<Process> {
+    let program = scene.command(Place::A, KILL, Path::new("sipp"));
+    let mut command = sipp(folder, "customer", program, scene.addresses.customer);
     command
-        .arg(arguments.sip.to_string())
+        .arg(scene.addresses.sip.to_string())
         .args(["-sf", "customer_talks.xml", "-inf", "numbers.csv", "-p", CUSTOMER_PORT, "-mp", MEDIA_PORT, "-rtp_echo"])
         .args(["-r", &arguments.rate.to_string(), "-m", &arguments.calls.to_string(), "-l", "10000"])
         .args(["-d", &(arguments.seconds * 1000).to_string(), "-recv_timeout", "20000"])
         .args(["-trace_stat", "-stf", "customer.csv", "-fd", "1", "-trace_rtt", "-rtt_freq", "1"])
         .args(["-timeout", &format!("{limit_s}s"), "-timeout_error"]);
-    Process::start("the customer's SIPp", &mut command, &folder.file("customer.log"))
+    Ok(Process::start("the customer's SIPp", &mut command, &folder.file("customer.log"))?.expendable())
 }
 
-fn sipp(folder: &Folder, side: &str, ip: IpAddr) -> Command {
-    let mut command = Command::new("sipp");
+fn sipp(folder: &Folder, side: &str, mut command: Command, ip: IpAddr) -> Command {
     command
         .current_dir(folder.path())
         .args(["-i", &ip.to_string(), "-mi", &ip.to_string(), "-nostdin", "-buff_size", "4194304"])

@@ -5,11 +5,14 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use tandem_netns::Place;
 
-use super::Arguments;
 use super::folder::Folder;
+use super::interrupt::Interrupt;
+use super::scene::Scene;
+use super::{Arguments, Relay, packets};
 use crate::build::Binaries;
 use crate::process::Process;
 
@@ -30,27 +33,26 @@ impl Switch {
     /// Starts it and waits until it answers.
     ///
     /// # Errors
-    /// The end of its log when it ends or does not answer in time.
-    pub(super) fn start(arguments: &Arguments, binaries: &Binaries, folder: &Folder) -> Result<Switch> {
-        // Whatever happens to us, the daemon does not stay behind.
-        let mut command = match Command::new("setpriv").arg("--version").output() {
-            Ok(found) if found.status.success() => {
-                let mut command = Command::new("setpriv");
-                command.args(["--pdeathsig", "TERM", "--"]).arg(&binaries.tandemd);
-                command
-            }
-            _ => Command::new(&binaries.tandemd),
-        };
+    /// The end of its log when it ends or does not answer in time; or when interrupted.
+    pub(super) fn start(
+        arguments: &Arguments,
+        binaries: &Binaries,
+        folder: &Folder,
+        scene: &Scene,
+        interrupt: &Interrupt,
+    ) -> Result<Switch> {
+        let mut command = scene.command(Place::Relay, "TERM", &binaries.tandemd);
         command.arg("--config").arg(folder.file("tandemd.toml"));
         let process = Process::start("tandemd", &mut command, &folder.file("tandemd.log"))?;
         let mut switch = Switch { process, tandem: binaries.tandem.clone(), socket: arguments.socket.clone() };
         let deadline = Instant::now() + START;
         loop {
+            interrupt.check()?;
             if let Some(status) = switch.process.ended() {
                 bail!("tandemd did not start ({status})\n{}", switch.process.tail());
             }
             // Another switch may answer at this socket until ours has taken it; ours tells its addresses.
-            if switch.status().is_ok_and(|status| status["listen"][0] == arguments.sip.to_string()) {
+            if switch.status().is_ok_and(|status| status["listen"][0] == scene.addresses.sip.to_string()) {
                 return Ok(switch);
             }
             if Instant::now() >= deadline {
@@ -83,6 +85,17 @@ impl Switch {
     pub(super) fn json(&self, arguments: &[&str]) -> Result<Value> {
         let text = self.tandem(&[arguments, &["-o", "json"]].concat())?;
         serde_json::from_str(&text).with_context(|| format!("tandem {} wrote no JSON", arguments.join(" ")))
+    }
+
+    /// Whether it relays by the path that was asked for.
+    ///
+    /// # Errors
+    /// With `--path xdp`, when user space relays, and why.
+    pub(super) fn check_path(&self, arguments: &Arguments) -> Result<()> {
+        let status = self.status()?;
+        let user = arguments.path == Relay::Xdp && status["media"] != "xdp";
+        ensure!(!user, "--path xdp cannot be: {}", packets::interfaces(&status));
+        Ok(())
     }
 
     /// How it is.
