@@ -99,6 +99,9 @@ pub struct AccountSite {
     /// `signalling`, or `media`: charged until the last packet of relayed media.
     #[serde(skip_serializing_if = "is_default")]
     pub bill_until: String,
+    /// The agent above it, charged for each of its calls by the agent's own rate group.
+    #[serde(skip_serializing_if = "is_default")]
+    pub agent: String,
 }
 
 /// A prefix rule of a gateway.

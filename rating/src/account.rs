@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{BillingError, OutOfRange};
-use crate::fee::{BillingParams, Charge, RateTerms, cost_of, in_order};
+use crate::fee::{BillingParams, Charge, Tariff, cost_of, in_order};
 use crate::money::{Money, MoneyError};
 
 /// Advance times that may be set, in minutes (SERVER_BILLING_PREVENT_OVERDRAFT_ADVANCE_TIME).
@@ -117,7 +117,7 @@ pub enum Refused {
 /// What settling a call did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// Fee and tax, taken from the balance.
+    /// Fee and tax without what gift money pays, taken from the balance.
     pub charged: Money,
     /// Part of the reservation that was not needed.
     pub unused: Money,
@@ -137,29 +137,32 @@ impl Account {
     /// Reserved is the cost, tax included, of `free_s + advance_min` minutes; the grant is that
     /// time rounded down to the end of a block, but at least one block. A call that costs nothing
     /// reserves nothing and has no end.
-    pub fn admit(
+    pub fn admit<'a>(
         &mut self,
-        terms: &RateTerms,
+        tariff: impl Into<Tariff<'a>>,
         params: &BillingParams,
         advance_min: u32,
     ) -> Result<Reservation, Refused> {
+        let tariff = &tariff.into();
         let advance_s = advance_s(advance_min)?;
         let target_s = i64::from(params.free_s) + advance_s;
         // Rated first, so that a broken row is refused as such and not as a lack of money.
-        let needed = cost_of(target_s, terms, params)?;
+        let needed = cost_of(target_s, tariff, params)?;
         let available = self.available();
-        if available <= Money::ZERO {
+        // What packages pay whole needs no money of the account.
+        let gift = !tariff.gifts.is_empty() || tariff.gift_money > Money::ZERO;
+        if available <= Money::ZERO && !(gift && needed.is_zero()) {
             return Err(Refused::NoMoney { available });
         }
-        if terms.is_free() {
+        if tariff.is_free() {
             return Ok(Reservation::nothing());
         }
-        if available < needed {
+        if !needed.is_zero() && available < needed {
             return Err(Refused::Insufficient { available, needed });
         }
         self.reserved = self.reserved.checked_add(needed).map_err(BillingError::from)?;
         Ok(Reservation {
-            grant: Grant { until_s: Blocks::of(terms, params).end_within(target_s), last: false },
+            grant: Grant { until_s: Blocks::of(tariff, params).end_within(target_s), last: false },
             amount: needed,
             free: false,
         })
@@ -168,22 +171,23 @@ impl Account {
     /// Makes a reservation anew for other terms, as if the call were admitted with them now: a deck changed between the
     /// admission and the answer. What the account can no longer pay shortens the grant (marked `last`), to nothing if need
     /// be; it never brings the balance below the limit. Errors: a value out of range; the reservation is then empty.
-    pub fn reprice(
+    pub fn reprice<'a>(
         &mut self,
         reservation: &mut Reservation,
-        terms: &RateTerms,
+        tariff: impl Into<Tariff<'a>>,
         params: &BillingParams,
         advance_min: u32,
     ) -> Result<Grant, BillingError> {
+        let tariff = tariff.into();
         self.reserved = self.reserved_without(reservation.amount);
         // The free time is granted without money, as at the admission: a renewal reaches from its end.
         let until_s = i64::from(params.free_s);
         *reservation = Reservation { grant: Grant { until_s, last: true }, amount: Money::ZERO, free: false };
-        if terms.is_free() {
+        if tariff.is_free() {
             *reservation = Reservation::nothing();
             return Ok(reservation.grant);
         }
-        self.renew(reservation, terms, params, advance_min)
+        self.renew(reservation, tariff, params, advance_min)
     }
 
     /// Asks for more time: `advance_min` minutes more than the last grant when the account can pay
@@ -192,13 +196,14 @@ impl Account {
     /// A grant is never taken back: what was promised is reserved, even when the balance was
     /// lowered since. Asking again after the last grant lifts it when a payment came in. Errors: a
     /// value out of range; the reservation is then as before.
-    pub fn renew(
+    pub fn renew<'a>(
         &mut self,
         reservation: &mut Reservation,
-        terms: &RateTerms,
+        tariff: impl Into<Tariff<'a>>,
         params: &BillingParams,
         advance_min: u32,
     ) -> Result<Grant, BillingError> {
+        let tariff = &tariff.into();
         let advance_s = advance_s(advance_min)?;
         if reservation.free {
             return Ok(reservation.grant);
@@ -206,22 +211,22 @@ impl Account {
         let held = reservation.grant.until_s;
         let budget = Money::from_units_clamped(self.available().units() + reservation.amount.units());
         let target_s = held.saturating_add(advance_s).min(UNLIMITED_S);
-        let (grant, amount) = match affordable(target_s, budget, terms, params)? {
+        let (grant, amount) = match affordable(target_s, budget, tariff, params)? {
             Some(cost) => {
                 // A block longer than the advance time would end the grant where it was; its cost
                 // to the end is part of the cost of any second in it.
-                let blocks = Blocks::of(terms, params);
+                let blocks = Blocks::of(tariff, params);
                 let whole_s = blocks.end_within(target_s);
                 let until_s = if whole_s > held { whole_s } else { blocks.end_after(held) };
                 let last = false;
                 (Grant { until_s, last }, cost)
             }
             None => {
-                let until_s = match max_hold_s(budget, terms, params)? {
+                let until_s = match max_hold_s(budget, *tariff, params)? {
                     MaxHold::Seconds(until_s) => until_s.max(held),
                     MaxHold::Unlimited | MaxHold::NotOneBlock => held,
                 };
-                let cost = if until_s > held { cost_of(until_s, terms, params)? } else { reservation.amount };
+                let cost = if until_s > held { cost_of(until_s, tariff, params)? } else { reservation.amount };
                 let last = true;
                 (Grant { until_s, last }, cost)
             }
@@ -242,7 +247,7 @@ impl Account {
     /// Errors: an amount out of range. Then nothing has changed, and the money stays reserved,
     /// which is the safe side.
     pub fn settle(&mut self, reservation: Reservation, charge: &Charge) -> Result<Settled, BillingError> {
-        let charged = charge.total()?;
+        let charged = charge.due()?;
         let balance = self.balance.checked_sub(charged)?;
         let settled = Settled {
             charged,
@@ -267,17 +272,22 @@ impl Account {
 /// The fee never falls as a call gets longer, so a binary search finds it; every fee is calculated
 /// by the rating function itself. Cost: about two fees per bit of the answer. Errors: a value out
 /// of range.
-pub fn max_hold_s(avail: Money, terms: &RateTerms, params: &BillingParams) -> Result<MaxHold, BillingError> {
-    cost_of(0, terms, params)?;
-    if terms.is_free() {
+pub fn max_hold_s<'a>(
+    avail: Money,
+    tariff: impl Into<Tariff<'a>>,
+    params: &BillingParams,
+) -> Result<MaxHold, BillingError> {
+    let tariff = &tariff.into();
+    cost_of(0, tariff, params)?;
+    if tariff.is_free() {
         return Ok(MaxHold::Unlimited);
     }
-    let blocks = Blocks::of(terms, params);
+    let blocks = Blocks::of(tariff, params);
     let pays = |count: i64| -> Result<bool, BillingError> {
         let Some(end_s) = blocks.end(count).filter(|end_s| *end_s <= UNLIMITED_S) else {
             return Ok(false);
         };
-        Ok(affordable(end_s, avail, terms, params)?.is_some())
+        Ok(affordable(end_s, avail, tariff, params)?.is_some())
     };
     if !pays(1)? {
         return Ok(MaxHold::NotOneBlock);
@@ -308,10 +318,10 @@ pub fn max_hold_s(avail: Money, terms: &RateTerms, params: &BillingParams) -> Re
 fn affordable(
     hold_s: i64,
     budget: Money,
-    terms: &RateTerms,
+    tariff: &Tariff<'_>,
     params: &BillingParams,
 ) -> Result<Option<Money>, BillingError> {
-    match cost_of(hold_s, terms, params) {
+    match cost_of(hold_s, tariff, params) {
         Ok(cost) => Ok((cost <= budget).then_some(cost)),
         Err(error) if error.is_overflow() => Ok(None),
         Err(error) => Err(error),
@@ -340,7 +350,14 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn of(terms: &RateTerms, params: &BillingParams) -> Blocks {
+    fn of(tariff: &Tariff<'_>, params: &BillingParams) -> Blocks {
+        let free_s = i64::from(params.free_s);
+        if !(tariff.gifts.is_empty() && tariff.changes.is_empty()) {
+            // Blocks begin where the gift ends, and may change on the way: every second is asked. What a second costs, its
+            // block costs.
+            return Blocks { free_s, section_ends_s: Vec::new(), first_s: 1, next_s: 1 };
+        }
+        let terms = tariff.terms;
         let mut end_s = 0;
         let section_ends_s = in_order(&terms.sections)
             .into_iter()
@@ -352,7 +369,7 @@ impl Blocks {
             .collect();
         let first_s = if terms.sections.is_empty() { terms.first_s } else { terms.next_s };
         Blocks {
-            free_s: i64::from(params.free_s),
+            free_s,
             section_ends_s,
             // Blocks of no length are refused when the leg is rated; here they must only not hang.
             first_s: i64::from(first_s.max(1)),

@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fee::{BillingError, BillingParams, Charge, rate_leg};
+use crate::fee::{BillingError, BillingParams, Charge, RateTerms, rate_tariff};
 use crate::money::Money;
+use crate::proof::{self, Proof, Role};
 use crate::text::{Text, ToCompactString};
 use crate::usage::{Attempt, Flags, LegTerms, MediaUsage, Usage};
 
@@ -274,6 +275,9 @@ pub struct Cdr {
     pub attempts: Vec<Attempt>,
     /// ISO 4217 code of every amount
     pub currency: Text,
+    /// what every leg was rated by and what came out, as JSON ([`crate::proof`])
+    #[serde(default)]
+    pub legs: Text,
 }
 
 /// One value of a CDR, as a store or a file writes it.
@@ -437,6 +441,7 @@ pub const CDR_FIELDS: &[(&str, CdrKind)] = &[
     ("callee_media_last_ms", CdrKind::Int),
     ("attempts", CdrKind::Json),
     ("currency", CdrKind::Text),
+    ("legs", CdrKind::Text),
 ];
 
 impl Cdr {
@@ -574,6 +579,7 @@ impl Cdr {
             128 => self.callee_media_last_ms.map_or(CdrValue::Null, CdrValue::Int),
             129 => CdrValue::Attempts(&self.attempts),
             130 => CdrValue::Text(&self.currency),
+            131 => CdrValue::Text(&self.legs),
             _ => CdrValue::Null,
         }
     }
@@ -588,6 +594,8 @@ pub struct Settlement {
     pub customer: Option<Charge>,
     /// Vendor's charge; `None` when no vendor answered or it has no rate.
     pub vendor: Option<Charge>,
+    /// Charges of the agents, in the order of [`Usage::agents`].
+    pub agents: Vec<Option<Charge>>,
     /// What could not be rated, one sentence each; an operator has to bill it by hand.
     pub problems: Vec<String>,
 }
@@ -601,17 +609,20 @@ pub fn settle(usage: &Usage, currency: &str) -> Settlement {
     let params = &usage.params;
     let hold_ms = if usage.answered() { usage.hold_ms } else { 0 };
     let mut problems = Vec::new();
-    let mut rated = |leg: &str, result: Result<Option<Charge>, BillingError>| {
-        result.unwrap_or_else(|error| {
-            problems.push(format!("the {leg} leg is not rated: {error}"));
+    let mut rated = |role: Role, leg: Option<&LegTerms>, params: &BillingParams| {
+        let leg = leg?;
+        rate(usage, leg, params).unwrap_or_else(|error| {
+            problems.push(format!("the {} leg ({}) is not rated: {error}", role.as_str(), leg.account));
             None
         })
     };
-    let customer = rated("customer", charge(usage, usage.customer.as_ref(), params));
-    let vendor = rated("vendor", charge(usage, usage.vendor.as_ref(), &params.for_vendor()));
+    let customer = rated(Role::Customer, usage.customer.as_ref(), params);
+    let vendor = rated(Role::Vendor, usage.vendor.as_ref(), &params.for_vendor());
+    let agents: Vec<_> = usage.agents.iter().map(|leg| rated(Role::Agent, Some(leg), params)).collect();
 
     let mut cdr = record(usage, currency);
     cdr.hold_s = crate::duration::hold_s(hold_ms, params.p_hold_ms);
+    let mut proofs = Vec::new();
     if let Some(leg) = &usage.customer {
         cdr.account.clone_from(&leg.account);
         cdr.account_name.clone_from(&leg.account_name);
@@ -621,9 +632,33 @@ pub fn settle(usage: &Usage, currency: &str) -> Settlement {
             cdr.first_s = i64::from(terms.first_s);
             cdr.next_s = i64::from(terms.next_s);
             cdr.conn_fee = Money::new(terms.conn_fee).unwrap_or_default();
-            let used = customer.as_ref().map_or(terms.rate_per_min.normalize(), |charge| charge.rate_used);
-            cdr.rate_used = used.to_compact_string();
+            cdr.rate_used = rate_used(terms, customer.as_ref());
         }
+        if let Some(charge) = &customer {
+            cdr.billed_s = charge.billed_s;
+            cdr.fee = charge.fee;
+            cdr.tax = charge.tax;
+            cdr.suite_fee = charge.suite_fee;
+            cdr.suite_s = charge.suite_s;
+        }
+        proofs.push(Proof::of(Role::Customer, usage, leg, customer.as_ref()));
+    }
+    for (n, (leg, charge)) in usage.agents.iter().zip(&agents).enumerate() {
+        if n == 0 {
+            cdr.agent_account.clone_from(&leg.account);
+            cdr.agent_name.clone_from(&leg.account_name);
+            if let Some(terms) = &leg.terms {
+                cdr.agent_prefix.clone_from(&terms.prefix);
+            }
+            if let Some(charge) = charge {
+                cdr.agent_fee = charge.fee;
+                cdr.agent_tax = charge.tax;
+                cdr.agent_s = charge.billed_s;
+                cdr.agent_suite_fee = charge.suite_fee;
+                cdr.agent_suite_s = charge.suite_s;
+            }
+        }
+        proofs.push(Proof::of(Role::Agent, usage, leg, charge.as_ref()));
     }
     if let Some(leg) = &usage.vendor {
         cdr.vendor_account.clone_from(&leg.account);
@@ -633,34 +668,39 @@ pub fn settle(usage: &Usage, currency: &str) -> Settlement {
             cdr.vendor_first_s = i64::from(terms.first_s);
             cdr.vendor_next_s = i64::from(terms.next_s);
             cdr.vendor_conn_fee = Money::new(terms.conn_fee).unwrap_or_default();
-            let used = vendor.as_ref().map_or(terms.rate_per_min.normalize(), |charge| charge.rate_used);
-            cdr.vendor_rate_used = used.to_compact_string();
+            cdr.vendor_rate_used = rate_used(terms, vendor.as_ref());
         }
+        if let Some(charge) = &vendor {
+            cdr.vendor_s = charge.billed_s;
+            cdr.vendor_fee = charge.fee;
+            cdr.vendor_tax = charge.tax;
+        }
+        proofs.push(Proof::of(Role::Vendor, usage, leg, vendor.as_ref()));
     }
-    if let Some(charge) = &customer {
-        cdr.billed_s = charge.billed_s;
-        cdr.fee = charge.fee;
-        cdr.tax = charge.tax;
-    }
-    if let Some(charge) = &vendor {
-        cdr.vendor_s = charge.billed_s;
-        cdr.vendor_fee = charge.fee;
-        cdr.vendor_tax = charge.tax;
-    }
-    match (cdr.fee.checked_sub(cdr.vendor_fee), cdr.tax.checked_sub(cdr.vendor_tax)) {
-        (Ok(margin), Ok(tax)) => {
+    cdr.legs = proof::to_text(&proofs);
+    // The income of this level is what is left of its fee after the level above took its own (cdr.md 2).
+    let (above_fee, above_tax) =
+        if usage.agents.is_empty() { (cdr.vendor_fee, cdr.vendor_tax) } else { (cdr.agent_fee, cdr.agent_tax) };
+    let margin = cdr.fee.checked_sub(cdr.vendor_fee);
+    match (margin, cdr.fee.checked_sub(above_fee), cdr.tax.checked_sub(above_tax)) {
+        (Ok(margin), Ok(fee), Ok(tax)) => {
             cdr.margin = margin;
-            cdr.income_fee = margin;
+            cdr.income_fee = fee;
             cdr.income_tax = tax;
         }
         _ => problems.push("the margin is out of the range of amounts".to_owned()),
     }
-    Settlement { cdr, customer, vendor, problems }
+    Settlement { cdr, customer, vendor, agents, problems }
 }
 
-fn charge(usage: &Usage, leg: Option<&LegTerms>, params: &BillingParams) -> Result<Option<Charge>, BillingError> {
-    let Some(leg) = leg else { return Ok(None) };
-    leg.terms.as_ref().map(|terms| rate_leg(usage.charged_ms(leg), terms, params)).transpose()
+/// The price of 60 s as it was multiplied.
+fn rate_used(terms: &RateTerms, charge: Option<&Charge>) -> Text {
+    charge.map_or(terms.rate_per_min.normalize(), |charge| charge.rate_used).to_compact_string()
+}
+
+fn rate(usage: &Usage, leg: &LegTerms, params: &BillingParams) -> Result<Option<Charge>, BillingError> {
+    let tariff = leg.tariff(usage.connect_ms.unwrap_or(usage.setup_ms));
+    tariff.map(|tariff| rate_tariff(usage.charged_ms(leg), &tariff, params)).transpose()
 }
 
 /// The only protocol there is.
@@ -805,7 +845,7 @@ mod tests {
             tax_pct: Decimal::ZERO,
             level: 5,
         };
-        Some(LegTerms { account: "a".into(), account_name: Default::default(), terms: Some(terms), until_media: false })
+        Some(LegTerms { account: "a".into(), terms: Some(terms), ..LegTerms::default() })
     }
 
     #[test]

@@ -6,10 +6,13 @@
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::duration;
 pub use crate::error::{BillingError, OutOfRange};
+use crate::gift::{self, Gift};
 use crate::money::{self, Least, Money, MoneyError, RawFee};
+use crate::split::{self, RateChange};
 use crate::text::Text;
 
 /// Most decimals of a fee (SERVER_BILLING_FEE_PRECISION is 0 to 4).
@@ -165,6 +168,12 @@ pub struct Charge {
     pub billed_s: i64,
     /// Seconds paid by packages (step 5).
     pub suite_s: i64,
+    /// Seconds taken from each gift of the leg, in whole billing cycles; at least `suite_s` together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gift_used_s: Vec<i64>,
+    /// Part of fee and tax that gift money pays; the balance pays the rest.
+    #[serde(default)]
+    pub suite_fee: Money,
     /// Price of 60 s that was used (step 7).
     pub rate_used: Decimal,
     /// Exact fee before rounding (step 8).
@@ -176,9 +185,48 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// What the account pays: fee and tax. Errors: the sum is out of range.
+    /// What the leg costs: fee and tax. Errors: the sum is out of range.
     pub fn total(&self) -> Result<Money, MoneyError> {
         self.fee.checked_add(self.tax)
+    }
+
+    /// What the balance pays: fee and tax without the part that gift money pays. Errors: out of range.
+    pub fn due(&self) -> Result<Money, MoneyError> {
+        self.total()?.checked_sub(self.suite_fee)
+    }
+}
+
+/// Everything that prices one leg besides its length and the parameters: the row at the answer, what takes its place later,
+/// and what packages give.
+#[derive(Clone, Copy, Debug)]
+pub struct Tariff<'a> {
+    /// The row in force at the answer. Its connection fee, sections and tax hold for the whole call.
+    pub terms: &'a RateTerms,
+    /// Rows that take its place during the call, by time; empty unless the rate group splits sections (billing.md 6.a).
+    pub changes: &'a [RateChange],
+    /// Wall clock of the answer, UTC ms; read only with `changes`.
+    pub connect_ms: i64,
+    /// What packages give, in the order in which it is used (billing.md 5).
+    pub gifts: &'a [Gift],
+    /// Gift money that may pay.
+    pub gift_money: Money,
+}
+
+impl<'a> Tariff<'a> {
+    /// One row for the whole call and no package.
+    pub fn plain(terms: &'a RateTerms) -> Tariff<'a> {
+        Tariff { terms, changes: &[], connect_ms: 0, gifts: &[], gift_money: Money::ZERO }
+    }
+
+    /// True when no duration ever costs anything.
+    pub fn is_free(&self) -> bool {
+        self.terms.is_free() && self.changes.iter().all(|change| change.terms.rate_per_min.is_zero())
+    }
+}
+
+impl<'a> From<&'a RateTerms> for Tariff<'a> {
+    fn from(terms: &'a RateTerms) -> Tariff<'a> {
+        Tariff::plain(terms)
     }
 }
 
@@ -188,126 +236,161 @@ impl Charge {
 /// the vendor's leg pass [`BillingParams::for_vendor`]. Errors: a value outside its range, or an
 /// amount too large; nothing is rounded to make it fit.
 pub fn rate_leg(hold_ms: i64, terms: &RateTerms, params: &BillingParams) -> Result<Charge, BillingError> {
-    Steps::walk(duration::hold_s(hold_ms, params.p_hold_ms), terms, params)?.charge()
+    rate_tariff(hold_ms, &Tariff::plain(terms), params)
 }
 
-/// Fee and tax of a call of exactly `hold_s` seconds; what reservations are made of.
-pub(crate) fn cost_of(hold_s: i64, terms: &RateTerms, params: &BillingParams) -> Result<Money, BillingError> {
-    Ok(Steps::walk(hold_s, terms, params)?.charge()?.total()?)
+/// [`rate_leg`] with packages and with rows that change during the call (billing.md sections 5 and 6.a).
+///
+/// # Errors
+/// As of [`rate_leg`].
+pub fn rate_tariff(hold_ms: i64, tariff: &Tariff<'_>, params: &BillingParams) -> Result<Charge, BillingError> {
+    Steps::walk(duration::hold_s(hold_ms, params.p_hold_ms), tariff, params)?.charge()
+}
+
+/// What the balance pays for a call of exactly `hold_s` seconds; what reservations are made of.
+pub(crate) fn cost_of(hold_s: i64, tariff: &Tariff<'_>, params: &BillingParams) -> Result<Money, BillingError> {
+    Ok(Steps::walk(hold_s, tariff, params)?.charge()?.due()?)
 }
 
 /// Why a leg costs what it costs: the steps of [`rate_leg`] as lines of text, one per step. A leg
 /// that cannot be rated gives one line with the reason.
 pub fn explain_leg(hold_ms: i64, terms: &RateTerms, params: &BillingParams) -> Vec<String> {
-    match explain(hold_ms, terms, params) {
+    explain_tariff(hold_ms, &Tariff::plain(terms), params)
+}
+
+/// [`explain_leg`] of [`rate_tariff`].
+pub fn explain_tariff(hold_ms: i64, tariff: &Tariff<'_>, params: &BillingParams) -> Vec<String> {
+    match crate::explain::lines(hold_ms, tariff, params) {
         Ok(lines) => lines,
         Err(error) => vec![format!("not rated: {error}")],
     }
 }
 
 /// Every intermediate value of the steps, in integers.
-struct Steps {
-    hold_s: i64,
-    charge_s: i64,
-    suite_s: i64,
-    section_s: i64,
-    block_s: i64,
-    conn_units: i128,
-    section_units: i128,
-    rate_units: i128,
-    raw: RawFee,
-    precise_units: i128,
-    fee_units: i128,
-    tax_units: i128,
+pub(crate) struct Steps {
+    pub hold_s: i64,
+    pub charge_s: i64,
+    pub suite_s: i64,
+    pub gift_used_s: Vec<i64>,
+    pub section_s: i64,
+    /// Blocks of the rows, in order: seconds and price of 60 s.
+    pub blocks: SmallVec<[Stretch; 1]>,
+    pub conn_units: i128,
+    pub section_units: i128,
+    pub rate_units: i128,
+    pub raw: RawFee,
+    pub precise_units: i128,
+    pub fee_units: i128,
+    pub tax_units: i128,
+    pub suite_units: i128,
+}
+
+/// Blocks that one row prices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub block_s: i64,
+    pub rate_units: i128,
 }
 
 impl Steps {
     /// Steps 3 to 11 for a call of `hold_s` held seconds.
-    fn walk(hold_s: i64, terms: &RateTerms, params: &BillingParams) -> Result<Steps, BillingError> {
+    pub(crate) fn walk(hold_s: i64, tariff: &Tariff<'_>, params: &BillingParams) -> Result<Steps, BillingError> {
+        let terms = tariff.terms;
         let amounts = Amounts::of(terms)?;
         let fp_step = precision_step(params)?;
         let fee_unit = params.fee_unit_units()?;
-
-        // 3 free time; 5 packages take their seconds off `left_s` here once there are packages.
-        let charge_s = duration::charge_s(hold_s, params.free_s);
-        let suite_s = 0;
-        let left_s = charge_s - suite_s;
-
-        // 7 rate: it does not depend on the duration, and the proof wants it for free calls too.
-        let rate_units = if params.quantise_rate {
-            money::round_units(amounts.rate, 1, fp_step, Least::OneStep).ok_or(BillingError::Overflow)?
-        } else {
-            amounts.rate
+        let used_rate = |rate: i128| {
+            if params.quantise_rate {
+                money::round_units(rate, 1, fp_step, Least::OneStep).ok_or(BillingError::Overflow)
+            } else {
+                Ok(rate)
+            }
         };
 
+        // 3 free time; 5 packages. Without time to charge (4) there is nothing to give.
+        let charge_s = duration::charge_s(hold_s, params.free_s);
+        let given = gift::give(charge_s, tariff.gifts)?;
+
+        // 7 rate: it does not depend on the duration, and the proof wants it for free calls too.
+        let rate_units = used_rate(amounts.rate)?;
+
+        let mut steps = Steps {
+            hold_s,
+            charge_s,
+            suite_s: given.suite_s,
+            gift_used_s: given.used_s,
+            section_s: 0,
+            blocks: SmallVec::new(),
+            conn_units: 0,
+            section_units: 0,
+            rate_units,
+            raw: RawFee::default(),
+            precise_units: 0,
+            fee_units: 0,
+            tax_units: 0,
+            suite_units: 0,
+        };
         // 4 zero test: no time to charge costs nothing, not even the connection fee.
-        if left_s == 0 {
-            return Ok(Steps {
-                hold_s,
-                charge_s,
-                suite_s,
-                section_s: 0,
-                block_s: 0,
-                conn_units: 0,
-                section_units: 0,
-                rate_units,
-                raw: RawFee::default(),
-                precise_units: 0,
-                fee_units: 0,
-                tax_units: 0,
-            });
+        if given.left_s == 0 {
+            return Ok(steps);
         }
 
         // 6 sections, then blocks.
-        let walked = walk_sections(left_s, terms)?;
-        let first_s = if terms.sections.is_empty() { terms.first_s } else { terms.next_s };
-        let block_s = duration::billed_s(walked.left_s, first_s, terms.next_s)?;
+        let walked = walk_sections(given.left_s, terms)?;
+        steps.section_s = walked.section_s;
+        steps.conn_units = amounts.conn;
+        steps.section_units = walked.units;
+        if tariff.changes.is_empty() {
+            let first_s = if terms.sections.is_empty() { terms.first_s } else { terms.next_s };
+            let block_s = duration::billed_s(walked.left_s, first_s, terms.next_s)?;
+            steps.blocks.push(Stretch { block_s, rate_units });
+        } else {
+            let before_s = hold_s - given.left_s + walked.section_s;
+            let laid = split::lay(walked.left_s, before_s, tariff)?;
+            for (block_s, row) in laid {
+                let rate = used_rate(Amounts::of(row)?.rate)?;
+                steps.blocks.push(Stretch { block_s, rate_units: rate });
+            }
+        }
 
         // 8 raw fee, exact over 60 * 10^8.
-        let raw = amounts
-            .conn
-            .checked_add(walked.units)
-            .and_then(|fixed| fixed.checked_mul(60))
-            .and_then(|fixed| {
-                let timed = rate_units.checked_mul(i128::from(block_s))?;
-                fixed.checked_add(timed)
+        let fixed = amounts.conn.checked_add(walked.units).and_then(|fixed| fixed.checked_mul(60));
+        let raw = steps
+            .blocks
+            .iter()
+            .try_fold(fixed.ok_or(BillingError::Overflow)?, |sum, stretch| {
+                sum.checked_add(stretch.rate_units.checked_mul(i128::from(stretch.block_s))?)
             })
             .ok_or(BillingError::Overflow)?;
+        steps.raw = RawFee::from_numerator(raw);
 
         // 9 precision, 10 unit, 11 tax.
-        let precise_units = money::round_units(raw, 60, fp_step, Least::OneStep).ok_or(BillingError::Overflow)?;
-        let fee_units = money::round_units(precise_units, 1, fee_unit, Least::OneStep).ok_or(BillingError::Overflow)?;
-        let tax_units = fee_units
-            .checked_mul(amounts.tax_pct)
-            .and_then(|tax| money::round_units(tax, 100 * money::UNITS_PER_ONE, fp_step, Least::Nothing))
-            .ok_or(BillingError::Overflow)?;
+        let round = |units, per, step, least| money::round_units(units, per, step, least).ok_or(BillingError::Overflow);
+        steps.precise_units = round(raw, 60, fp_step, Least::OneStep)?;
+        steps.fee_units = round(steps.precise_units, 1, fee_unit, Least::OneStep)?;
+        let taxed = steps.fee_units.checked_mul(amounts.tax_pct).ok_or(BillingError::Overflow)?;
+        steps.tax_units = round(taxed, 100 * money::UNITS_PER_ONE, fp_step, Least::Nothing)?;
 
-        Ok(Steps {
-            hold_s,
-            charge_s,
-            suite_s,
-            section_s: walked.section_s,
-            block_s,
-            conn_units: amounts.conn,
-            section_units: walked.units,
-            rate_units,
-            raw: RawFee::from_numerator(raw),
-            precise_units,
-            fee_units,
-            tax_units,
-        })
+        // Gift money pays first (billing.md 5).
+        let total = steps.fee_units.checked_add(steps.tax_units).ok_or(BillingError::Overflow)?;
+        steps.suite_units = total.min(tariff.gift_money.units().max(0));
+        Ok(steps)
     }
 
-    fn billed_s(&self) -> Result<i64, BillingError> {
-        self.section_s.checked_add(self.block_s).ok_or(BillingError::Overflow)
+    /// Seconds of all blocks.
+    pub(crate) fn block_s(&self) -> Result<i64, BillingError> {
+        let sum = self.blocks.iter().try_fold(0i64, |sum, stretch| sum.checked_add(stretch.block_s));
+        sum.ok_or(BillingError::Overflow)
     }
 
-    fn charge(&self) -> Result<Charge, BillingError> {
+    pub(crate) fn charge(&self) -> Result<Charge, BillingError> {
         Ok(Charge {
             hold_s: self.hold_s,
             charge_s: self.charge_s,
-            billed_s: self.billed_s()?,
+            billed_s: self.section_s.checked_add(self.block_s()?).ok_or(BillingError::Overflow)?,
             suite_s: self.suite_s,
+            gift_used_s: self.gift_used_s.clone(),
+            suite_fee: Money::from_units(self.suite_units)?,
             rate_used: money::decimal_from_units(self.rate_units)?,
             raw_fee: self.raw,
             fee: Money::from_units(self.fee_units)?,
@@ -383,61 +466,4 @@ fn precision_step(params: &BillingParams) -> Result<i128, OutOfRange> {
         return Err(OutOfRange::new("SERVER_BILLING_FEE_PRECISION", params.fp, "0 to 4"));
     }
     Ok(money::precision_step_units(params.fp))
-}
-
-fn explain(hold_ms: i64, terms: &RateTerms, params: &BillingParams) -> Result<Vec<String>, BillingError> {
-    let hold_s = duration::hold_s(hold_ms, params.p_hold_ms);
-    let steps = Steps::walk(hold_s, terms, params)?;
-    let charge = steps.charge()?;
-    let counted_ms = hold_ms.max(0);
-    let mut lines = vec![
-        format!("1 duration: {hold_ms} ms, counted as {counted_ms} ms"),
-        format!("2 hold time: {counted_ms} ms at threshold {} ms is {hold_s} s", params.p_hold_ms),
-        format!("3 free time: {hold_s} s less {} s is {} s", params.free_s, charge.charge_s),
-    ];
-    if charge.charge_s == 0 {
-        lines.push("4 zero test: nothing to charge, fee 0, tax 0, no connection fee".to_owned());
-        return Ok(lines);
-    }
-    lines.push(format!("4 zero test: {} s to charge", charge.charge_s));
-    lines.push(format!("5 packages: {} s", charge.suite_s));
-    lines.push(if terms.sections.is_empty() {
-        format!("6 blocks: {} s at {}/{} is {} s billed", charge.charge_s, terms.first_s, terms.next_s, charge.billed_s)
-    } else {
-        format!(
-            "6 blocks: {} s as sections of {} s and {} s at {}/{} is {} s billed",
-            charge.charge_s, steps.section_s, steps.block_s, terms.next_s, terms.next_s, charge.billed_s
-        )
-    });
-    lines.push(if params.quantise_rate {
-        format!(
-            "7 rate: {} per minute at {} decimals is {}",
-            terms.rate_per_min.normalize(),
-            params.fp,
-            charge.rate_used
-        )
-    } else {
-        format!("7 rate: {} per minute, used as it is (TANDEM_RATE_QUANTISE off)", charge.rate_used)
-    });
-    lines.push(format!(
-        "8 raw fee: {} connection + {} sections + {} x {} s / 60 = {} (about {})",
-        money::decimal_from_units(steps.conn_units)?,
-        money::decimal_from_units(steps.section_units)?,
-        charge.rate_used,
-        steps.block_s,
-        charge.raw_fee,
-        charge.raw_fee.approximate()
-    ));
-    let precise = money::decimal_from_units(steps.precise_units)?;
-    lines.push(format!("9 fee precision: {} decimals gives {precise}", params.fp));
-    lines.push(format!("10 fee unit: {precise} in steps of {} is {}", params.fu.normalize(), charge.fee));
-    lines.push(format!(
-        "11 tax: {} % of {} at {} decimals is {}; the account pays {}",
-        terms.tax_pct.normalize(),
-        charge.fee,
-        params.fp,
-        charge.tax,
-        charge.total()?
-    ));
-    Ok(lines)
 }

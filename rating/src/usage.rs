@@ -5,11 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fee::{BillingParams, RateTerms};
+use crate::fee::{BillingParams, RateTerms, Tariff};
+use crate::gift::Gift;
+use crate::money::Money;
+use crate::split::RateChange;
 use crate::text::Text;
 
 /// One leg's price: who pays and by which row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegTerms {
     /// Account that is charged (customer) or charges us (vendor).
     pub account: Text,
@@ -20,6 +23,29 @@ pub struct LegTerms {
     /// Charged until the last packet of relayed media, not until the end by signalling.
     #[serde(default)]
     pub until_media: bool,
+    /// Rate group the row is of.
+    #[serde(default)]
+    pub rate_group: Text,
+    /// The number that was looked up (rates.md 2).
+    #[serde(default)]
+    pub number: Text,
+    /// Rows that take the place of `terms` during the call, by time; empty unless the rate group splits sections.
+    #[serde(default)]
+    pub changes: Vec<RateChange>,
+    /// Gift time that is held for the call; filled in by the rating thread.
+    #[serde(default)]
+    pub gifts: Vec<Gift>,
+    /// Gift money that is held for the call; filled in by the rating thread.
+    #[serde(default)]
+    pub gift_money: Money,
+}
+
+impl LegTerms {
+    /// What prices the leg of a call that was answered at `connect_ms`; `None` for a free leg.
+    pub fn tariff(&self, connect_ms: i64) -> Option<Tariff<'_>> {
+        let terms = self.terms.as_ref()?;
+        Some(Tariff { terms, changes: &self.changes, connect_ms, gifts: &self.gifts, gift_money: self.gift_money })
+    }
 }
 
 /// One attempt to reach a vendor, in order; kept in the CDR, never a CDR of its own (spec cdr.md 1).
@@ -207,6 +233,9 @@ pub struct Usage {
     /// Answer to the last packet of relayed media in either direction, by the monotonic clock, ms; `None` when none was seen.
     #[serde(default)]
     pub media_hold_ms: Option<i64>,
+    /// Agents of the paying account, the direct one first; each is charged by its own rate group (billing.md 9).
+    #[serde(default)]
+    pub agents: Vec<LegTerms>,
 }
 
 impl Usage {
@@ -231,12 +260,7 @@ mod tests {
 
     #[test]
     fn a_leg_charged_by_its_media_ends_with_the_last_packet_the_switch_saw() {
-        let leg = |until_media| LegTerms {
-            until_media,
-            account: Text::default(),
-            account_name: Text::default(),
-            terms: None,
-        };
+        let leg = |until_media| LegTerms { until_media, ..LegTerms::default() };
         let call = |media_hold_ms, flags| Usage {
             connect_ms: Some(1),
             hold_ms: 60_000,

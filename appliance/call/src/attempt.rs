@@ -8,16 +8,17 @@ use tandem_leg::{
     Ring, ServerReason, Transport, Try,
 };
 use tandem_media::decide::Path;
-use tandem_rating::usage::{Attempt as AttemptRecord, LegTerms};
+use tandem_rating::usage::Attempt as AttemptRecord;
 
 use crate::call::{Call, CallState, RouteUse, text_of};
 use crate::calls::Shared;
 use crate::failover::{Cause, Decision, Failed, decide, final_cause};
 use crate::guard::hops;
 use crate::media::LegPlace;
+use crate::number::without_route_prefix;
 use crate::question::{Candidate, Question};
 use crate::replace::replacement;
-use crate::snapshot::{BillUntil, MappingGateway, RoutingGateway};
+use crate::snapshot::{MappingGateway, RoutingGateway};
 use crate::trace::{CallTimer, TraceEvent};
 
 /// Redirects that one attempt may follow (signalling.md 8).
@@ -109,12 +110,10 @@ impl Call {
         self.usage.caller_out = self.plan.caller_out(&chosen).into();
         self.usage.callee_out = self.plan.callee_out(&chosen).into();
         self.usage.callee_type = 1;
-        self.usage.vendor = snapshot.accounts.get(gateway.account).map(|account| LegTerms {
-            account: account.name.as_str().into(),
-            account_name: account.display_name.as_str().into(),
-            terms: chosen.terms(&snapshot),
-            until_media: account.bill_until == BillUntil::Media,
-        });
+        let number = if gateway.clearing_use_callout { &self.usage.callee_out } else { &self.usage.callee_billed };
+        let number = without_route_prefix(number, snapshot.settings.route_prefix_digits).into();
+        self.usage.vendor =
+            snapshot.accounts.get(gateway.account).map(|account| account.leg(chosen.terms(&snapshot), number));
         self.usage.flags.no_vendor_rate = chosen.vendor.is_none();
         if self.session.no_cdr {
             // NO_CDR_E164S: no vendor charge record either (rates.md 6).

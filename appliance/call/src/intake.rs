@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 use tandem_leg::{EndDirection, EndReason, Fail, LegEvent, LegId, Now, Reason, ServerReason, Try, text};
 use tandem_rating::text::{Text, ToCompactString};
-use tandem_rating::usage::{LegTerms, Usage};
+use tandem_rating::usage::Usage;
 
 use crate::call::{Call, CallState, RouteUse};
 use crate::calls::Calls;
@@ -18,7 +18,7 @@ use crate::question::{Admit, CallKey, Payer, Question};
 use crate::replace::{replacement, status_for_caller};
 use crate::route::{Wanted, plan};
 use crate::session::Session;
-use crate::snapshot::{BillUntil, Snapshot};
+use crate::snapshot::{Account, Snapshot};
 use crate::trace::{CallTimer, TraceEvent};
 
 /// Longest texts that a CDR keeps, characters (spec cdr.md 2).
@@ -89,12 +89,7 @@ impl Calls {
         if let Some(gateway) = mapping.map(|m| &snapshot.mapping[m]) {
             usage.caller_gateway = gateway.name.as_str().into();
             usage.billing_mode = 1;
-            usage.customer = snapshot.accounts.get(gateway.account).map(|a| LegTerms {
-                account: a.name.as_str().into(),
-                account_name: a.display_name.as_str().into(),
-                terms: None,
-                until_media: a.bill_until == BillUntil::Media,
-            });
+            usage.customer = snapshot.accounts.get(gateway.account).map(|a| a.leg(None, Text::default()));
         }
         let found = identified.map_err(|r| Refusal::new(r.reason, r.detail))?;
         let gateway = &snapshot.mapping[found.mapping];
@@ -123,8 +118,12 @@ impl Calls {
             .map_err(|no| Refusal::new(no.reason, no.detail))?;
         self.trace_price(now, a_leg, flow_no, &price);
         usage.call_level = price.terms.as_ref().map_or(0, |t| t.level);
-        if let Some(customer) = &mut usage.customer {
-            customer.terms.clone_from(&price.terms);
+        let payers = payers(snapshot, account, &price);
+        if price.free.is_none() {
+            let number = || price.number.clone();
+            usage.customer = Some(account.leg(price.terms.clone(), number()));
+            let agents = snapshot.agents(account).zip(&price.agents);
+            usage.agents = agents.map(|(agent, terms)| agent.leg(Some(terms.clone()), number())).collect();
         }
 
         let media = CallMedia::new(invite.sdp.as_deref(), &self.shared.config.media)
@@ -200,11 +199,6 @@ impl Calls {
             })
         };
         let key = self.admit(make).key;
-        let payers = match price.free {
-            // A free call asks nobody for money, so that an emergency call always passes (rates.md 6).
-            Some(_) => Vec::new(),
-            None => vec![Payer { account: account.id, terms: price.terms }],
-        };
         let (cx, calls) = (&mut self.shared, &mut self.calls);
         let Some(call) = calls.get_mut(key.index as usize) else {
             return Ok(());
@@ -347,6 +341,17 @@ impl Calls {
             unbilled_packets: 0,
         })));
     }
+}
+
+/// Who reserves money for the call.
+fn payers(snapshot: &Snapshot, account: &Account, price: &Price) -> Vec<Payer> {
+    if price.free.is_some() {
+        // A free call asks nobody for money, so that an emergency call always passes (rates.md 6).
+        return Vec::new();
+    }
+    let payer = |account: &Account, terms| Payer { number: price.number.clone(), ..Payer::plain(account.id, terms) };
+    let agents = snapshot.agents(account).zip(&price.agents).map(|(agent, terms)| payer(agent, Some(terms.clone())));
+    std::iter::once(payer(account, price.terms.clone())).chain(agents).collect()
 }
 
 /// At most `max` bytes of a text from outside, cut at a character.

@@ -4,6 +4,7 @@
 use tandem_leg::ServerReason;
 use tandem_rating::fee::RateTerms;
 use tandem_rating::rate::Lookup;
+use tandem_rating::text::Text;
 
 use crate::lists::pattern_of;
 use crate::number::without_route_prefix;
@@ -18,6 +19,10 @@ pub struct Price {
     pub free: Option<String>,
     /// The number leaves no record (SERVER_BILLING_NO_CDR_E164S).
     pub no_cdr: bool,
+    /// The number that was looked up.
+    pub number: Text,
+    /// Rows of the agents above the account, the direct one first; none for a free number.
+    pub agents: Vec<RateTerms>,
 }
 
 /// Why there is no price.
@@ -50,21 +55,24 @@ pub fn price(
     }
     let no_cdr = pattern_of(&settings.no_cdr_numbers, number);
     if let Some(pattern) = no_cdr.or_else(|| pattern_of(&settings.free_numbers, number)) {
-        return Ok(Price { terms: None, free: Some(pattern.to_owned()), no_cdr: no_cdr.is_some() });
+        return Ok(Price {
+            terms: None,
+            free: Some(pattern.to_owned()),
+            no_cdr: no_cdr.is_some(),
+            number: number.into(),
+            agents: Vec::new(),
+        });
     }
-    if account.locked {
-        return no(ServerReason::AccountLocked, format!("account {} is locked", account.name));
-    }
-    if account.valid_until_ms.is_some_and(|until| at_ms >= until) {
-        return no(ServerReason::AccountExpired, format!("account {} is expired", account.name));
-    }
-    let found = account.deck.as_ref().map_or(Lookup::NotFound, |deck| deck.lookup(number, at_ms));
-    let rate = match found {
-        Lookup::Found(rate) | Lookup::Locked(rate) => rate,
-        Lookup::NotFound => {
-            let group = account.deck.as_ref().map_or("none", |d| d.name());
-            return no(ServerReason::RateNotFound, format!("no rate for {number} in rate group {group}"));
+    usable(account, at_ms)?;
+    for agent in snapshot.agents(account) {
+        if agent.cancelled {
+            return no(ServerReason::AccountDisabled, format!("agent {} is cancelled", agent.name));
         }
+        usable(agent, at_ms)?;
+    }
+    let found = lookup(account, number, at_ms)?;
+    let (Lookup::Found(rate) | Lookup::Locked(rate)) = found else {
+        return Err(not_found(account, number));
     };
     if gateway.call_level < rate.level() {
         let detail = format!("level {} is below rate type {}", gateway.call_level, rate.level());
@@ -73,5 +81,37 @@ pub fn price(
     if matches!(found, Lookup::Locked(_)) {
         return no(ServerReason::RateLocked, format!("rate {} is locked", rate.prefix()));
     }
-    Ok(Price { terms: Some(rate.terms()), free: None, no_cdr: false })
+    let agents = snapshot.agents(account).map(|agent| match lookup(agent, number, at_ms)? {
+        Lookup::Found(rate) => Ok(rate.terms()),
+        Lookup::Locked(rate) => Err(NoPrice {
+            reason: ServerReason::RateLocked,
+            detail: format!("rate {} of agent {} is locked", rate.prefix(), agent.name),
+        }),
+        Lookup::NotFound => Err(not_found(agent, number)),
+    });
+    let agents = agents.collect::<Result<_, _>>()?;
+    Ok(Price { terms: Some(rate.terms()), free: None, no_cdr: false, number: number.into(), agents })
+}
+
+/// Steps 2 and 3 of accounts.md 3; they hold for every agent above as well.
+fn usable(account: &Account, at_ms: i64) -> Result<(), NoPrice> {
+    let no = |reason, detail: String| Err(NoPrice { reason, detail });
+    if account.locked {
+        return no(ServerReason::AccountLocked, format!("account {} is locked", account.name));
+    }
+    if account.valid_until_ms.is_some_and(|until| at_ms >= until) {
+        return no(ServerReason::AccountExpired, format!("account {} is expired", account.name));
+    }
+    Ok(())
+}
+
+fn lookup<'a>(account: &'a Account, number: &str, at_ms: i64) -> Result<Lookup<'a>, NoPrice> {
+    let deck = account.deck.as_ref().ok_or_else(|| not_found(account, number))?;
+    Ok(deck.lookup(number, at_ms))
+}
+
+fn not_found(account: &Account, number: &str) -> NoPrice {
+    let group = account.deck.as_ref().map_or("none", |deck| deck.name());
+    let detail = format!("no rate for {number} in rate group {group} of account {}", account.name);
+    NoPrice { reason: ServerReason::RateNotFound, detail }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use tandem_leg::ServerReason;
 use tandem_rating::fee::{BillingParams, RateTerms};
-use tandem_rating::usage::Usage;
+use tandem_rating::split::RateChange;
+use tandem_rating::text::Text;
+use tandem_rating::usage::{LegTerms, Usage};
 
 use crate::snapshot::{AccountId, GatewayId};
 
@@ -29,6 +31,22 @@ pub struct Payer {
     pub account: AccountId,
     /// Its row; `None` is a free leg.
     pub terms: Option<RateTerms>,
+    /// Rows that take its place later, for rate groups that split sections.
+    pub changes: Vec<RateChange>,
+    /// The number that was looked up; gifts of packages are matched by it.
+    pub number: Text,
+}
+
+impl Payer {
+    /// An account charged by one row.
+    pub fn plain(account: AccountId, terms: Option<RateTerms>) -> Payer {
+        Payer { account, terms, changes: Vec::new(), number: Text::default() }
+    }
+
+    /// An account charged as `leg` says.
+    pub fn of(account: AccountId, leg: &LegTerms) -> Payer {
+        Payer { account, terms: leg.terms.clone(), changes: leg.changes.clone(), number: leg.number.clone() }
+    }
 }
 
 /// One routing gateway the call may go to, best first.
@@ -49,7 +67,7 @@ pub struct Admit {
     pub flow_no: u64,
     /// Mapping gateway whose line and call rate are taken.
     pub mapping: GatewayId,
-    /// Accounts that reserve, customer first.
+    /// Accounts that reserve: who pays, then the agents above, in the order of [`Usage::agents`].
     pub payers: Vec<Payer>,
     /// Billing parameters now; the call keeps them.
     pub params: Arc<BillingParams>,

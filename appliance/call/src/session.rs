@@ -8,6 +8,7 @@ use tandem_leg::{
 use tandem_media::Side;
 use tandem_rating::rate::Lookup;
 use tandem_rating::text::{Text, ToCompactString};
+use tandem_rating::usage::LegTerms;
 
 use crate::call::{Call, CallState};
 use crate::calls::Shared;
@@ -96,29 +97,32 @@ impl Call {
         let current = &cx.snapshot;
         self.usage.params = (*current.billing).clone();
         let digits = current.settings.route_prefix_digits;
-        let row = |id: AccountId, number: &str| {
-            let deck = current.accounts.iter().find(|a| a.id == id)?.deck.as_ref()?;
-            match deck.lookup(without_route_prefix(number, digits), now.wall_ms) {
-                Lookup::Found(rate) => Some(rate.terms()),
-                Lookup::Locked(_) | Lookup::NotFound => None,
+        // A leg without a row stays without one: it is free, or its vendor has no price.
+        let reprice = |leg: &mut LegTerms, id: Option<AccountId>, number: &str| {
+            let deck = current.accounts.iter().find(|a| Some(a.id) == id).and_then(|account| account.deck.as_ref());
+            if let (Some(terms), Some(deck)) = (&mut leg.terms, deck)
+                && let Lookup::Found(rate) = deck.lookup(without_route_prefix(number, digits), now.wall_ms)
+            {
+                *terms = rate.terms();
+                leg.rate_group = deck.name().into();
             }
         };
         let own = &self.snapshot;
         let payer = own.accounts.get(own.mapping[self.mapping].account).map(|a| a.id);
-        if let Some(terms) = self.usage.customer.as_mut().and_then(|leg| leg.terms.as_mut())
-            && let Some(now) = payer.and_then(|id| row(id, &self.usage.callee_billed))
-        {
-            *terms = now;
+        if let Some(leg) = &mut self.usage.customer {
+            reprice(leg, payer, &self.usage.callee_billed);
+        }
+        for leg in &mut self.usage.agents {
+            let agent = own.accounts.iter().find(|account| account.name == leg.account.as_str());
+            reprice(leg, agent.map(|agent| agent.id), &self.usage.callee_billed);
         }
         let Some(gateway) = self.attempt.as_ref().map(|a| &own.routing[self.plan.routes[a.route].gateway]) else {
             return;
         };
         let number = if gateway.clearing_use_callout { &self.usage.callee_out } else { &self.usage.callee_billed };
         let clearing = own.accounts.get(gateway.account).map(|a| a.id);
-        if let Some(terms) = self.usage.vendor.as_mut().and_then(|leg| leg.terms.as_mut())
-            && let Some(now) = clearing.and_then(|id| row(id, number))
-        {
-            *terms = now;
+        if let Some(leg) = &mut self.usage.vendor {
+            reprice(leg, clearing, number);
         }
     }
 

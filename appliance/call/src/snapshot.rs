@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use tandem_leg::ListenerId;
 use tandem_media::decide::DeviceMode;
-use tandem_rating::fee::BillingParams;
+use tandem_rating::fee::{BillingParams, RateTerms};
 use tandem_rating::prefix::PrefixError;
 use tandem_rating::rate::Deck;
+use tandem_rating::text::Text;
+use tandem_rating::usage::LegTerms;
 
 use crate::number::RewriteRules;
 use crate::route::PrefixTable;
@@ -55,7 +57,32 @@ pub struct Account {
     pub bill_until: BillUntil,
     /// Rate group.
     pub deck: Option<Arc<Deck>>,
+    /// The account above, an agent (`agentAccount`): index into [`Snapshot::accounts`].
+    pub parent: Option<usize>,
 }
+
+impl Account {
+    /// What it is charged by for a call to `number`.
+    pub fn leg(&self, terms: Option<RateTerms>, number: Text) -> LegTerms {
+        LegTerms {
+            account: self.name.as_str().into(),
+            account_name: self.display_name.as_str().into(),
+            rate_group: self
+                .deck
+                .as_ref()
+                .filter(|_| terms.is_some())
+                .map(|deck| deck.name().into())
+                .unwrap_or_default(),
+            terms,
+            until_media: self.bill_until == BillUntil::Media,
+            number,
+            ..LegTerms::default()
+        }
+    }
+}
+
+/// Longest chain of agents above an account; a site with a longer one is refused.
+pub const AGENTS_MAX: usize = 8;
 
 /// One source address of a mapping gateway (`remoteIps`, `sipAuthenticationMethod` 0 IP or 1 IP and port).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -373,6 +400,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The agents above an account, the direct one first.
+    pub fn agents(&self, account: &Account) -> impl Iterator<Item = &Account> {
+        let above = |account: &Account| account.parent.and_then(|index| self.accounts.get(index));
+        std::iter::successors(above(account), move |agent| above(agent)).take(AGENTS_MAX)
+    }
+
     /// Makes the two indexes out of the gateways; to be called once, after the last change.
     ///
     /// # Errors

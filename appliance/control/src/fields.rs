@@ -65,6 +65,7 @@ pub const ACCOUNT: &[Field] = &[
     ("locked", Takes::Flag),
     ("valid_until", Takes::Text),
     ("bill_until", Takes::Text),
+    ("agent", Takes::Text),
 ];
 
 /// Fields of a mapping gateway.

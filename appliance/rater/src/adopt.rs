@@ -6,7 +6,7 @@ use tandem_call::question::Payer;
 use tandem_call::snapshot::GatewayId;
 use tandem_rating::usage::{LegTerms, Usage};
 
-use crate::{CallState, Hold, Rater, granted};
+use crate::{CallState, Hold, Rater, granted, is_last};
 
 /// Renewals until a grant covers what the call is held already. One covers at least a minute (accounts.md 5): these are the
 /// minutes of two months.
@@ -28,17 +28,20 @@ impl Rater {
         let routing = self.routing_names.get(usage.callee_gateway.as_str()).copied();
         let routing = routing.ok_or_else(|| format!("routing gateway {} is gone", usage.callee_gateway))?;
         let mut holds = Vec::new();
-        if let Some(leg) = &usage.customer {
-            holds.push(self.hold_again(leg, usage, held_s, advance_min)?);
+        // A free call holds nothing, but its place among the payers.
+        for leg in usage.customer.iter().chain(&usage.agents) {
+            match self.hold_again(leg, usage, held_s, advance_min) {
+                Ok(hold) => holds.push(hold),
+                Err(why) => {
+                    self.release_holds(holds);
+                    return Err(why);
+                }
+            }
         }
         for gateway in [mapping, routing] {
             self.hold_line(gateway);
         }
-        let until_s = granted(&holds);
-        let last = holds.iter().any(|hold| {
-            let grant = hold.reservation.grant();
-            !hold.reservation.is_unlimited() && grant.last && Some(grant.until_s) == until_s
-        });
+        let (until_s, last) = (granted(&holds), is_last(&holds));
         let params = Arc::new(usage.params.clone());
         let routing = Some(routing);
         // Its start record is there.
@@ -50,9 +53,10 @@ impl Rater {
     fn hold_again(&mut self, leg: &LegTerms, usage: &Usage, held_s: i64, advance_min: u32) -> Result<Hold, String> {
         let account = self.account_names.get(leg.account.as_str()).copied();
         let account = account.ok_or_else(|| format!("account {} is gone", leg.account))?;
-        let payer = Payer { account, terms: leg.terms.clone() };
+        let payer = Payer::of(account, leg);
+        let connect_ms = usage.connect_ms.unwrap_or(usage.setup_ms);
         let mut hold = self
-            .reserve(&payer, &usage.params, advance_min)
+            .reserve(&payer, connect_ms, &usage.params, advance_min)
             .map_err(|reason| format!("account {}: {}", leg.account, reason.name()))?;
         let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&account)) else {
             return Ok(hold);
@@ -63,7 +67,8 @@ impl Rater {
                 break;
             }
             // An overflow leaves the grant as it is: the call is cut at its end, nothing is charged beyond it.
-            if owned.money.renew(&mut hold.reservation, terms, &usage.params, advance_min).is_err() {
+            let tariff = Hold::tariff(terms, &hold.changes, connect_ms);
+            if owned.money.renew(&mut hold.reservation, tariff, &usage.params, advance_min).is_err() {
                 break;
             }
         }

@@ -17,9 +17,10 @@ use tandem_call::question::{Admit, Answer, CallKey, Candidate, LineSkip, Payer, 
 use tandem_call::snapshot::{AccountId, AccountKind, GatewayId};
 use tandem_leg::{Now, ServerReason};
 use tandem_rating::account::{Account, Refused, Reservation};
-use tandem_rating::fee::{BillingParams, RateTerms};
+use tandem_rating::fee::{BillingParams, RateTerms, Tariff};
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
+use tandem_rating::split::RateChange;
 use tandem_rating::usage::Usage;
 
 pub use gateway::{GatewayConfig, GatewayView};
@@ -75,8 +76,20 @@ struct Owned {
 #[derive(Debug)]
 struct Hold {
     account: AccountId,
+    /// What it is charged by; `None` is a free leg.
     terms: Option<RateTerms>,
+    /// Rows that take the place of `terms` later.
+    changes: Vec<RateChange>,
+    /// From when the call is counted, UTC ms: its admission, then its answer.
+    connect_ms: i64,
     reservation: Reservation,
+}
+
+impl Hold {
+    /// What prices the leg, without its reservation.
+    fn tariff<'a>(terms: &'a RateTerms, changes: &'a [RateChange], connect_ms: i64) -> Tariff<'a> {
+        Tariff { changes, connect_ms, ..Tariff::plain(terms) }
+    }
 }
 
 #[derive(Debug)]
@@ -302,7 +315,7 @@ impl Rater {
         }
         let mut holds = Vec::with_capacity(admit.payers.len());
         for payer in &admit.payers {
-            match self.reserve(payer, &admit.params, admit.advance_min) {
+            match self.reserve(payer, now.wall_ms, &admit.params, admit.advance_min) {
                 Ok(hold) => holds.push(hold),
                 Err(reason) => {
                     self.release_holds(holds);
@@ -331,17 +344,27 @@ impl Rater {
         Ok((until_s, candidate, skipped))
     }
 
-    fn reserve(&mut self, payer: &Payer, params: &BillingParams, advance_min: u32) -> Result<Hold, ServerReason> {
+    fn reserve(
+        &mut self,
+        payer: &Payer,
+        connect_ms: i64,
+        params: &BillingParams,
+        advance_min: u32,
+    ) -> Result<Hold, ServerReason> {
         let owned = self.accounts.get_mut(&payer.account).ok_or(ServerReason::InternalError)?;
         let reservation = match &payer.terms {
             None => Reservation::nothing(),
-            Some(terms) => owned.money.admit(terms, params, advance_min).map_err(|refused| match refused {
-                Refused::NoMoney { .. } | Refused::Insufficient { .. } => ServerReason::InsufficientBalance,
-                Refused::Billing(_) => ServerReason::InternalError,
-            })?,
+            Some(terms) => {
+                let tariff = Hold::tariff(terms, &payer.changes, connect_ms);
+                owned.money.admit(tariff, params, advance_min).map_err(|refused| match refused {
+                    Refused::NoMoney { .. } | Refused::Insufficient { .. } => ServerReason::InsufficientBalance,
+                    Refused::Billing(_) => ServerReason::InternalError,
+                })?
+            }
         };
         owned.calls += 1;
-        Ok(Hold { account: payer.account, terms: payer.terms.clone(), reservation })
+        let (terms, changes) = (payer.terms.clone(), payer.changes.clone());
+        Ok(Hold { account: payer.account, terms, changes, connect_ms, reservation })
     }
 
     fn release_holds(&mut self, holds: Vec<Hold>) {
@@ -357,42 +380,47 @@ impl Rater {
     /// with whatever the account can pay now.
     fn reprice(&mut self, usage: &Usage) -> Option<(Option<i64>, bool)> {
         let state = self.calls.get_mut(&usage.flow_no)?;
-        let terms = usage.customer.as_ref().and_then(|leg| leg.terms.as_ref())?;
-        // The first payer is the customer; agents above it come with a later issue.
-        let hold = state.holds.first_mut()?;
-        if hold.terms.as_ref() == Some(terms) && *state.params == usage.params {
-            return None;
+        let params_changed = *state.params != usage.params;
+        if params_changed {
+            state.params = std::sync::Arc::new(usage.params.clone());
         }
-        let owned = self.accounts.get_mut(&hold.account)?;
-        hold.terms = Some(terms.clone());
-        state.params = std::sync::Arc::new(usage.params.clone());
-        if let Err(error) = owned.money.reprice(&mut hold.reservation, terms, &state.params, state.advance_min) {
-            self.out.push_back(Output::Alarm(format!("call {}: not repriced at the answer: {error}", usage.flow_no)));
+        let mut repriced = false;
+        for (hold, leg) in state.holds.iter_mut().zip(usage.customer.iter().chain(&usage.agents)) {
+            let (Some(terms), Some(owned)) = (&leg.terms, self.accounts.get_mut(&hold.account)) else { continue };
+            // Rows that change later count from the answer, whatever they were at the admission.
+            let same = hold.terms.as_ref() == Some(terms) && leg.changes.is_empty() && hold.changes.is_empty();
+            if same && !params_changed {
+                continue;
+            }
+            hold.terms = Some(terms.clone());
+            hold.changes.clone_from(&leg.changes);
+            hold.connect_ms = usage.connect_ms.unwrap_or(hold.connect_ms);
+            let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms);
+            if let Err(error) = owned.money.reprice(&mut hold.reservation, tariff, &state.params, state.advance_min) {
+                self.out
+                    .push_back(Output::Alarm(format!("call {}: not repriced at the answer: {error}", usage.flow_no)));
+            }
+            repriced = true;
         }
-        let last = !hold.reservation.is_unlimited() && hold.reservation.grant().last;
-        Some((granted(&state.holds), last))
+        repriced.then(|| (granted(&state.holds), is_last(&state.holds)))
     }
 
     fn renew(&mut self, call: CallKey, flow_no: u64) {
         let Some(state) = self.calls.get_mut(&flow_no) else {
             return;
         };
-        let mut last = false;
         for hold in &mut state.holds {
             let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&hold.account)) else {
                 continue;
             };
+            let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms);
             // An overflow leaves the grant as it is: the call is cut at its end, nothing is charged beyond it.
-            match owned.money.renew(&mut hold.reservation, terms, &state.params, state.advance_min) {
+            match owned.money.renew(&mut hold.reservation, tariff, &state.params, state.advance_min) {
                 Ok(_) => {}
                 Err(error) => self.out.push_back(Output::Alarm(format!("call {flow_no}: renewal failed: {error}"))),
             }
         }
-        let until_s = granted(&state.holds);
-        for hold in &state.holds {
-            let grant = hold.reservation.grant();
-            last |= !hold.reservation.is_unlimited() && grant.last && Some(grant.until_s) == until_s;
-        }
+        let (until_s, last) = (granted(&state.holds), is_last(&state.holds));
         self.answer(call, Answer::Renewed { call, until_s, last });
     }
 
@@ -467,6 +495,15 @@ impl Owned {
             calls: self.calls,
         }
     }
+}
+
+/// Whether an account that ends the call first has no money for more.
+fn is_last(holds: &[Hold]) -> bool {
+    let until_s = granted(holds);
+    holds.iter().filter(|hold| !hold.reservation.is_unlimited()).any(|hold| {
+        let grant = hold.reservation.grant();
+        grant.last && Some(grant.until_s) == until_s
+    })
 }
 
 /// The shortest grant of several accounts; `None` when all are unlimited.

@@ -1,5 +1,7 @@
 //! The end of a call: one record, its ledger rows, everything it held given back (spec cdr.md 3, accounts.md 2 and 5).
 
+use std::borrow::Cow;
+
 use tandem_call::snapshot::GatewayId;
 use tandem_leg::Now;
 use tandem_rating::account::Reservation;
@@ -7,7 +9,7 @@ use tandem_rating::cdr::{self, Settlement};
 use tandem_rating::fee::Charge;
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
-use tandem_rating::usage::Usage;
+use tandem_rating::usage::{LegTerms, Usage};
 
 use crate::{Output, Rater};
 
@@ -80,6 +82,9 @@ impl Rater {
         for problem in &settlement.problems {
             self.out.push_back(Output::Alarm(format!("call {}: {problem}", usage.flow_no)));
         }
+        let agents = usage.agents.iter().zip(settlement.agents.iter().map(Option::as_ref));
+        let customer = usage.customer.iter().map(|leg| (leg, settlement.customer.as_ref()));
+        let charges: Vec<(&LegTerms, Option<&Charge>)> = customer.chain(agents).collect();
         let mut ledger = Vec::new();
         // A caller may be gone between the vendor's answer and his own: then the call was not answered, but has a start
         // record, which only a settlement closes.
@@ -90,16 +95,19 @@ impl Rater {
                     continue;
                 };
                 owned.calls = owned.calls.saturating_sub(1);
-                // The first payer is the customer; agents above it come with a later issue.
-                let charge = if n == 0 { settlement.customer.as_ref() } else { None };
-                match charge {
-                    Some(charge) => ledger.extend(charge_account(owned, hold.reservation, charge, usage, "customer")),
+                // The order of the holds: who pays, then the agents upward (accounts.md 2).
+                match charges.get(n).and_then(|(_, charge)| *charge) {
+                    Some(charge) => ledger.extend(charge_account(owned, hold.reservation, charge, usage, &leg_name(n))),
                     None => owned.money.release(hold.reservation),
                 }
             }
-        } else if let (Some(leg), Some(charge)) = (&usage.customer, &settlement.customer) {
+        } else {
             // A call taken over after a crash: its reservation is gone, its charge is not.
-            ledger.extend(self.charge_by_name(&leg.account, charge, usage, "customer"));
+            for (n, (leg, charge)) in charges.into_iter().enumerate() {
+                if let Some(charge) = charge {
+                    ledger.extend(self.charge_by_name(&leg.account, charge, usage, &leg_name(n)));
+                }
+            }
         }
         if let (Some(leg), Some(charge)) = (&usage.vendor, &settlement.vendor) {
             ledger.extend(self.charge_by_name(&leg.account, charge, usage, "vendor"));
@@ -127,7 +135,7 @@ impl Rater {
             return charge_account(owned, Reservation::nothing(), charge, usage, leg);
         }
         // The account left the configuration; its money has not left us.
-        let total = charge.total().ok().filter(|total| *total != Money::ZERO)?;
+        let total = charge.due().ok().filter(|total| *total != Money::ZERO)?;
         let balance = self.unclaimed.entry(account.to_owned()).or_default();
         *balance = balance.checked_sub(total).ok()?;
         Some(call_row(account, total, *balance, usage, leg))
@@ -195,6 +203,15 @@ impl Rater {
         if usage.answered() {
             ended(self.routing_names.get(usage.callee_gateway.as_str()), 0, true);
         }
+    }
+}
+
+/// The name of a payer's leg in the key of its ledger row.
+fn leg_name(n: usize) -> Cow<'static, str> {
+    match n {
+        0 => "customer".into(),
+        1 => "agent".into(),
+        _ => format!("agent{n}").into(),
     }
 }
 

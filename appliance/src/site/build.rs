@@ -1,6 +1,6 @@
 //! Site -> snapshot: every reference resolved, every value checked, all errors told at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use tandem_call::number::RewriteRules;
 use tandem_call::snapshot::{
-    Account, AccountId, AccountKind, BillUntil, CalleeFrom, CallerFrom, GatewayId, LatchSetting, MappingGateway,
-    MediaCheck, NatSetting, PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts, Snapshot, Source,
-    SwitchAllow,
+    AGENTS_MAX, Account, AccountId, AccountKind, BillUntil, CalleeFrom, CallerFrom, GatewayId, LatchSetting,
+    MappingGateway, MediaCheck, NatSetting, PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts,
+    Snapshot, Source, SwitchAllow,
 };
 use tandem_leg::ListenerId;
 use tandem_media::decide::DeviceMode;
@@ -141,6 +141,7 @@ impl Site {
             accounts.push(account);
             money.push((opening, limit));
         }
+        agents(e, &self.account, &names, &mut accounts);
         let mut mapping = Vec::new();
         for (name, site) in &self.mapping_gateway {
             mapping.extend(mapping_gateway(e, name, site, ids, &names, &accounts));
@@ -170,6 +171,45 @@ impl Site {
         };
         snapshot.index().map_err(|error| vec![format!("routing_gateway: {error}")])?;
         Ok(Built { snapshot, params, prohibited, money })
+    }
+}
+
+/// Links each account with the agent above it. A chain that is too long or comes back to itself is refused: every account of
+/// it would be charged for every call.
+fn agents(
+    e: &mut Errors,
+    sites: &BTreeMap<String, AccountSite>,
+    names: &HashMap<&str, usize>,
+    accounts: &mut [Account],
+) {
+    for (account, site) in sites.values().enumerate().filter(|(_, site)| !site.agent.is_empty()) {
+        let at = format!("account.{}.agent = {:?}", accounts[account].name, site.agent);
+        let Some(&agent) = names.get(site.agent.as_str()) else {
+            e.0.push(format!("{at} is not an account"));
+            continue;
+        };
+        if accounts[account].kind != AccountKind::General || accounts[agent].kind != AccountKind::General {
+            e.0.push(format!("{at} is not allowed; agents and their accounts are of kind customer"));
+            continue;
+        }
+        accounts[account].parent = Some(agent);
+    }
+    for account in 0..accounts.len() {
+        let (mut at, mut above) = (account, 0);
+        while let Some(parent) = accounts[at].parent {
+            (at, above) = (parent, above + 1);
+            if at == account || above > AGENTS_MAX {
+                let name = accounts[account].name.clone();
+                let why = if at == account {
+                    "it is above itself".to_owned()
+                } else {
+                    format!("more than {AGENTS_MAX} are above it")
+                };
+                e.0.push(format!("account.{name}.agent = {:?} is not allowed; {why}", sites[&name].agent));
+                accounts[account].parent = None;
+                break;
+            }
+        }
     }
 }
 
@@ -213,6 +253,7 @@ fn account(
         valid_until_ms,
         bill_until: e.word(&at("bill_until"), &site.bill_until, BILL_UNTIL).unwrap_or_default(),
         deck: decks.get(&site.rate_group).cloned(),
+        parent: None,
     };
     (account, opening, limit)
 }

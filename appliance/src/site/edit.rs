@@ -449,6 +449,7 @@ mod tests {
             locked: true,
             valid_until: text(),
             bill_until: text(),
+            agent: text(),
         };
         same(&account, fields::ACCOUNT);
         same(&mapping, fields::MAPPING);

@@ -33,6 +33,7 @@ fn account() -> impl Strategy<Value = AccountSite> {
             locked,
             valid_until,
             bill_until: String::new(),
+            agent: String::new(),
         },
     )
 }

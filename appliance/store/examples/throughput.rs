@@ -312,7 +312,9 @@ impl Traffic {
                 tax_pct: rust_decimal::Decimal::ZERO,
                 level: 5,
             }),
-            until_media: false,
+            rate_group: "wholesale".into(),
+            number: format!("44{callee:010}").into(),
+            ..LegTerms::default()
         };
         Usage {
             flow_no,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use tandem_rating::money::Money;
+use tandem_rating::proof::{Proof, Role};
 
 use crate::block_index::{self, Block, LEDGER, Tail};
 use crate::cdr_table;
@@ -118,6 +119,21 @@ fn ledger_sums(
     Ok(())
 }
 
+/// What the agents above the direct one paid for a call; only chains of two and more have them.
+fn further_agents(legs: &str) -> Result<Vec<(String, Money)>, String> {
+    if legs.matches(r#""leg":"agent""#).nth(1).is_none() {
+        return Ok(Vec::new());
+    }
+    let proofs: Vec<Proof> = serde_json::from_str(legs).map_err(|error| error.to_string())?;
+    let agents = proofs.into_iter().filter(|proof| proof.leg == Role::Agent).skip(1);
+    let due = |proof: Proof| {
+        let charge = proof.charge?;
+        let due = charge.fee.checked_add(charge.tax).and_then(|total| total.checked_sub(charge.suite_fee)).ok()?;
+        Some((proof.account.to_string(), due))
+    };
+    Ok(agents.filter_map(due).collect())
+}
+
 fn cdr_sums(
     connection: &Connection,
     path: &Path,
@@ -128,23 +144,43 @@ fn cdr_sums(
     for (day, counted) in days(connection, path)? {
         let (view, table) = (cdr_table::view_name(day), cdr_table::table_name(day));
         let mut stored = 0;
+        // Day tables of older versions have no such column.
+        let known = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = 'legs'";
+        let known: i64 = connection.query_row(known, [&view], |row| row.get(0)).map_err(failed())?;
+        let legs = if known > 0 { "legs" } else { "''" };
         let mut statement = connection
             .prepare(&format!(
-                "SELECT account, fee, tax, agent_account, agent_fee, agent_tax, vendor_account, vendor_fee, vendor_tax
+                "SELECT account, fee, tax, suite_fee, agent_account, agent_fee, agent_tax, agent_suite_fee,
+                   vendor_account, vendor_fee, vendor_tax, '0', {legs}
                  FROM {view}"
             ))
             .map_err(failed())?;
         let mut rows = statement.query([]).map_err(failed())?;
         while let Some(row) = rows.next().map_err(failed())? {
             stored += 1;
-            for first in [0, 3, 6] {
+            for first in [0, 4, 8] {
                 let text = |index: usize| row.get::<_, String>(first + index).map_err(failed());
-                let (account, fee, tax) = (text(0)?, text(1)?, text(2)?);
+                let (account, fee, tax, suite) = (text(0)?, text(1)?, text(2)?, text(3)?);
                 if fee == "0" && tax == "0" {
                     continue;
                 }
                 let sum = sums.entry(account).or_default();
                 sum.cdrs = add(add(sum.cdrs, &fee, &table)?, &tax, &table)?;
+                // What gift money paid is not in the ledger.
+                let due = Some(ledger::money("of the sum", &table, &suite)?)
+                    .and_then(|suite| sum.cdrs.checked_sub(suite).ok());
+                sum.cdrs = due.unwrap_or(sum.cdrs);
+            }
+            let legs: String = row.get(12).map_err(failed())?;
+            let above = further_agents(&legs).map_err(|cause| StoreError::Row {
+                table: table.clone(),
+                row: stored.to_string(),
+                column: "legs".to_owned(),
+                cause,
+            })?;
+            for (account, due) in above {
+                let sum = sums.entry(account).or_default();
+                sum.cdrs = sum.cdrs.checked_add(due).unwrap_or(sum.cdrs);
             }
         }
         verified.cdrs += u64::try_from(stored).unwrap_or(0);

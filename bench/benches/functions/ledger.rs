@@ -53,7 +53,7 @@ pub(crate) fn usage(flow_no: u64) -> Usage {
             account: account.into(),
             account_name: format!("{account} Ltd").into(),
             terms: Some(terms(rate)),
-            until_media: false,
+            ..LegTerms::default()
         })
     };
     Usage {
@@ -136,7 +136,7 @@ pub(crate) fn admit(flow_no: u64, params: &Arc<BillingParams>) -> Question {
         call: key(flow_no),
         flow_no,
         mapping: GatewayId(0),
-        payers: vec![Payer { account: AccountId(0), terms: Some(terms(4_321)) }],
+        payers: vec![Payer::plain(AccountId(0), Some(terms(4_321)))],
         params: Arc::clone(params),
         advance_min: 1,
         candidates: (1..=material::VENDORS as u32)

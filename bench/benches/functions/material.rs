@@ -130,6 +130,7 @@ pub(crate) fn numbers(prefixes: &[String], seed: u64) -> Vec<String> {
 /// One customer with a deck of a million prefixes; ten vendors for every number, each with a deck of `vendor_rows`.
 pub(crate) fn site(vendor_rows: usize) -> Snapshot {
     let account = |id: u32, name: String, kind, deck| Account {
+        parent: None,
         id: AccountId(id),
         display_name: format!("{name} Ltd"),
         name,

@@ -243,6 +243,7 @@ impl Site {
                 valid_until_ms: None,
                 bill_until: Default::default(),
                 deck,
+                parent: None,
             });
             money.push(AccountConfig { id, name: name.to_owned(), kind, limit, opening: Some(opening) });
             Ok::<usize, String>(accounts.len() - 1)

@@ -72,6 +72,7 @@ pub(crate) fn account(id: u32, name: &str, kind: AccountKind, price: &str) -> Ac
         locked: false,
         cancelled: false,
         valid_until_ms: None,
+        parent: None,
         bill_until: Default::default(),
         deck: deck(name, vec![rate("", price)]),
     }

@@ -134,7 +134,7 @@ impl Bench {
             call: key(n),
             flow_no: u64::from(n),
             mapping: GatewayId(0),
-            payers: vec![Payer { account: AccountId(0), terms }],
+            payers: vec![Payer::plain(AccountId(0), terms)],
             params: Arc::new(params),
             advance_min,
             candidates: vec![candidate(1), candidate(2)],
@@ -238,7 +238,7 @@ pub fn answered(n: u32, hold_ms: i64, sell: Option<RateTerms>, buy: Option<RateT
         account: account.into(),
         account_name: account.into(),
         terms,
-        until_media: false,
+        ..LegTerms::default()
     };
     Usage {
         connect_ms: Some(WALL_MS),
