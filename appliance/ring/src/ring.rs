@@ -460,6 +460,7 @@ impl Drop for Ring {
     /// Closing the ring's descriptor alone would not do: the kernel ends what is in flight some time later, and a receive
     /// could write into memory that has been given to somebody else by then.
     fn drop(&mut self) {
+        self.close_all();
         let round = Timespec::new().nsec(DROP_ROUND_NS);
         for _ in 0..DROP_ROUNDS {
             if self.in_flight == 0 {

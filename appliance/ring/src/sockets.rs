@@ -97,6 +97,11 @@ impl Sockets {
         SocketId { index, generation: self.slots.get(index as usize).map_or(0, |slot| slot.generation) }
     }
 
+    /// Places there are, taken or free.
+    pub(crate) fn places(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// Frees the place when the socket is closing and its last completion has been seen.
     pub(crate) fn release_if_done(&mut self, index: u32) {
         let Some(slot) = self.slots.get_mut(index as usize) else {
@@ -108,6 +113,11 @@ impl Sockets {
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(index);
         }
+    }
+
+    /// No place is taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Places taken, closing sockets included.

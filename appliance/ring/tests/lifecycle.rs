@@ -323,3 +323,36 @@ fn sizes_that_make_no_sense_are_named() {
         assert!(error.to_string().contains(words), "{words} in: {error}");
     }
 }
+
+/// Processor time of this thread.
+fn cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, which lives here.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0, "the clock of a thread is always there");
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Processor time of ending a ring that receives on `sockets` sockets; the least of three, since others run here too.
+fn end_ns(sockets: u32) -> Option<u64> {
+    let mut least = u64::MAX;
+    for _ in 0..3 {
+        let mut ring = ring(RingConfig::default())?;
+        for token in 0..sockets {
+            open(&mut ring, token, "127.0.0.1:0", BufferGroup::Media);
+        }
+        ring.wait(Some(Duration::ZERO)).expect("poll");
+        let begun = cpu_ns();
+        drop(ring);
+        least = least.min(cpu_ns() - begun);
+    }
+    Some(least)
+}
+
+#[test]
+fn ending_with_many_sockets_takes_time_in_proportion() {
+    let (few, many) = (100, 900);
+    let Some((few_ns, many_ns)) = end_ns(few).zip(end_ns(many)) else { return };
+    // Nine times as many sockets: 9 times the work, or 81 times when each cancellation looks at all of them.
+    assert!(many_ns < 30 * few_ns, "{few} sockets: {few_ns} ns, {many} sockets: {many_ns} ns");
+}
