@@ -13,6 +13,7 @@ mod crash;
 mod database;
 mod disk;
 mod flood;
+mod goes_on;
 mod machine;
 mod media;
 mod pause;

@@ -3,7 +3,7 @@
 //! Nothing here is in the switch. Each bug spoils a question, an answer, a datagram or a port on its way from one room to
 //! the next, once or always.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use tandem_call::question::{Answer, Question};
 use tandem_leg::Time;
@@ -40,9 +40,20 @@ pub enum Bug {
     PaymentForgotten,
     /// The last records never reach the database.
     ProjectionStops,
+    /// A call that goes on after a crash is settled as lost as well.
+    AdoptedTwice,
+    /// What a call held of money and lines before a crash is not held for it after it.
+    AdoptedUnpaid,
+    /// A call that goes on is billed from the start of its new life.
+    AdoptedAnew,
+    /// Calls that should go on are forgotten.
+    AdoptedNever,
 }
 
-/// All bugs.
+/// Bugs that only a crash brings to light.
+pub const OF_CRASHES: [Bug; 4] = [Bug::AdoptedTwice, Bug::AdoptedUnpaid, Bug::AdoptedAnew, Bug::AdoptedNever];
+
+/// All other bugs.
 pub const ALL: [Bug; 13] = [
     Bug::SettlementDropped,
     Bug::PriceDoubled,
@@ -66,12 +77,14 @@ pub struct Sabotage {
     done: bool,
     port: Option<Vec<u8>>,
     forgotten: Option<u64>,
+    /// Held milliseconds of calls of an earlier life, by flow number.
+    adopted: BTreeMap<u64, i64>,
 }
 
 impl Sabotage {
     /// For one life of the switch.
     pub fn new(bug: Bug) -> Sabotage {
-        Sabotage { bug, done: false, port: None, forgotten: None }
+        Sabotage { bug, done: false, port: None, forgotten: None, adopted: BTreeMap::new() }
     }
 
     fn once(&mut self, bug: Bug) -> bool {
@@ -93,6 +106,9 @@ impl Sabotage {
                 }
                 if self.bug == Bug::HoldTooLong {
                     usage.hold_ms += 1_000;
+                }
+                if let Some(held_ms) = self.adopted.get(&usage.flow_no) {
+                    usage.hold_ms -= held_ms;
                 }
                 if self.bug == Bug::VendorForgotten {
                     usage.vendor = None;
@@ -141,6 +157,28 @@ impl Sabotage {
     /// Whether the database is left behind.
     pub(crate) fn projection(&self) -> bool {
         self.bug == Bug::ProjectionStops
+    }
+
+    /// Whether a call that goes on is settled as well.
+    pub(crate) fn settles_adopted(&self) -> bool {
+        self.bug == Bug::AdoptedTwice
+    }
+
+    /// A call goes on that was held so long.
+    pub(crate) fn adopts(&mut self, flow_no: u64, held_ms: i64) {
+        if self.bug == Bug::AdoptedAnew {
+            self.adopted.insert(flow_no, held_ms);
+        }
+    }
+
+    /// Whether open calls are left as they are.
+    pub(crate) fn forgets_open(&self) -> bool {
+        self.bug == Bug::AdoptedNever
+    }
+
+    /// Whether nothing is held for a call that goes on.
+    pub(crate) fn reserves_nothing(&self) -> bool {
+        self.bug == Bug::AdoptedUnpaid
     }
 
     /// What goes out instead of `bytes`.

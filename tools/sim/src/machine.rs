@@ -17,10 +17,10 @@ use tandem_ladder::site::{Built, MEDIA_V4, SIP_V4};
 use tandem_leg::{ListenerId, Now, Time};
 use tandem_rater::{Rater, Rules};
 use tandem_rating::record::{Change, Record};
-use tandem_shard::{Config, Core, MediaPacket, Output};
+use tandem_shard::{Carry, Config, Core, MediaPacket, Output};
 use tandem_store::{
-    Checkpointer, Encoded, Journal, JournalError, JournalOptions, Projector, Reader, StoreOptions, SyncHandle, recover,
-    settle_recovered,
+    Checkpointer, Encoded, Journal, JournalError, JournalOptions, OpenCall, Projector, Reader, StoreOptions,
+    SyncHandle, recover, settle_recovered,
 };
 
 use crate::bug::{Bug, Sabotage};
@@ -35,6 +35,8 @@ pub const HEARTBEAT_MS: u64 = 5_000;
 const SYNC_EVERY_MS: u64 = 40;
 /// A journal that could not be written is tried again after this (limits.rs GROUP_COMMIT_MS * 2).
 const RETRY_MS: u64 = 100;
+/// A call goes on that was alive so many seconds before the start (configuration `limits.adopt_within_s`).
+pub const ADOPT_WITHIN_S: u64 = 32;
 /// Questions of one turn of the rating thread (rating_thread.rs BATCH).
 const BATCH: usize = 512;
 /// Records of one transaction of the projection (limits.rs PROJECT_BATCH).
@@ -79,8 +81,12 @@ pub struct Started {
     pub first_seq: u64,
     /// Version of the configuration that it came up with, from 1.
     pub version: u64,
-    /// Calls that were settled because an earlier life had left them open.
-    pub recovered: usize,
+    /// Calls that an earlier life had left open.
+    pub open: usize,
+    /// Those that go on: Call-IDs of their callers.
+    pub adopted: Vec<String>,
+    /// Those that could not for lack of money: the same.
+    pub poor: Vec<String>,
     /// What was cut off the journal, bytes.
     pub cut: u64,
 }
@@ -129,7 +135,8 @@ pub struct Machine {
 impl Machine {
     /// Starts over what is in `dir`, as `appliance/src/boot.rs` does: journal, database, money, then the rooms.
     ///
-    /// A lit fuse may kill it on the way: then there is a machine all the same, and it is dead.
+    /// A lit fuse may kill it on the way: then there is a machine all the same, and it is dead. `hardware` is what the kernel
+    /// calls the time since it was started: calls go on only under the same.
     ///
     /// # Errors
     /// It does not start; no crash may lead there.
@@ -138,6 +145,7 @@ impl Machine {
         dir: &Path,
         fuse: Arc<Fuse>,
         boot: u32,
+        hardware: [u8; 16],
         now: Now,
         bug: Bug,
     ) -> Result<(Machine, Started), String> {
@@ -156,9 +164,41 @@ impl Machine {
 
         let mut rater = Rater::new(recovered.balances);
         rater.configure(now, &built.accounts, &built.gateways, rules(plan));
-        let open_calls = recovered.open_calls.len();
-        for tandem_store::OpenCall { usage, held_ms, .. } in recovered.open_calls {
-            rater.settle_recovered(now, &settle_recovered(usage, held_ms));
+        let mut sabotage = Sabotage::new(bug);
+        let advance_min = built.snapshot.settings.overdraft_advance_min;
+        let mut started = Started {
+            first_seq,
+            version,
+            open: recovered.open_calls.len(),
+            adopted: Vec::new(),
+            poor: Vec::new(),
+            cut: report.bytes_cut,
+        };
+        let (mut carried, mut hung_up) = (Vec::new(), Vec::new());
+        for call in recovered.open_calls {
+            if sabotage.forgets_open() {
+                continue;
+            }
+            let lost = settle_recovered(call.usage.clone(), call.held_ms);
+            let caller = call.usage.caller_call_id.to_string();
+            match go_on(&mut rater, now, &hardware, advance_min, &call, &sabotage) {
+                Ok(grant) => {
+                    if sabotage.settles_adopted() {
+                        rater.settle_recovered(now, &lost);
+                    }
+                    sabotage.adopts(call.usage.flow_no, call.held_ms);
+                    carried.push((caller, Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) }));
+                }
+                Err(Stays { poor }) => {
+                    if poor {
+                        started.poor.push(caller);
+                    }
+                    rater.settle_recovered(now, &lost);
+                    if tandem_shard::home_of(&call.carry, &hardware, 1).is_some() {
+                        hung_up.push(call.carry);
+                    }
+                }
+            }
         }
         let sync = journal.sync_handle();
         let mut desk = Desk::new(rater, journal);
@@ -181,7 +221,7 @@ impl Machine {
             unsettled_max: 2_048,
             overload_retry_after_s: OVERLOAD_RETRY_AFTER_S,
             heartbeat_calls_max: 20_000,
-            boot: [0; 16],
+            boot: hardware,
             fast_path: None,
         });
         let checkpointer = Checkpointer::open(dir).map_err(|e| failed("database", e.to_string()))?;
@@ -195,7 +235,7 @@ impl Machine {
             projector: recovered.projector,
             reader: recovered.reader,
             checkpointer,
-            sabotage: Sabotage::new(bug),
+            sabotage,
             rules: rules(plan),
             rating_us: plan.rating_us,
             sync_us: 500 + plan.switch_seed % 8_000,
@@ -223,7 +263,17 @@ impl Machine {
         };
         machine.core.handle_timeout(now);
         machine.drain();
-        Ok((machine, Started { first_seq, version, recovered: open_calls, cut: report.bytes_cut }))
+        for (caller, carry) in carried {
+            if machine.core.adopt(now, carry).is_ok() {
+                started.adopted.push(caller);
+            }
+            machine.drain();
+        }
+        for carry in hung_up {
+            machine.core.say_goodbye(now, &carry);
+            machine.drain();
+        }
+        Ok((machine, started))
     }
 
     /// Virtual time.
@@ -657,6 +707,34 @@ impl Machine {
             self.sent.push_back(sent);
         }
     }
+}
+
+/// Why an open call does not go on.
+struct Stays {
+    /// There is no money for it.
+    poor: bool,
+}
+
+/// Whether a call that was open goes on, and what is paid of it (boot.rs `go_on`).
+fn go_on(
+    rater: &mut Rater,
+    now: Now,
+    hardware: &[u8; 16],
+    advance_min: u32,
+    call: &OpenCall,
+    sabotage: &Sabotage,
+) -> Result<(Option<i64>, bool), Stays> {
+    let (_, answered) = tandem_shard::home_of(&call.carry, hardware, 1).ok_or(Stays { poor: false })?;
+    let alive = answered.plus_millis(u64::try_from(call.held_ms).unwrap_or(0));
+    let silent_s = now.mono.since(alive) / 1_000_000;
+    if !call.acknowledged || silent_s > ADOPT_WITHIN_S + HEARTBEAT_MS / 1_000 {
+        return Err(Stays { poor: false });
+    }
+    let held_s = (now.mono.since(answered) / 1_000_000) as i64;
+    if sabotage.reserves_nothing() {
+        return Ok((None, false));
+    }
+    rater.adopt(&call.usage, held_s, advance_min).map_err(|_| Stays { poor: true })
 }
 
 fn change_text(version: u64) -> Change {

@@ -197,6 +197,8 @@ impl Totals {
         all.answered += one.answered;
         all.refused += one.refused;
         all.recovered += one.recovered;
+        all.adopted += one.adopted;
+        all.ghosts += one.ghosts;
         all.cdrs += one.cdrs;
         all.charged += one.charged;
         self.crashes += u64::from(outcome.crashes);
@@ -209,7 +211,7 @@ impl Totals {
         let s = &self.seen;
         format!(
             "{} calls, {} answered, {} refused without a record, {} records ({} of crashes), {} charged; {} SIP messages \
-             in, {} out; {} media packets in, {} out; {} deaths, {} with the power, {} unsynced bytes lost, {} refusals of \
+             in, {} out; {} media packets in, {} out; {} deaths, {} with the power, {} calls went on ({} of them ended), {} unsynced bytes lost, {} refusals of \
              the disk",
             s.calls,
             s.answered,
@@ -223,6 +225,8 @@ impl Totals {
             s.media_out,
             self.crashes,
             self.power_cuts,
+            s.adopted,
+            s.ghosts,
             self.bytes_lost,
             self.disk_refused
         )

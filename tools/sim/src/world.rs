@@ -118,9 +118,12 @@ pub(crate) struct World<'p> {
     now: Now,
     machine: Option<Machine>,
     boot: u32,
+    /// How often the power came back: calls go on only within one such time.
+    hardware: u32,
     starts: u32,
     crash: Option<Crash>,
-    again: Option<u32>,
+    /// The next start dies after so many steps, and whether the power goes then.
+    again: Option<(u32, bool)>,
     events: BinaryHeap<Event>,
     order: u64,
     parties: HashMap<u32, Party>,
@@ -148,6 +151,7 @@ impl<'p> World<'p> {
             now: Now { mono: Time::ZERO, wall_ms: WALL_START_MS },
             machine: None,
             boot: 0,
+            hardware: 1,
             starts: 0,
             crash: None,
             again: None,
@@ -277,14 +281,19 @@ impl<'p> World<'p> {
             return;
         }
         let fuse = Arc::new(Fuse::default());
-        if let Some(steps) = self.again.take() {
+        if let Some((steps, power)) = self.again.take() {
             fuse.light(steps, false);
+            self.crash = Some(Crash { power, away_ms: 1_000, database_lost: false, again: None });
         }
-        match Machine::boot(self.plan, &self.dir, fuse.clone(), self.boot, self.now, self.bug) {
+        let hardware = u128::from(self.hardware).to_be_bytes();
+        match Machine::boot(self.plan, &self.dir, fuse.clone(), self.boot, hardware, self.now, self.bug) {
             Ok((mut machine, started)) => {
                 machine.tell_decisions(self.record);
                 self.tell(None, || format!("the switch starts: {started:?}"));
-                self.auditor.born(self.boot, started.first_seq, started.version);
+                self.auditor.born(self.now.mono, self.boot, &started);
+                if !fuse.is_dead() {
+                    self.auditor.check_held(&machine);
+                }
                 self.hash.add(b'b', started.first_seq, &started.version.to_le_bytes());
                 self.machine = Some(machine);
                 if !fuse.is_dead() {
@@ -293,6 +302,7 @@ impl<'p> World<'p> {
             }
             Err(error) if fuse.is_dead() => {
                 self.tell(None, || format!("the switch dies while it starts: {error}"));
+                self.crash = None;
                 self.auditor.stillborn(self.now.mono);
                 self.after(0, What::Boot);
             }
@@ -317,6 +327,7 @@ impl<'p> World<'p> {
         self.auditor.died(self.now.mono, crash.power, durable);
         if crash.power {
             self.outcome.power_cuts += 1;
+            self.hardware += 1;
             let late = oldest.is_some_and(|at| self.now.mono.since(at) > LOSS_MS * 1_000);
             if planned && late && self.now.mono > self.slow_until {
                 self.auditor.report(
@@ -345,7 +356,7 @@ impl<'p> World<'p> {
         for party in self.parties.values_mut() {
             party.actor.lenient = true;
         }
-        self.again = crash.again;
+        self.again = crash.again.map(|steps| (steps, crash.power));
         self.after(crash.away_ms * 1_000, What::Boot);
     }
 

@@ -1,6 +1,6 @@
 //! The auditor can fail: every planted bug is seen, and named for what it is.
 
-use tandem_sim::bug::{ALL, Bug};
+use tandem_sim::bug::{ALL, Bug, OF_CRASHES};
 use tandem_sim::plan::Profile;
 use tandem_sim::run::Job;
 
@@ -22,6 +22,9 @@ fn expected(bug: Bug) -> &'static [&'static str] {
         Bug::LateRequest => &["dialog"],
         Bug::PaymentForgotten => &["money"],
         Bug::ProjectionStops => &["database"],
+        Bug::AdoptedTwice => &["journal", "ledger"],
+        Bug::AdoptedUnpaid => &["adoption"],
+        Bug::AdoptedAnew | Bug::AdoptedNever => &["cdr"],
     }
 }
 
@@ -43,6 +46,13 @@ fn is_seen(bug: Bug, profile: Profile) {
 fn every_planted_bug_is_seen_on_a_calm_day() {
     for bug in ALL {
         is_seen(bug, Profile::Calm);
+    }
+}
+
+#[test]
+fn every_planted_bug_of_calls_that_go_on_is_seen_after_a_crash() {
+    for bug in OF_CRASHES {
+        is_seen(bug, Profile::Crash);
     }
 }
 

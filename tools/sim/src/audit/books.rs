@@ -10,12 +10,12 @@ use tandem_store::{CdrFilter, LIMIT_MAX, LedgerFilter, Queries, Reader};
 
 use super::Auditor;
 use super::calls::{By, WireCall};
-use crate::machine::{HEARTBEAT_MS, Machine};
+use crate::machine::Machine;
 use crate::plan::FaultKind;
 use crate::price::{self, Fee};
 
 /// From the end of a call to the write of its record when nothing is in the way, besides the rating thread's own time.
-const SLACK_US: u64 = 1_500_000;
+pub(super) const SLACK_US: u64 = 1_500_000;
 
 /// What the journal says of one call.
 #[derive(Debug, Default)]
@@ -153,7 +153,7 @@ impl Auditor {
     }
 
     /// Until when a record that was due at `at` may have waited for the disk.
-    fn settled_by(&self, at: Time) -> Time {
+    pub(super) fn settled_by(&self, at: Time) -> Time {
         let slow = self.plan.faults.iter().any(|fault| matches!(fault.kind, FaultKind::DiskSlow { .. }));
         let slack = SLACK_US + 6 * self.plan.rating_us + if slow { 2_500_000 } else { 0 };
         let mut by = at;
@@ -194,6 +194,9 @@ impl Auditor {
             let may_be_short = !self.record_zero_hold();
             return if told && !may_be_short { Err("it was answered and has no record".to_owned()) } else { Ok(()) };
         };
+        if call.told_lost && !recovered(cdr) {
+            return Err(format!("record {} is no record of a crash, but the next life hung it up", cdr.flow_no));
+        }
         if !recovered(cdr) {
             return if call.is_over() {
                 self.check_ordinary(call, story, Some(cdr))
@@ -207,16 +210,12 @@ impl Auditor {
         }
         if let Some(answered) = call.answered {
             let end = call.over.map_or(death.at, |(at, _)| at);
-            let most = (end.since(answered.mono) / 1_000) as i64;
+            // One that outlived an earlier death is held from the vendor's answer, see check_ordinary.
+            let written = call.vendor_answer.as_ref().filter(|_| !call.gaps.is_empty()).map(|answer| answer.at);
+            let most = (end.since(written.unwrap_or(answered).mono) / 1_000) as i64;
             // The last heartbeat that can have been written.
-            let mut alive = end.min(death.durable_until);
-            for (from, to) in self.broken.iter().rev() {
-                if *from <= alive && *to >= alive {
-                    alive = *from;
-                }
-            }
-            let slack_ms = (self.settled_by(alive).since(alive).min(4 * SLACK_US) / 1_000 + HEARTBEAT_MS) as i64;
-            let least = alive.since(answered.mono) as i64 / 1_000 - slack_ms;
+            let (alive, slack_ms) = self.last_heartbeat(end.min(death.durable_until), &call.gaps);
+            let least = (alive.since(answered.mono) / 1_000) as i64 - slack_ms as i64;
             if cdr.hold_ms > most || cdr.hold_ms < least {
                 return Err(format!("recovered: {} ms billed, {least} to {most} by the wire", cdr.hold_ms));
             }
@@ -244,6 +243,9 @@ impl Auditor {
         if recovered(cdr) {
             return Err(format!("record {} is that of a crash, but its end was on record before", cdr.flow_no));
         }
+        if has_flag(cdr, "adopted") == call.gaps.is_empty() {
+            return Err(format!("flags {:?}, it has outlived {} deaths", cdr.flags, call.gaps.len()));
+        }
         let Some(answered) = call.answered else {
             if cdr.connect_ms.is_some() || cdr.hold_ms != 0 || !cdr.fee.is_zero() || !cdr.vendor_fee.is_zero() {
                 return Err(format!("record {} says answered, the wire does not", cdr.flow_no));
@@ -253,12 +255,19 @@ impl Auditor {
         if story.is_some_and(|story| story.start.is_none()) {
             return Err("the caller was told of the answer before it was on record".to_owned());
         }
-        if cdr.connect_ms != Some(answered.wall_ms) {
+        // A start record is written before the caller is told: a call that outlived a crash is held from the vendor's answer,
+        // unless its session was changed and it was written again.
+        let written = call.vendor_answer.as_ref().map(|answer| answer.at);
+        let from_answer = written.filter(|at| !call.gaps.is_empty() && cdr.connect_ms == Some(at.wall_ms));
+        let longest_ms = from_answer.map_or(held_ms, |at| call.held_since(at).unwrap_or(0));
+        // Both may be within the same millisecond of the clock.
+        let held_ms = if cdr.connect_ms == Some(answered.wall_ms) { held_ms } else { longest_ms };
+        if cdr.connect_ms != Some(answered.wall_ms) && from_answer.is_none() {
             return Err(format!("connected at {:?}, the wire says {}", cdr.connect_ms, answered.wall_ms));
         }
         // A call whose money is used up is cut by a timer that may be a tick late; the tick is not charged.
         let late = if cdr.end_direction == 2 { 5 } else { 0 };
-        if cdr.hold_ms > held_ms || cdr.hold_ms < held_ms - late {
+        if cdr.hold_ms > longest_ms || cdr.hold_ms < held_ms - late {
             return Err(format!("held {} ms, {held_ms} by the wire", cdr.hold_ms));
         }
         let by = match call.over.and_then(|(_, by)| by) {
@@ -277,7 +286,7 @@ impl Auditor {
         let answer = call.vendor_answer.as_ref()?;
         let version = &self.plan.versions[answer.version as usize - 1];
         let leg = |account: usize, free: bool| {
-            let row = price::find(&version.accounts[account].rows, &call.number, answer.wall_ms)?;
+            let row = price::find(&version.accounts[account].rows, &call.number, answer.at.wall_ms)?;
             let mut billing = version.billing.clone();
             if !free {
                 billing.free_s = 0;
@@ -373,6 +382,7 @@ impl Auditor {
         }
         // "Balance never falls below -limit" (accounts.md 5), row by row.
         let mut running: BTreeMap<&str, i128> = BTreeMap::new();
+        let mut uncut: BTreeSet<&str> = BTreeSet::new();
         for row in &books.ledger {
             let balance = running.entry(row.account.as_str()).or_default();
             *balance += units(row.amount);
@@ -383,7 +393,14 @@ impl Auditor {
                 ));
             }
             let plan = first.accounts.iter().find(|a| a.name == row.account);
-            if plan.is_some_and(|plan| !plan.clearing && *balance < -plan.limit) {
+            // Nobody cuts a call while the switch is away; what it costs beyond its money takes that of others.
+            let story = row.flow_no.and_then(|flow_no| books.stories.get(&flow_no));
+            let cdr = story.and_then(|story| story.settled.as_ref()).and_then(|(_, cdr, _)| cdr.as_deref());
+            if cdr.is_some_and(|cdr| has_flag(cdr, "adopted")) {
+                uncut.insert(row.account.as_str());
+            }
+            let limited = plan.filter(|plan| !plan.clearing && !uncut.contains(row.account.as_str()));
+            if limited.is_some_and(|plan| *balance < -plan.limit) {
                 found.push(format!("{} fell to {} by {}", row.account, price::text(*balance), row.key));
             }
         }
@@ -487,5 +504,9 @@ impl Auditor {
 }
 
 fn recovered(cdr: &Cdr) -> bool {
-    cdr.flags.split([',', ' ']).any(|flag| flag == "recovered")
+    has_flag(cdr, "recovered")
+}
+
+fn has_flag(cdr: &Cdr, wanted: &str) -> bool {
+    cdr.flags.split([',', ' ']).any(|flag| flag == wanted)
 }

@@ -35,7 +35,7 @@ pub(crate) struct VendorAnswer {
     pub(crate) vendor: usize,
     /// Version of the configuration in force then: it has the price.
     pub(crate) version: u64,
-    pub(crate) wall_ms: i64,
+    pub(crate) at: Now,
     /// Tag of the branch that answered.
     pub(crate) tag: String,
 }
@@ -62,8 +62,18 @@ pub(crate) struct WireCall {
     pub(crate) refused: bool,
     /// It was told so.
     pub(crate) overload: bool,
-    /// The switch died in or after it.
+    /// The switch died in or after it, and it did not go on.
     pub(crate) death: Option<Death>,
+    /// Power cuts before it.
+    pub(crate) hardware: u32,
+    /// When the switch heard that the caller had heard the 200.
+    pub(crate) acked: Option<Time>,
+    /// The deaths that it has outlived, each with the start behind it.
+    pub(crate) gaps: Vec<(Time, Time)>,
+    /// Whether it goes on was decided at the start after its death.
+    pub(crate) sorted: bool,
+    /// A later life hung it up.
+    pub(crate) told_lost: bool,
 }
 
 impl WireCall {
@@ -94,6 +104,11 @@ impl WireCall {
             refused,
             overload: false,
             death: None,
+            hardware: 0,
+            acked: None,
+            gaps: Vec::new(),
+            sorted: false,
+            told_lost: false,
         }
     }
 
@@ -103,8 +118,13 @@ impl WireCall {
 
     /// Held milliseconds by the wire: from the 200 to the caller to the first BYE.
     pub(crate) fn held_ms(&self) -> Option<i64> {
+        self.held_since(self.answered?)
+    }
+
+    /// The same from another beginning.
+    pub(crate) fn held_since(&self, begin: Now) -> Option<i64> {
         let (end, _) = self.over?;
-        Some((end.since(self.answered?.mono) / 1_000) as i64)
+        Some((end.since(begin.mono) / 1_000) as i64)
     }
 }
 
@@ -121,6 +141,7 @@ struct Transaction {
 #[derive(Clone, Debug)]
 pub(crate) struct Leg {
     pub(crate) call: usize,
+    pub(crate) call_id: String,
     /// Which vendor; `None` is the caller's.
     pub(crate) vendor: Option<usize>,
     /// The switch has a line of the vendor in use for it.
@@ -141,9 +162,10 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    pub(crate) fn new(call: usize, vendor: Option<usize>) -> Leg {
+    pub(crate) fn new(call: usize, call_id: &str, vendor: Option<usize>) -> Leg {
         Leg {
             call,
+            call_id: call_id.to_owned(),
             vendor,
             active: vendor.is_some(),
             lost: false,
@@ -165,7 +187,12 @@ impl Leg {
 
     /// Whether a message belongs to the INVITE that began the leg.
     pub(crate) fn is_first(&self, message: &Message<'_>) -> bool {
-        message.method == "INVITE" && self.first_cseq == Some(message.cseq)
+        message.method == "INVITE" && self.is_of_first(message.cseq)
+    }
+
+    /// Whether a CSeq number is that of the INVITE that began the leg.
+    pub(crate) fn is_of_first(&self, cseq: u32) -> bool {
+        self.first_cseq == Some(cseq)
     }
 
     /// A response to an INVITE of the switch; whether it is the first final one with its tag.
@@ -232,6 +259,17 @@ impl Leg {
             self.hung_up.insert(message.to_tag.to_owned());
         }
         Ok(())
+    }
+
+    /// The switch died and goes on with the dialog; transactions that were under way are forgotten. `ended`: so is its end.
+    pub(crate) fn carried(&mut self, ended: bool) {
+        self.active = self.vendor.is_some();
+        self.incoming.clear();
+        self.outgoing.values_mut().for_each(|transaction| transaction.owed = None);
+        if ended {
+            self.over.clear();
+            self.hung_up.clear();
+        }
     }
 
     fn is_answered(&self) -> bool {

@@ -6,6 +6,7 @@
 
 mod books;
 mod calls;
+mod lives;
 mod media;
 pub(crate) mod message;
 
@@ -18,7 +19,8 @@ use tandem_leg::{Now, Time};
 use crate::machine::{Machine, OVERLOAD_RETRY_AFTER_S};
 use crate::plan::{Plan, call_of};
 use crate::setup;
-use calls::{Death, Leg, WireCall};
+use calls::{Leg, WireCall};
+use lives::Life;
 use message::{Kind, Message};
 
 /// One thing that is wrong.
@@ -52,13 +54,6 @@ pub(crate) struct Payment {
     pub(crate) confirmed: bool,
 }
 
-/// A life of the switch.
-#[derive(Clone, Debug)]
-pub(crate) struct Life {
-    pub(crate) first_seq: u64,
-    pub(crate) death: Option<Death>,
-}
-
 /// What the switch heard last: whatever it sends now, it sends because of this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stimulus {
@@ -84,6 +79,10 @@ pub struct Seen {
     pub refused: u64,
     /// Settled by a later life.
     pub recovered: u64,
+    /// Times that a call went on in a later life.
+    pub adopted: u64,
+    /// Of these, calls that had ended so shortly before the crash that nothing of it was on record.
+    pub ghosts: u64,
     /// CDRs.
     pub cdrs: u64,
     /// Charged altogether, units.
@@ -97,6 +96,8 @@ pub struct Auditor {
     findings: Vec<Finding>,
     seen: Seen,
     boot: u32,
+    /// Power cuts so far.
+    hardware: u32,
     lives: Vec<Life>,
     /// Version of the configuration in force, from 1.
     version: u64,
@@ -110,6 +111,8 @@ pub struct Auditor {
     by_call_id: HashMap<String, usize>,
     /// Calls of a dialled number in this life.
     by_number: HashMap<u32, usize>,
+    /// Calls of an earlier life that do not go on, by the Call-IDs of their legs: both sides may be told.
+    goodbyes: HashMap<String, usize>,
     /// Media port -> call that was told it last.
     ports: HashMap<u16, usize>,
     /// Legs that may have a line of a vendor in use.
@@ -130,6 +133,7 @@ impl Auditor {
             findings: Vec::new(),
             seen: Seen::default(),
             boot: 0,
+            hardware: 0,
             lives: Vec::new(),
             version: 1,
             versions_used: 1,
@@ -139,6 +143,7 @@ impl Auditor {
             legs: Vec::new(),
             by_call_id: HashMap::new(),
             by_number: HashMap::new(),
+            goodbyes: HashMap::new(),
             ports: HashMap::new(),
             busy: Vec::new(),
             payments: Vec::new(),
@@ -165,43 +170,6 @@ impl Auditor {
     }
 
     // --- the life of the switch -----------------------------------------------------------------------------------
-
-    /// A life begins.
-    pub fn born(&mut self, boot: u32, first_seq: u64, version: u64) {
-        self.boot = boot;
-        // After a power cut a confirmed change may be gone like a confirmed payment; what was never made cannot come.
-        let power = self.lives.last().and_then(|life| life.death).is_some_and(|death| death.power);
-        if version > self.versions_used || (!power && version < self.version) {
-            self.report("configuration", None, format!("version {version} came up, {} was in force", self.version));
-        }
-        self.version = version;
-        self.lives.push(Life { first_seq, death: None });
-        self.broken_since = None;
-    }
-
-    /// It ends; `durable_until`: everything written before that is on the disk.
-    pub fn died(&mut self, at: Time, power: bool, durable_until: Time) {
-        self.broken(at, false);
-        let death = Death { at, power, durable_until: if power { durable_until } else { at } };
-        if let Some(life) = self.lives.last_mut() {
-            life.death = Some(death);
-        }
-        let boot = self.boot;
-        for call in self.calls.iter_mut().filter(|call| call.boot == boot) {
-            call.death = Some(death);
-        }
-        self.by_call_id.clear();
-        self.by_number.clear();
-        self.ports.clear();
-        self.busy.clear();
-        self.media.forget();
-    }
-
-    /// A life that ended before it wrote or said anything.
-    pub fn stillborn(&mut self, at: Time) {
-        let death = Some(Death { at, power: false, durable_until: at });
-        self.lives.push(Life { first_seq: u64::MAX, death });
-    }
 
     /// The journal cannot be written, or can be again.
     pub fn broken(&mut self, at: Time, broken: bool) {
@@ -259,6 +227,15 @@ impl Auditor {
         let Some(message) = Message::read(bytes) else { return };
         match message.kind {
             Kind::Request("INVITE", user) if message.to_tag.is_empty() => self.new_call(now, source, &message, user),
+            Kind::Request("ACK", _) => {
+                let first = |at: &&usize| self.legs[**at].vendor.is_none() && self.legs[**at].is_of_first(message.cseq);
+                if let Some(at) = self.by_call_id.get(message.call_id).filter(first) {
+                    let call = &mut self.calls[self.legs[*at].call];
+                    if call.answered.is_some() {
+                        call.acked.get_or_insert(now.mono);
+                    }
+                }
+            }
             Kind::Request("BYE", _) => self.stimulus.bye_on = self.by_call_id.get(message.call_id).copied(),
             Kind::Response(status) if message.method == "INVITE" => {
                 if let Some(leg) = self.by_call_id.get(message.call_id).copied() {
@@ -283,36 +260,33 @@ impl Auditor {
         let at = self.calls.len();
         let leg = self.leg(at, message.call_id, None);
         self.legs[leg].invite(message, now.mono);
-        self.calls.push(WireCall::new(index, self.boot, customer, message.call_id, user, now.mono, leg, refused));
+        let mut call = WireCall::new(index, self.boot, customer, message.call_id, user, now.mono, leg, refused);
+        call.hardware = self.hardware;
+        self.calls.push(call);
         if let Some(index) = index {
             self.by_number.insert(index, at);
         }
     }
 
     fn leg(&mut self, call: usize, call_id: &str, vendor: Option<usize>) -> usize {
-        self.legs.push(Leg::new(call, vendor));
+        self.legs.push(Leg::new(call, call_id, vendor));
         self.by_call_id.insert(call_id.to_owned(), self.legs.len() - 1);
         self.legs.len() - 1
     }
 
     /// A response to an INVITE of the switch.
     fn vendor_said(&mut self, now: Now, at: usize, message: &Message<'_>, status: u16) {
-        let (boot, version) = (self.boot, self.version);
+        let version = self.version;
         let leg = &mut self.legs[at];
         let fresh = leg.response(message, status, now.mono);
         let Some(vendor) = leg.vendor.filter(|_| fresh && status >= 200 && leg.is_first(message)) else {
             return;
         };
         let call = &mut self.calls[leg.call];
-        debug_assert_eq!(call.boot, boot, "legs are forgotten with their life");
+        debug_assert!(call.death.is_none(), "legs are forgotten with their life");
         if status < 300 && leg.active && call.answered.is_none() {
-            call.vendor_answer = Some(calls::VendorAnswer {
-                leg: at,
-                vendor,
-                version,
-                wall_ms: now.wall_ms,
-                tag: message.to_tag.to_owned(),
-            });
+            call.vendor_answer =
+                Some(calls::VendorAnswer { leg: at, vendor, version, at: now, tag: message.to_tag.to_owned() });
         }
         if status >= 300 {
             leg.active = false;
@@ -342,6 +316,12 @@ impl Auditor {
 
     fn request_out(&mut self, now: Now, to: SocketAddr, message: &Message<'_>, method: &str, user: &str) {
         let known = self.by_call_id.get(message.call_id).copied();
+        // A caller whose call did not go on may have called again under the same Call-ID meanwhile.
+        let new = known.is_none_or(|at| self.calls[self.legs[at].call].answered.is_none());
+        if let Some(n) = self.goodbyes.get(message.call_id).filter(|_| method == "BYE" && new) {
+            self.calls[*n].told_lost = true;
+            return;
+        }
         let at = match known {
             Some(at) => at,
             None if method == "INVITE" => {
