@@ -100,6 +100,7 @@ impl MediaPath {
         let media = &config.media;
         if media.interfaces.is_empty() {
             log::info("media: user space relays, no interface is named in media.interfaces");
+            clear(config);
             return MediaPath::default();
         }
         let names: Vec<&str> = media.interfaces.iter().map(String::as_str).collect();
@@ -127,6 +128,7 @@ impl MediaPath {
         }
         if opened.datapath.is_none() {
             log::warning("media: user space relays");
+            clear(config);
         }
         let interfaces = media.interfaces.iter().map(|name| served(name, &opened.notices)).collect();
         let datapath = opened.datapath.map(Arc::new);
@@ -220,6 +222,19 @@ impl Baseline {
 
 fn is_of_another_layout(notice: &Notice) -> bool {
     matches!(notice, Notice::Refused { refusal: Refusal::PinnedDiffers { .. }, .. })
+}
+
+/// Without a fast path nothing of an earlier one may go on: its streams would be counted by nobody, and ended for their silence.
+fn clear(config: &Config) {
+    match tandem_datapath::discard(&config.node, &config.media.bpffs) {
+        Ok(false) => {}
+        Ok(true) => log::warning(
+            "media: what an earlier start left in the kernel is taken away; its streams come to user space",
+        ),
+        Err(refusal) => {
+            log::warning(&format!("media: an earlier program goes on in the kernel: {refusal}; {}", refusal.cure()))
+        }
+    }
 }
 
 /// How interface `name` is served, by what was said at the start.

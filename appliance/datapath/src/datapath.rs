@@ -22,7 +22,7 @@ use crate::events::{self, Event};
 use crate::flows::Flows;
 use crate::interfaces;
 use crate::object::{self, errno, kernel};
-use crate::options::{Attached, Mode, Notice, Options};
+use crate::options::{self, Attached, Mode, Notice, Options};
 
 /// Longest frame a simulated packet can be.
 const FRAME_MAX: usize = 3_500;
@@ -125,7 +125,7 @@ fn start(options: &Options, notices: &mut Vec<Notice>) -> Result<Option<Datapath
     bpffs::ready(&options.bpffs)?;
     let mut ebpf = object::load(options, &layout, &bytes, &options.object)?;
     let flows = {
-        let (streams, ports) = (fd_of(&ebpf, "STREAMS")?, fd_of(&ebpf, "PORTS")?);
+        let (streams, ports) = (fd_of(&ebpf, &options.object, "STREAMS")?, fd_of(&ebpf, &options.object, "PORTS")?);
         Flows::new(streams, ports, &layout).map_err(|error| kernel("mapping the ports", &error))?
     };
     if let Err(refusal) = ask_routes(options) {
@@ -146,8 +146,8 @@ fn start(options: &Options, notices: &mut Vec<Notice>) -> Result<Option<Datapath
         return Ok(None);
     }
     devices(&mut ebpf, &attached)?;
-    let events = take(&mut ebpf, "EVENTS")?;
-    let totals = take(&mut ebpf, "TOTALS")?;
+    let events = take(&mut ebpf, &options.object, "EVENTS")?;
+    let totals = take(&mut ebpf, &options.object, "TOTALS")?;
     Ok(Some(Datapath {
         flows,
         options: options.clone(),
@@ -157,6 +157,20 @@ fn start(options: &Options, notices: &mut Vec<Notice>) -> Result<Option<Datapath
         events: Mutex::new(RingBuf::try_from(events).map_err(|e| kernel("opening the ring of events", &e))?),
         totals: Mutex::new(PerCpuArray::try_from(totals).map_err(|e| kernel("opening the totals", &e))?),
     }))
+}
+
+/// Takes away what an earlier process left in the kernel when nothing of it is wanted: programs off the interfaces, flows gone.
+/// Returns whether a program was attached. For a start whose fast path is refused or not asked for: the old flows would go on, and
+/// nobody would know.
+///
+/// # Errors
+/// When pins cannot be removed.
+pub fn discard(name: &str, bpffs: &Path) -> Result<bool, Refusal> {
+    let pins = options::pins_of(name, bpffs);
+    let mut entries = fs::read_dir(&pins).into_iter().flatten().flatten();
+    let attached = entries.any(|entry| entry.file_name().to_string_lossy().starts_with("link-"));
+    object::discard(&pins)?;
+    Ok(attached)
 }
 
 impl Datapath {
@@ -332,17 +346,16 @@ fn run(program: &Xdp, index: u32, frame: &[u8], repeat: u32) -> Result<(Simulate
     Ok((Simulated { action: result.return_value, frame: out }, result.duration))
 }
 
-fn fd_of<'a>(ebpf: &'a Ebpf, name: &str) -> Result<std::os::fd::BorrowedFd<'a>, Refusal> {
+fn fd_of<'a>(ebpf: &'a Ebpf, path: &Path, name: &str) -> Result<std::os::fd::BorrowedFd<'a>, Refusal> {
     use std::os::fd::AsFd as _;
     match ebpf.map(name) {
         Some(aya::maps::Map::Array(data)) => Ok(data.fd().as_fd()),
-        _ => Err(kernel(&format!("opening the map {name}"), &std::io::Error::from(std::io::ErrorKind::NotFound))),
+        _ => Err(object::missing(path, &format!("the map {name}"))),
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, Refusal> {
-    ebpf.take_map(name)
-        .ok_or_else(|| kernel(&format!("opening the map {name}"), &std::io::Error::from(std::io::ErrorKind::NotFound)))
+fn take(ebpf: &mut Ebpf, path: &Path, name: &str) -> Result<aya::maps::Map, Refusal> {
+    ebpf.take_map(name).ok_or_else(|| object::missing(path, &format!("the map {name}")))
 }
 
 fn link_path(pins: &Path, interface: &str, attached: Attached) -> PathBuf {

@@ -105,7 +105,7 @@ pub enum Refusal {
         interface: String,
     },
     /// Maps of another version or configuration are pinned.
-    #[error("{path} holds the maps of another version or configuration: {difference}")]
+    #[error("{path} holds maps of another version or configuration: {difference}")]
     PinnedDiffers {
         /// The folder of the pins.
         path: PathBuf,

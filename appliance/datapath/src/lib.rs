@@ -25,7 +25,7 @@ mod object;
 mod options;
 mod steer;
 
-pub use datapath::{Datapath, InterfaceStatus, Opened, Simulated, Status, open};
+pub use datapath::{Datapath, InterfaceStatus, Opened, Simulated, Status, discard, open};
 pub use error::Refusal;
 pub use events::{Event, drops, punts};
 pub use options::{Attached, Mode, Notice, Options};

@@ -131,6 +131,41 @@ impl<T> Drop for Shared<T> {
     }
 }
 
+/// `BPF_MAP_LOOKUP_ELEM` of the kernel.
+const MAP_LOOKUP: libc::c_int = 1;
+
+/// The first members of `union bpf_attr` for questions about an element.
+#[repr(C)]
+struct Lookup {
+    map: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Entry 0 of `map`, which must be an array (not one per CPU) whose values have `size` bytes: the caller has asked the kernel.
+pub(crate) fn array_value(map: BorrowedFd<'_>, size: usize) -> io::Result<Vec<u8>> {
+    // The kernel writes values in whole words.
+    let mut value = vec![0u8; size.next_multiple_of(8)];
+    let key = 0u32;
+    let question = Lookup {
+        map: map.as_raw_fd() as u32,
+        reserved: 0,
+        key: (&raw const key) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the question and the key, four bytes in an array, and writes one value of the size that it
+    // told for this map; all three live until after the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, MAP_LOOKUP, &raw const question, size_of::<Lookup>()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    value.truncate(size);
+    Ok(value)
+}
+
 /// `BPF_FS_MAGIC` of the kernel.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 

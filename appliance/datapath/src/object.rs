@@ -2,13 +2,14 @@
 
 use std::error::Error as _;
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::{fs, io};
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, MapData, MapInfo, MapType};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use tandem_ebpf_abi::{ABI_VERSION, IpWords, Layout, Locals, SLOTS_MAX};
+use tandem_ebpf_abi::{ABI_MARK, ABI_TEXT, ABI_VERSION, Hot, IpWords, Layout, Locals, Port, SLOTS_MAX};
 
 use crate::error::Refusal;
 use crate::memory;
@@ -66,20 +67,31 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     fs::read(path).map_err(|error| Refusal::ObjectMissing { path: path.to_owned(), error })
 }
 
+/// Refuses an object that says it was built for another layout. One that says nothing goes on: what it lacks is named then.
+fn of_this_version(object: &[u8], path: &Path) -> Result<(), Refusal> {
+    let found = object.windows(ABI_TEXT.len()).find(|text| text.starts_with(&ABI_MARK));
+    match found {
+        Some(text) if text != ABI_TEXT => {
+            let version = String::from_utf8_lossy(&text[ABI_MARK.len()..]);
+            let version = version.trim().trim_start_matches('0');
+            let why =
+                format!("it was built for maps of layout version {version}, this switch has version {ABI_VERSION}");
+            Err(Refusal::ObjectInvalid { path: path.to_owned(), why })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Loads program and maps; maps that are pinned and fit are taken over, others are made and pinned.
 pub(crate) fn load(options: &Options, layout: &Layout, object: &[u8], path: &Path) -> Result<Ebpf, Refusal> {
+    of_this_version(object, path)?;
     let pins = options.pins();
-    let fresh = match pinned_layout(&pins) {
-        Some(pinned) if pinned == *layout => false,
-        Some(pinned) if pinned.version != 0 && !options.discard_pins => {
-            return Err(Refusal::PinnedDiffers { path: pins, difference: difference(&pinned, layout) });
+    let fresh = match pinned(&pins, layout) {
+        Pinned::Fits => false,
+        Pinned::Differs(difference) if !options.discard_pins => {
+            return Err(Refusal::PinnedDiffers { path: pins, difference });
         }
-        // Of an unfinished start, or not wanted any more.
-        Some(_) => {
-            discard(&pins)?;
-            true
-        }
-        None => {
+        Pinned::Differs(_) | Pinned::Unfinished => {
             discard(&pins)?;
             true
         }
@@ -112,11 +124,57 @@ pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, path: &Path) -> Result<&'a mut Xdp
     program.try_into().map_err(|_| missing(path, "an XDP program of that name"))
 }
 
-/// What the pinned maps were made for; `None` when there are none that can be read.
-fn pinned_layout(pins: &Path) -> Option<Layout> {
-    let data = MapData::from_pin(pins.join("ABI")).ok()?;
-    let abi = Array::<_, LayoutBytes>::try_from(Map::Array(data)).ok()?;
-    memory::from_bytes(&abi.get(&0, 0).ok()?)
+/// What there is of an earlier start.
+enum Pinned {
+    /// The maps that are wanted.
+    Fits,
+    /// Maps of another version or configuration; how they differ.
+    Differs(String),
+    /// Nothing, or what a start has left that did not come to its end: no streams are in it.
+    Unfinished,
+}
+
+/// Compares what is pinned with what is wanted.
+fn pinned(pins: &Path, wanted: &Layout) -> Pinned {
+    let Ok(abi) = MapData::from_pin(pins.join("ABI")) else {
+        // Every start that came to its end has pinned and written it.
+        return Pinned::Unfinished;
+    };
+    let Some(bytes) = first_value(&abi) else {
+        return Pinned::Differs(format!("no version can be read from it, where this is version {ABI_VERSION}"));
+    };
+    // Whatever the layout, its version is the first word.
+    let version = bytes.first_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
+    if version == 0 {
+        return Pinned::Unfinished;
+    }
+    if version != wanted.version {
+        return Pinned::Differs(format!("layout version {version} where this is version {}", wanted.version));
+    }
+    match memory::from_bytes::<Layout>(&bytes) {
+        Some(layout) if layout == *wanted => {}
+        Some(layout) => return Pinned::Differs(difference(&layout, wanted)),
+        None => return Pinned::Differs(format!("layout version {version}, but of {} bytes", bytes.len())),
+    }
+    let entries = wanted.slots * wanted.ports;
+    for (name, value) in [("STREAMS", size_of::<Hot>() as u32), ("PORTS", size_of::<Port>() as u32)] {
+        let found = MapInfo::from_pin(pins.join(name)).ok().map(|info| (info.value_size(), info.max_entries()));
+        if found != Some((value, entries)) {
+            let (found, wanted) = (found.unwrap_or_default(), (value, entries));
+            return Pinned::Differs(format!(
+                "the map {name} has {} entries of {} bytes where {} of {} are wanted",
+                found.1, found.0, wanted.1, wanted.0
+            ));
+        }
+    }
+    Pinned::Fits
+}
+
+/// Entry 0 of an array, whatever its size; `None` for other maps.
+fn first_value(map: &MapData) -> Option<Vec<u8>> {
+    let info = map.info().ok()?;
+    let is_array = matches!(info.map_type(), Ok(MapType::Array));
+    is_array.then(|| memory::array_value(map.fd().as_fd(), info.value_size() as usize).ok()).flatten()
 }
 
 /// Removes all pins: links end, and with them the streams.
@@ -132,9 +190,6 @@ pub(crate) fn discard(pins: &Path) -> Result<(), Refusal> {
 }
 
 fn difference(pinned: &Layout, wanted: &Layout) -> String {
-    if pinned.version != wanted.version {
-        return format!("layout {} where this is {}", pinned.version, wanted.version);
-    }
     let ports = |l: &Layout| format!("{}-{}", l.first_port, l.first_port + l.ports - 1);
     if (pinned.first_port, pinned.ports) != (wanted.first_port, wanted.ports) {
         return format!("ports {} where {} are configured", ports(pinned), ports(wanted));

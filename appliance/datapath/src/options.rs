@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Refusal;
 
@@ -87,8 +87,13 @@ impl Options {
 
     /// Where its pins are.
     pub fn pins(&self) -> PathBuf {
-        self.bpffs.join(format!("tandem-{}", self.name))
+        pins_of(&self.name, &self.bpffs)
     }
+}
+
+/// Where the pins of a node are.
+pub(crate) fn pins_of(name: &str, bpffs: &Path) -> PathBuf {
+    bpffs.join(format!("tandem-{name}"))
 }
 
 /// One line about the start, for the log and for `tandem status`.

@@ -11,6 +11,7 @@ mod peer;
 
 mod calls;
 mod fallback;
+mod faults;
 mod interfaces;
 mod many;
 mod paths;

@@ -8,6 +8,27 @@ use crate::reason::{DROP_REASONS, PUNT_REASONS};
 
 /// Layout of everything in this crate. Counted up with every change of it: pinned maps of another version are not used.
 pub const ABI_VERSION: u32 = 4;
+/// What an object file has before the five digits of its [`ABI_VERSION`].
+pub const ABI_MARK: [u8; 19] = *b"tandem relay layout";
+/// [`ABI_MARK`], a blank and the version: the object file carries it, so that a loader of another version can say so.
+pub const ABI_TEXT: [u8; ABI_MARK.len() + 6] = abi_text();
+
+const fn abi_text() -> [u8; ABI_MARK.len() + 6] {
+    let mut text = [b' '; ABI_MARK.len() + 6];
+    let mut at = 0;
+    while at < ABI_MARK.len() {
+        text[at] = ABI_MARK[at];
+        at += 1;
+    }
+    let (mut at, mut rest) = (text.len(), ABI_VERSION);
+    while at > ABI_MARK.len() + 1 {
+        at -= 1;
+        text[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    text
+}
+
 /// Local media addresses one program can serve.
 pub const SLOTS_MAX: usize = 8;
 /// Bytes of a payload that an event carries at most; the rest is cut off.

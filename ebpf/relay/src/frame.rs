@@ -42,16 +42,19 @@ impl Packet for RawFrame {
 
     #[inline(always)]
     fn u8(&self, at: usize) -> u8 {
+        // SAFETY: as above.
         unsafe { read_volatile((self.data + at) as *const u8) }
     }
 
     #[inline(always)]
     fn u16(&self, at: usize) -> u16 {
+        // SAFETY: as above.
         unsafe { read_volatile((self.data + at) as *const u16) }
     }
 
     #[inline(always)]
     fn u32(&self, at: usize) -> u32 {
+        // SAFETY: as above.
         unsafe { read_volatile((self.data + at) as *const u32) }
     }
 
@@ -65,11 +68,13 @@ impl Packet for RawFrame {
 
     #[inline(always)]
     fn put_u16(&mut self, at: usize, word: u16) {
+        // SAFETY: as above.
         unsafe { write_volatile((self.data + at) as *mut u16, word) }
     }
 
     #[inline(always)]
     fn put_u32(&mut self, at: usize, word: u32) {
+        // SAFETY: as above.
         unsafe { write_volatile((self.data + at) as *mut u32, word) }
     }
 }

@@ -31,6 +31,11 @@ fn panic(_info: &core::panic::PanicInfo) -> ! {
     loop {}
 }
 
+/// Read by the loader before it loads anything.
+#[unsafe(link_section = "layout")]
+#[unsafe(no_mangle)]
+static LAYOUT: [u8; tandem_ebpf_abi::ABI_TEXT.len()] = tandem_ebpf_abi::ABI_TEXT;
+
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

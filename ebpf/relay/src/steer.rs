@@ -83,16 +83,19 @@ impl Beginning {
 impl Text for Beginning {
     #[inline(always)]
     fn len(&self) -> usize {
+        // SAFETY: as above.
         unsafe { read_volatile(addr_of!((*self.0).len)) as usize }
     }
 
     #[inline(always)]
     fn word(&self, at: usize) -> u64 {
+        // SAFETY: as above.
         unsafe { read_volatile(addr_of!((*self.0).bytes).cast::<u8>().add(at & (PLACES - 1)).cast::<u64>()) }
     }
 
     #[inline(always)]
     fn settle(&mut self, number: usize) -> usize {
+        // SAFETY: as above.
         unsafe {
             write_volatile(addr_of_mut!((*self.0).settled), number as u64);
             read_volatile(addr_of!((*self.0).settled)) as usize

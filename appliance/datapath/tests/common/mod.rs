@@ -103,6 +103,23 @@ pub(crate) fn rtp(payload_type: u8, seq: u16, ssrc: u32) -> Vec<u8> {
     packet
 }
 
+/// Where a section of an object file is (ELF64, little-endian).
+pub(crate) fn section(object: &[u8], name: &str) -> std::ops::Range<usize> {
+    let u64_at = |at: usize| u64::from_le_bytes(object[at..at + 8].try_into().unwrap()) as usize;
+    let u32_at = |at: usize| u32::from_le_bytes(object[at..at + 4].try_into().unwrap()) as usize;
+    let u16_at = |at: usize| usize::from(u16::from_le_bytes([object[at], object[at + 1]]));
+    let (headers, count, names) = (u64_at(0x28), u16_at(0x3c), u16_at(0x3e));
+    let range = |n: usize| {
+        let header = headers + 64 * n;
+        u64_at(header + 24)..u64_at(header + 24) + u64_at(header + 32)
+    };
+    let found = (0..count).find(|n| {
+        let at = range(names).start + u32_at(headers + 64 * n);
+        object[at..].starts_with(name.as_bytes()) && object[at + name.len()] == 0
+    });
+    range(found.unwrap_or_else(|| panic!("no section {name}")))
+}
+
 /// An RTCP receiver report without blocks.
 pub(crate) fn rtcp() -> Vec<u8> {
     vec![0x80, 201, 0, 1, 0, 0, 0, 9]
