@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::load::Step;
-use crate::subject::{Binaries, CUSTOMER, Kind, Lane, Process, Target, VENDOR, find};
+use crate::subject::{Binaries, Ground, Kind, Lane, Process, Target, Wires, find};
 
 /// Calls that are placed before anything is measured, and at what rate: caches, allocators and pools are warm then.
 const WARM: &str = "calls:rate=500,count=1000,hold_ms=100";
@@ -42,6 +42,7 @@ pub(crate) struct Bench {
     binaries: Binaries,
     target: Lane,
     load: Lane,
+    wires: Option<Wires>,
     _turn: File,
 }
 
@@ -74,7 +75,21 @@ impl Bench {
                 turn(true)?.context("a lock that waits was not given")?
             }
         };
-        Ok(Bench { binaries, target: lane(common.target_core), load: lane(common.load_core), _turn: turn })
+        Ok(Bench { binaries, target: lane(common.target_core), load: lane(common.load_core), wires: None, _turn: turn })
+    }
+
+    /// Goes from loopback to namespaces joined by veth, as [`Wires::up`]; later targets start there.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub(crate) fn wire(&mut self, threads: bool) -> Result<()> {
+        self.wires = Some(Wires::up(&self.target, &self.load, threads)?);
+        Ok(())
+    }
+
+    /// Threads that do the work of the target's wires; none on loopback.
+    pub(crate) fn drivers(&self) -> &[u32] {
+        self.wires.as_ref().map_or(&[], |wires| &wires.drivers)
     }
 
     /// Starts a target.
@@ -82,7 +97,9 @@ impl Bench {
     /// # Errors
     /// As [`Target::start`].
     pub(crate) fn start(&self, kind: Kind) -> Result<Target> {
-        Target::start(kind, &self.target, &self.binaries)
+        ensure!(self.wires.is_some() || !kind.needs_wires(), "{kind} is for `xdp` only, which has wires");
+        let ground = self.wires.as_ref().map_or_else(Ground::loopback, Wires::ground);
+        Target::start(kind, &self.target, &ground, &self.binaries)
     }
 
     /// Starts a target and places the calls that warm it.
@@ -131,8 +148,12 @@ impl Bench {
         let own = std::env::current_exe().context("cannot find this program")?;
         let mut command = self.load.command(&find("timeout")?);
         command.args(["-k", "5", &seconds.to_string()]).arg(own).arg("load");
-        command.args(["--target", &target.kind.address().to_string()]);
-        command.args(["--customer", &CUSTOMER.to_string(), "--vendor", &VENDOR.to_string()]);
+        let ground = &target.ground;
+        command.args(["--target", &ground.address(target.kind).to_string()]);
+        command.args(["--customer", &ground.customer.to_string(), "--vendor", &ground.vendor.to_string()]);
+        if let Some([customer, _, vendor]) = &ground.namespaces {
+            command.args(["--customer-namespace", customer, "--vendor-namespace", vendor]);
+        }
         if !watch.is_empty() {
             let list: Vec<String> = watch.iter().map(u32::to_string).collect();
             command.args(["--watch", &list.join(",")]);

@@ -41,6 +41,12 @@ pub(crate) struct Arguments {
     /// Where the target sends called numbers
     #[arg(long, default_value = "127.0.1.30:5060", value_name = "IP:PORT")]
     vendor: SocketAddrV4,
+    /// Namespace of the caller, as `ip netns` names it; with it other addresses than those of loopback are allowed
+    #[arg(long, requires = "vendor_namespace", value_name = "NAME")]
+    customer_namespace: Option<String>,
+    /// Namespace of the vendor
+    #[arg(long, requires = "customer_namespace", value_name = "NAME")]
+    vendor_namespace: Option<String>,
     /// What called numbers begin with; seven digits follow
     #[arg(long, default_value = "1212", value_name = "DIGITS")]
     prefix: String,
@@ -68,6 +74,7 @@ fn plan(arguments: &Arguments) -> Plan {
         vendor: arguments.vendor,
         customer_media: media(arguments.customer.ip()),
         vendor_media: media(arguments.vendor.ip()),
+        namespaces: arguments.customer_namespace.clone().zip(arguments.vendor_namespace.clone()),
         prefix: arguments.prefix.clone(),
         ring: calls::hold_of(arguments.ring_ms),
         patience: calls::hold_of(arguments.patience_ms),

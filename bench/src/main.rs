@@ -7,6 +7,7 @@ mod all;
 mod common;
 mod figures;
 mod functions;
+mod kernel;
 mod load;
 mod peers;
 mod plot;
@@ -14,6 +15,7 @@ mod results;
 mod soak;
 mod subject;
 mod sweep;
+mod xdp;
 
 use std::process::ExitCode;
 
@@ -48,6 +50,10 @@ enum Command {
     Sweep(sweep::Arguments),
     /// Very many calls in one run: is everything flat after warm-up?
     Soak(soak::Arguments),
+    /// The relay in the kernel with frames that the kernel makes: ns a packet, the wire, 15,000 sessions, scans (root)
+    Kernel(kernel::Arguments),
+    /// Relays across veth in namespaces: latency against load, CPU of a packet (root)
+    Xdp(xdp::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +68,8 @@ fn main() -> ExitCode {
         Command::Functions(arguments) => functions::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::Kernel(arguments) => kernel::run(&arguments),
+        Command::Xdp(arguments) => xdp::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

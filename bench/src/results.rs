@@ -124,9 +124,9 @@ fn command_line(arguments: impl Iterator<Item = String>) -> String {
     let mut words = vec!["cargo xtask bench".to_owned()];
     let mut arguments = arguments.skip(1);
     while let Some(word) = arguments.next() {
-        if word == "--tandemd" {
+        if word == "--tandemd" || word == "--program" {
             let _ = arguments.next();
-        } else if !word.starts_with("--tandemd=") {
+        } else if !word.starts_with("--tandemd=") && !word.starts_with("--program=") {
             words.push(word);
         }
     }
@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn the_command_is_told_without_paths() {
-        let words = ["/x/tandem-bench", "peers", "--tandemd", "/y/tandemd", "--rounds", "5", "--tandemd=/z"];
+        let words =
+            ["/x/tandem-bench", "peers", "--tandemd", "/y/tandemd", "--rounds", "5", "--tandemd=/z", "--program", "/w"];
         assert_eq!(command_line(words.into_iter().map(str::to_owned)), "cargo xtask bench peers --rounds 5");
     }
 

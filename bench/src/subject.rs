@@ -1,18 +1,21 @@
 //! The subjects of measurement: tandem, its peers, and nothing at all.
 
 mod deck;
+mod ground;
 mod peer;
 mod process;
 mod tandem;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use ground::{Ground, Wires};
 pub(crate) use peer::find;
 pub(crate) use process::{Lane, Process, files};
 pub(crate) use tandem::Binaries;
@@ -36,6 +39,8 @@ const MEDIA_CONTROL: SocketAddrV4 = loopback(11, 2223);
 pub(crate) enum Kind {
     /// tandem, relaying media.
     Tandem,
+    /// tandem, relaying media in the kernel; in namespaces only (root).
+    TandemXdp,
     /// tandem, signalling only.
     TandemNomedia,
     /// The same with two shards, to which the kernel gives what is theirs (root).
@@ -46,27 +51,30 @@ pub(crate) enum Kind {
     Kamailio,
     /// Kamailio with rtpengine.
     KamailioRtpengine,
-    /// No switch: the generator calls itself.
+    /// No switch: the generator calls itself; in namespaces the kernel of the switch's place routes.
     Direct,
+    /// Not even that: one wire between both sides; in namespaces only.
+    Wire,
 }
 
 impl Kind {
     /// Programs that must be installed.
     pub(crate) fn needs(self) -> &'static [&'static str] {
         match self {
-            Kind::Tandem | Kind::TandemNomedia | Kind::TandemSteered | Kind::TandemHandingOver | Kind::Direct => &[],
             Kind::Kamailio => &["kamailio"],
             Kind::KamailioRtpengine => &["kamailio", "rtpengine"],
+            _ => &[],
         }
     }
 
-    /// Where its calls go.
-    pub(crate) fn address(self) -> SocketAddrV4 {
-        match self {
-            Kind::Tandem | Kind::TandemNomedia | Kind::TandemSteered | Kind::TandemHandingOver => SIP_TANDEM,
-            Kind::Kamailio | Kind::KamailioRtpengine => SIP_KAMAILIO,
-            Kind::Direct => VENDOR,
-        }
+    /// Whether it can only be where namespaces are.
+    pub(crate) fn needs_wires(self) -> bool {
+        matches!(self, Kind::TandemXdp | Kind::Wire)
+    }
+
+    /// Whether it is tandem.
+    fn is_ours(self) -> bool {
+        !matches!(self, Kind::Kamailio | Kind::KamailioRtpengine | Kind::Direct | Kind::Wire)
     }
 }
 
@@ -74,12 +82,14 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Kind::Tandem => "tandem",
+            Kind::TandemXdp => "tandem-xdp",
             Kind::TandemNomedia => "tandem-nomedia",
             Kind::TandemSteered => "tandem-steered",
             Kind::TandemHandingOver => "tandem-handing-over",
             Kind::Kamailio => "kamailio",
             Kind::KamailioRtpengine => "kamailio-rtpengine",
             Kind::Direct => "direct",
+            Kind::Wire => "wire",
         })
     }
 }
@@ -88,10 +98,13 @@ impl fmt::Display for Kind {
 pub(crate) struct Target {
     /// What it is.
     pub(crate) kind: Kind,
+    /// Where it is.
+    pub(crate) ground: Ground,
     binaries: Option<Binaries>,
     // The relay ends before the switch that talks to it, both before their folder goes.
     relay: Option<Process>,
     switch: Option<Process>,
+    _pins: Pins,
     folder: TempDir,
 }
 
@@ -100,22 +113,21 @@ impl Target {
     ///
     /// # Errors
     /// What is missing or what its log says.
-    pub(crate) fn start(kind: Kind, lane: &Lane, binaries: &Binaries) -> Result<Target> {
+    pub(crate) fn start(kind: Kind, lane: &Lane, ground: &Ground, binaries: &Binaries) -> Result<Target> {
         let folder = tempfile::Builder::new().prefix("tandem-bench-").tempdir().context("cannot make a folder")?;
         let path = folder.path();
+        let ground = &ground.of(kind);
         let (relay, switch) = match kind {
-            Kind::Tandem | Kind::TandemNomedia | Kind::TandemSteered | Kind::TandemHandingOver => {
-                (None, Some(tandem::start(kind, binaries, lane, path)?))
-            }
-            Kind::Kamailio => (None, Some(peer::kamailio(lane, false, path)?)),
+            Kind::Kamailio => (None, Some(peer::kamailio(lane, ground, false, path)?)),
             Kind::KamailioRtpengine => {
-                let relay = peer::rtpengine(lane, path)?;
-                (Some(relay), Some(peer::kamailio(lane, true, path)?))
+                let relay = peer::rtpengine(lane, ground, path)?;
+                (Some(relay), Some(peer::kamailio(lane, ground, true, path)?))
             }
-            Kind::Direct => (None, None),
+            Kind::Direct | Kind::Wire => (None, None),
+            _ => (None, Some(tandem::start(kind, binaries, lane, ground, path)?)),
         };
-        let ours = kind.address() == SIP_TANDEM;
-        Ok(Target { kind, binaries: ours.then(|| binaries.clone()), relay, switch, folder })
+        let binaries = kind.is_ours().then(|| binaries.clone());
+        Ok(Target { kind, ground: ground.clone(), binaries, relay, switch, _pins: Pins(path.join(PINS)), folder })
     }
 
     /// All its processes.
@@ -138,6 +150,29 @@ impl Target {
     /// # Errors
     /// What `tandem status` complained about.
     pub(crate) fn status(&self) -> Result<Value> {
-        self.binaries.as_ref().map_or(Ok(Value::Null), |binaries| tandem::status(binaries, self.folder()))
+        self.ask(&["status"])
+    }
+
+    /// What tandem answers to a command; null for others.
+    ///
+    /// # Errors
+    /// What it complained about.
+    pub(crate) fn ask(&self, words: &[&str]) -> Result<Value> {
+        self.binaries.as_ref().map_or(Ok(Value::Null), |binaries| tandem::ask(binaries, self.folder(), words))
+    }
+}
+
+/// Where the kernel's maps are pinned, in the folder of a target.
+const PINS: &str = "bpf";
+
+/// The file system of the pins: without it the kernel's program ends with the switch.
+struct Pins(PathBuf);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if self.0.exists() {
+            // What is not mounted need not be taken away.
+            let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+        }
     }
 }

@@ -48,13 +48,16 @@ impl Engine {
     /// # Errors
     /// An address that is taken or not of this machine.
     pub(crate) fn open(plan: Plan, watched: Vec<u32>) -> Result<Engine> {
-        let (customer, customer_out) = port::open(plan.customer, SIP_BYTES)?;
-        let (vendor, vendor_out) = port::open(plan.vendor, SIP_BYTES)?;
-        let media = Media::new(
-            port::open(plan.customer_media, RTP_BYTES)?,
-            port::open(plan.vendor_media, RTP_BYTES)?,
-            plan.run,
-        );
+        let anywhere = plan.namespaces.is_some();
+        // Sockets stay where they were opened.
+        let open = |namespace: Option<&String>, sip, media| {
+            namespace.map_or(Ok(()), |name| tandem_netns::enter(name))?;
+            anyhow::Ok((port::open(sip, SIP_BYTES, anywhere)?, port::open(media, RTP_BYTES, anywhere)?))
+        };
+        let (a, b) = plan.namespaces.as_ref().map(|(a, b)| (a, b)).unzip();
+        let ((customer, customer_out), customer_media) = open(a, plan.customer, plan.customer_media)?;
+        let ((vendor, vendor_out), vendor_media) = open(b, plan.vendor, plan.vendor_media)?;
+        let media = Media::new(customer_media, vendor_media, plan.run);
         let signalling = Signalling::new(plan, customer_out, vendor_out, Moment::now().steady);
         Ok(Engine { customer, vendor, signalling, media, arrivals: Vec::new(), watched })
     }

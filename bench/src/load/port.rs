@@ -51,12 +51,15 @@ pub(crate) struct Outlet {
     pub(crate) refused: u64,
 }
 
-/// Binds `address`, which must be a loopback address, for datagrams of up to `size` bytes.
+/// Binds `address`, which must be a loopback address unless `anywhere`, for datagrams of up to `size` bytes.
 ///
 /// # Errors
 /// Another address, or what the kernel said.
-pub(crate) fn open(address: SocketAddrV4, size: usize) -> Result<(Inlet, Outlet)> {
-    ensure!(address.ip().is_loopback(), "{address} is no loopback address; the generator stays on this machine");
+pub(crate) fn open(address: SocketAddrV4, size: usize, anywhere: bool) -> Result<(Inlet, Outlet)> {
+    ensure!(
+        anywhere || address.ip().is_loopback(),
+        "{address} is no loopback address; the generator stays on this machine"
+    );
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None).context("cannot open a socket")?;
     // Past the system's maximum with CAP_NET_ADMIN, up to it without.
@@ -163,8 +166,8 @@ mod tests {
 
     #[test]
     fn batches_arrive_whole_in_order_and_stamped() {
-        let (_, mut here) = open("127.0.0.1:0".parse().unwrap(), 64).unwrap();
-        let (mut there, _) = open("127.0.0.1:0".parse().unwrap(), 64).unwrap();
+        let (_, mut here) = open("127.0.0.1:0".parse().unwrap(), 64, false).unwrap();
+        let (mut there, _) = open("127.0.0.1:0".parse().unwrap(), 64, false).unwrap();
         let to = match rustix::net::getsockname(&*there.socket).unwrap().try_into() {
             Ok(SocketAddr::V4(address)) => address,
             other => panic!("{other:?}"),
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn other_than_loopback_is_refused() {
-        assert!(open("192.0.2.1:5060".parse().unwrap(), 64).is_err());
-        assert!(open("0.0.0.0:5060".parse().unwrap(), 64).is_err());
+        assert!(open("192.0.2.1:5060".parse().unwrap(), 64, false).is_err());
+        assert!(open("0.0.0.0:5060".parse().unwrap(), 64, false).is_err());
     }
 }

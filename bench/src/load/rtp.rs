@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn loss_and_life_are_counted_by_stream() {
-        let loopback = || port::open("127.0.0.1:0".parse().unwrap(), 256).unwrap();
+        let loopback = || port::open("127.0.0.1:0".parse().unwrap(), 256, false).unwrap();
         let mut media = Media::new(loopback(), loopback(), 5);
         let nobody: SocketAddrV4 = "127.0.0.1:9".parse().unwrap();
         let start = Moment { steady: 0, wall: 1_000 * SECOND };

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) customer_media: SocketAddrV4,
     /// Where the vendor takes RTP.
     pub(crate) vendor_media: SocketAddrV4,
+    /// Namespaces of customer and vendor; both here without.
+    pub(crate) namespaces: Option<(String, String)>,
     /// What called numbers begin with; seven digits follow.
     pub(crate) prefix: String,
     /// From 180 to 200, ns.

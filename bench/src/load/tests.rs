@@ -7,13 +7,15 @@ use serde_json::Value;
 use super::engine::Engine;
 use super::{Arguments, Step, plan};
 use crate::common::turn;
-use crate::subject::{Binaries, CUSTOMER, Kind, Lane, Target, VENDOR};
+use crate::subject::{Binaries, Ground, Kind, Lane, Target};
 
 fn engine(target: &str, customer: &str, vendor: &str, patience_ms: u32) -> Engine {
     let arguments = Arguments {
         target: target.parse().unwrap(),
         customer: customer.parse().unwrap(),
         vendor: vendor.parse().unwrap(),
+        customer_namespace: None,
+        vendor_namespace: None,
         prefix: "1212".to_owned(),
         ring_ms: 20,
         patience_ms,
@@ -84,8 +86,14 @@ fn calls_and_rtp_through_the_switch_all_come_out() {
         return;
     }
     let lane = Lane { core: 0, realtime: false };
-    let target = Target::start(Kind::Tandem, &lane, &Binaries::find(Some(&tandemd)).unwrap()).unwrap();
-    let mut engine = engine(&Kind::Tandem.address().to_string(), &CUSTOMER.to_string(), &VENDOR.to_string(), 8_000);
+    let ground = Ground::loopback();
+    let target = Target::start(Kind::Tandem, &lane, &ground, &Binaries::find(Some(&tandemd)).unwrap()).unwrap();
+    let mut engine = engine(
+        &ground.address(Kind::Tandem).to_string(),
+        &ground.customer.to_string(),
+        &ground.vendor.to_string(),
+        8_000,
+    );
     story(&mut engine);
     let status = target.status().unwrap();
     assert_eq!((&status["answered"], &status["failed"]), (&55.into(), &0.into()), "{status}");

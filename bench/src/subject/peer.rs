@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::deck;
 use super::process::{Lane, Process};
-use super::{CUSTOMER, MEDIA_CONTROL, MEDIA_RTPENGINE, SIP_KAMAILIO, VENDOR};
+use super::{Ground, MEDIA_CONTROL};
 
 /// UDP workers; 2 and 8 were not better.
 const WORKERS: &str = "4";
@@ -20,26 +20,27 @@ const MANAGER: [&str; 4] = ["-x", "fm", "-X", "fm"];
 ///
 /// # Errors
 /// What is missing, with its cure, or what its log says.
-pub(super) fn kamailio(lane: &Lane, rtpengine: bool, folder: &Path) -> Result<Process> {
+pub(super) fn kamailio(lane: &Lane, ground: &Ground, rtpengine: bool, folder: &Path) -> Result<Process> {
     let program = find("kamailio")?;
-    let config = render(include_str!("../../peers/kamailio.cfg"), folder, &modules()?);
+    let config = render(include_str!("../../peers/kamailio.cfg"), ground, folder, &modules()?);
     let write =
         |name: &str, text: &str| fs::write(folder.join(name), text).with_context(|| format!("cannot write {name}"));
     for name in ["dbtext", "cdr"] {
         fs::create_dir_all(folder.join(name)).with_context(|| format!("cannot make {name}"))?;
     }
     write("kamailio.cfg", &config)?;
-    write("address.list", &format!("1 {} 32 0 customer\n", CUSTOMER.ip()))?;
-    write("dispatcher.list", &format!("1 sip:{VENDOR} 0 0 duid=vendor\n"))?;
+    write("address.list", &format!("1 {} 32 0 customer\n", ground.customer.ip()))?;
+    write("dispatcher.list", &format!("1 sip:{} 0 0 duid=vendor\n", ground.vendor))?;
     write("dbtext/version", "table_name(string) table_version(int)\nroutes:1\n")?;
     write("dbtext/routes", &deck::dbtext())?;
-    let mut command = lane.command(&program);
-    command.arg("-f").arg(folder.join("kamailio.cfg")).args(["-l", &format!("udp:{SIP_KAMAILIO}"), "-n", WORKERS]);
+    let mut command = ground.command(lane, &program)?;
+    command.arg("-f").arg(folder.join("kamailio.cfg"));
+    command.args(["-l", &format!("udp:{}", ground.kamailio), "-n", WORKERS]);
     command.args(MEMORY).args(MANAGER).args(["-DD", "-E"]);
     command.args(["-A", if rtpengine { "WITH_RTPENGINE" } else { "WITHOUT_RTPENGINE" }]);
     command.arg("-P").arg(folder.join("kamailio.pid")).current_dir(folder);
     let mut process = Process::start("kamailio", &mut command, &folder.join("kamailio.log"))?;
-    process.until_bound(SIP_KAMAILIO)?;
+    process.until_bound(ground.kamailio)?;
     Ok(process)
 }
 
@@ -47,12 +48,12 @@ pub(super) fn kamailio(lane: &Lane, rtpengine: bool, folder: &Path) -> Result<Pr
 ///
 /// # Errors
 /// As [`kamailio`].
-pub(super) fn rtpengine(lane: &Lane, folder: &Path) -> Result<Process> {
+pub(super) fn rtpengine(lane: &Lane, ground: &Ground, folder: &Path) -> Result<Process> {
     let program = find("rtpengine")?;
     let path = folder.join("rtpengine.conf");
-    let config = render(include_str!("../../peers/rtpengine.conf"), folder, Path::new(""));
+    let config = render(include_str!("../../peers/rtpengine.conf"), ground, folder, Path::new(""));
     fs::write(&path, config).context("cannot write rtpengine.conf")?;
-    let mut command = lane.command(&program);
+    let mut command = ground.command(lane, &program)?;
     command.arg(format!("--config-file={}", path.display()));
     command.args(["--config-section=rtpengine", "--num-threads=2"]);
     let mut process = Process::start("rtpengine", &mut command, &folder.join("rtpengine.log"))?;
@@ -60,12 +61,12 @@ pub(super) fn rtpengine(lane: &Lane, folder: &Path) -> Result<Process> {
     Ok(process)
 }
 
-fn render(template: &str, folder: &Path, modules: &Path) -> String {
+fn render(template: &str, ground: &Ground, folder: &Path, modules: &Path) -> String {
     template
         .replace("@FOLDER@", &folder.display().to_string())
         .replace("@MODULES@", &modules.display().to_string())
         .replace("@MEDIA_CONTROL@", &MEDIA_CONTROL.to_string())
-        .replace("@MEDIA@", &MEDIA_RTPENGINE.to_string())
+        .replace("@MEDIA@", &ground.rtpengine_media.to_string())
 }
 
 /// A program of the search path or of the folders for daemons, which are not in everybody's.
@@ -100,7 +101,7 @@ mod tests {
     #[test]
     fn templates_are_filled_in_whole() {
         for template in [include_str!("../../peers/kamailio.cfg"), include_str!("../../peers/rtpengine.conf")] {
-            let text = render(template, Path::new("/folder"), Path::new("/modules"));
+            let text = render(template, &Ground::loopback(), Path::new("/folder"), Path::new("/modules"));
             let code = text.lines().filter(|line| !line.starts_with('#'));
             for line in code {
                 let mut words = line.split('@');

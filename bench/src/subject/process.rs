@@ -90,7 +90,9 @@ impl Process {
     /// The end of the log when the program ends or takes too long.
     pub(crate) fn until_bound(&mut self, address: SocketAddrV4) -> Result<()> {
         let deadline = Instant::now() + START;
-        while !bound(address, &fs::read_to_string("/proc/net/udp").unwrap_or_default()) {
+        // Of the namespace it is in.
+        let table = format!("/proc/{}/net/udp", self.child.id());
+        while !bound(address, &fs::read_to_string(&table).unwrap_or_default()) {
             if let Some(status) = self.child.try_wait().context("cannot look at a program")? {
                 bail!("{} did not start ({status})\n{}", self.name, self.tail());
             }

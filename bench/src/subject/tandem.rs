@@ -8,9 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::deck;
+use super::ground::RELAY_LINKS;
 use super::process::{Lane, Process};
-use super::{CUSTOMER, Kind, MEDIA_TANDEM, SIP_TANDEM, VENDOR};
+use super::{Ground, Kind, PINS};
 
+/// Where `cargo xtask ebpf` puts the kernel's programs.
+pub(super) const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/ebpf");
 /// Channels of gateways and switch.
 const CHANNELS: u32 = 20_000;
 
@@ -56,38 +59,41 @@ fn build() -> Result<PathBuf> {
 ///
 /// # Errors
 /// What its log says.
-pub(super) fn start(kind: Kind, binaries: &Binaries, lane: &Lane, folder: &Path) -> Result<Process> {
+pub(super) fn start(kind: Kind, binaries: &Binaries, lane: &Lane, ground: &Ground, folder: &Path) -> Result<Process> {
     let write =
         |name: &str, text: &str| fs::write(folder.join(name), text).with_context(|| format!("cannot write {name}"));
     write("customer.csv", &deck::csv(100))?;
     write("vendor.csv", &deck::csv(60))?;
-    write("site.toml", &site(kind == Kind::Tandem))?;
-    write("tandemd.toml", &machine(kind))?;
-    let mut command = lane.command(&binaries.tandemd);
+    write("site.toml", &site(ground, matches!(kind, Kind::Tandem | Kind::TandemXdp)))?;
+    write("tandemd.toml", &machine(kind, ground, folder))?;
+    let mut command = ground.command(lane, &binaries.tandemd)?;
     command.arg("--config").arg(folder.join("tandemd.toml"));
     let mut process = Process::start("tandemd", &mut command, &folder.join("tandemd.log"))?;
-    process.until_bound(SIP_TANDEM)?;
+    process.until_bound(ground.tandem)?;
     Ok(process)
 }
 
-fn machine(kind: Kind) -> String {
+fn machine(kind: Kind, ground: &Ground, folder: &Path) -> String {
     let (shards, steering) = match kind {
         Kind::TandemSteered => (2, "auto"),
         Kind::TandemHandingOver => (2, "off"),
         _ => (1, "off"),
     };
-    // Where `cargo xtask ebpf` puts them.
-    let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/ebpf");
+    let (sip, media) = (ground.tandem, ground.tandem_media);
+    let path = match kind {
+        Kind::TandemXdp => format!("interfaces = {RELAY_LINKS}\nxdp = \"native\"\nbpffs = {:?}\n", folder.join(PINS)),
+        _ => format!("allow_loopback = {}\n", media.is_loopback()),
+    };
     format!(
-        "node = \"bench\"\nkernel_programs = \"{programs}\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\n[[listen]]\naddress = \"{SIP_TANDEM}\"\n\n\
-         [media]\naddress = \"{MEDIA_TANDEM}\"\nallow_loopback = true\n\n\
+        "node = \"bench\"\nkernel_programs = \"{PROGRAMS}\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\n[[listen]]\naddress = \"{sip}\"\n\n\
+         [media]\naddress = \"{media}\"\n{path}\n\
          # The core is chosen from outside, for all threads alike.\n[threads]\nshards = {shards}\npin = false\nsteering = \"{steering}\"\n\n\
          [limits]\ncalls = {CHANNELS}\n\n[bootstrap]\nsite = \"site.toml\"\n\n\
          [bootstrap.rates]\nretail = \"customer.csv\"\nwholesale = \"vendor.csv\"\n"
     )
 }
 
-fn site(media: bool) -> String {
+fn site(ground: &Ground, media: bool) -> String {
     let media = if media { "on" } else { "off" };
     format!(
         "[params]\nSERVER_BILLING_FEE_PRECISTION = \"4\"\nSERVER_BILLING_FEE_UNIT = \"0.0001\"\n\
@@ -95,24 +101,26 @@ fn site(media: bool) -> String {
          [account.acme]\nkind = \"customer\"\nrate_group = \"retail\"\nopening = \"100000000.00\"\n\n\
          [account.carrier]\nkind = \"vendor\"\nrate_group = \"wholesale\"\n\n\
          [mapping_gateway.acme]\naccount = \"acme\"\nsources = [\"{}\"]\ncapacity = {CHANNELS}\nmedia = \"{media}\"\n\n\
-         [routing_gateway.carrier]\naccount = \"carrier\"\nremotes = [\"{VENDOR}\"]\nprefixes = [\"1212\"]\n\
+         [routing_gateway.carrier]\naccount = \"carrier\"\nremotes = [\"{}\"]\nprefixes = [\"1212\"]\n\
          capacity = {CHANNELS}\nmedia = \"{media}\"\n",
-        CUSTOMER.ip()
+        ground.customer.ip(),
+        ground.vendor
     )
 }
 
-/// What `tandem status` says.
+/// What `tandem` answers to a command.
 ///
 /// # Errors
 /// What it complained about.
-pub(crate) fn status(binaries: &Binaries, folder: &Path) -> Result<Value> {
+pub(super) fn ask(binaries: &Binaries, folder: &Path, words: &[&str]) -> Result<Value> {
     let done = Command::new(&binaries.tandem)
-        .args(["status", "-o", "json"])
+        .args(words)
+        .args(["-o", "json"])
         .env("TANDEM_SOCKET", folder.join("control.sock"))
         .output()
         .context("cannot run tandem")?;
     if !done.status.success() {
-        bail!("tandem status: {}", String::from_utf8_lossy(&done.stderr).trim());
+        bail!("tandem {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr).trim());
     }
-    serde_json::from_slice(&done.stdout).context("tandem status wrote no JSON")
+    serde_json::from_slice(&done.stdout).with_context(|| format!("tandem {} wrote no JSON", words.join(" ")))
 }

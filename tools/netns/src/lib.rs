@@ -153,14 +153,23 @@ impl Lab {
     /// # Errors
     /// When the namespace cannot be entered, or `work` panics.
     pub fn at<T: Send>(&self, place: Place, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let path = Path::new("/run/netns").join(self.namespace(place));
-        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        let there = move || -> Result<T> {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                .context("cannot enter the namespace")?;
+        let there = || -> Result<T> {
+            enter(&self.namespace(place))?;
             Ok(work())
         };
         thread::scope(|scope| scope.spawn(there).join()).map_err(|_| anyhow!("a thread of the test panicked"))?
+    }
+
+    /// Gives the work of a link a thread of its own, `napi/LINK-NUMBER`, which can be pinned and whose time is counted. A link
+    /// without a program has such work only with GRO.
+    ///
+    /// # Errors
+    /// When the kernel cannot do it.
+    pub fn polled_by_thread(&self, place: Place, link: &str) -> Result<()> {
+        self.at(place, || offload::gro_on(link))??;
+        // The files of links are those of the namespace in which they were mounted, so a mount of our own it is.
+        let script = format!("echo 1 >/sys/class/net/{link}/threaded");
+        ip(&["netns", "exec", &self.namespace(place), "sh", "-c", &script])
     }
 
     /// Puts a program on the parties' ends that lets everything pass, so that what the relay transmits arrives.
@@ -168,12 +177,28 @@ impl Lab {
     /// # Errors
     /// When it cannot be loaded or attached. The programs are there as long as the returned value.
     pub fn receive(&self, object: &Path) -> Result<Vec<Receiver>> {
-        let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
-        let mut receivers = Vec::new();
-        for (place, link) in [(Place::A, "a0"), (Place::B, "b0")] {
-            receivers.push(self.at(place, || Receiver::new(&bytes, link))??);
+        [(Place::A, "a0"), (Place::B, "b0")].map(|(place, link)| self.occupy(place, link, object)).into_iter().collect()
+    }
+
+    /// A wire between the two parties, past the relay: `a1` 10.99.3.1, `b1` 10.99.3.2.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn shortcut(&self) -> Result<()> {
+        let b = self.namespace(Place::B);
+        self.ip(
+            Place::A,
+            &["link", "add", "a1", "mtu", MTU, "type", "veth", "peer", "name", "b1", "mtu", MTU, "netns", &b],
+        )?;
+        for (place, link, own, other) in [(Place::A, "a1", 1, 2), (Place::B, "b1", 2, 1)] {
+            let (mac, address) = (format!("02:00:00:00:03:{own:02x}"), format!("10.99.3.{own}/24"));
+            let (neighbour, lladdr) = (format!("10.99.3.{other}"), format!("02:00:00:00:03:{other:02x}"));
+            self.ip(place, &["link", "set", link, "address", &mac, "up"])?;
+            self.ip(place, &["addr", "add", &address, "dev", link])?;
+            self.ip(place, &["neigh", "replace", &neighbour, "lladdr", &lladdr, "nud", "permanent", "dev", link])?;
+            self.at(place, move || offload::checksums_off(link))??;
         }
-        Ok(receivers)
+        Ok(())
     }
 
     /// Puts the same program on any link of the lab: for a driver of XDP there is somebody else's then.
@@ -207,6 +232,16 @@ impl Drop for Lab {
             down(&self.name);
         }
     }
+}
+
+/// Moves this thread into a namespace: sockets that it makes from now on are there, earlier ones stay where they are.
+///
+/// # Errors
+/// When there is no such namespace, or it may not be entered.
+pub fn enter(namespace: &str) -> Result<()> {
+    let path = Path::new("/run/netns").join(namespace);
+    let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).context("cannot enter the namespace")
 }
 
 /// Removes the namespaces of a lab.
