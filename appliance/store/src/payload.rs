@@ -12,7 +12,7 @@ use crate::msgpack::{Token, Tokens};
 pub(crate) const FIELDS: usize = CDR_FIELDS.len();
 
 /// Fields of a `Usage`, and the place of `hold_ms` among them; a test holds both.
-const USAGE_FIELDS: usize = 57;
+const USAGE_FIELDS: usize = 58;
 const USAGE_HOLD_MS: usize = 35;
 
 /// Names of the fields of an `Attempt`, in order; a test of the day tables holds them.
