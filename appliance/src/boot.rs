@@ -103,7 +103,12 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     let listeners = Listeners(config.listen.iter().map(|l| l.address).collect());
     let mut ids = Ids::default();
     let mut decks: HashMap<String, StoredDeck> = HashMap::new();
+    let mut deleted_decks: HashMap<String, u64> = HashMap::new();
     for deck in &recovered.decks {
+        if deck.deleted {
+            deleted_decks.insert(deck.group.clone(), deck.version);
+            continue;
+        }
         decks.insert(deck.group.clone(), StoredDeck::from_csv(&deck.group, deck.version, deck.at_ms, &deck.csv)?);
     }
     let now_ms = clock.now().wall_ms;
@@ -247,6 +252,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
             pending,
             ids,
             decks,
+            deleted_decks,
             params: built.params,
             listeners,
             snapshot,
@@ -621,7 +627,16 @@ fn bootstrap(config: &Config, decks: &mut HashMap<String, StoredDeck>, at_ms: i6
         let rows = import::apply_import(&[], &parsed.rows, &ImportOptions::new(ImportMode::Merge, at_ms))
             .with_context(|| format!("in {}", path.display()))?;
         let deck = StoredDeck::from_rows(group, 1, at_ms, rows)?;
-        texts.push(DeckText { group: group.clone(), version: 1, csv: deck.stored_text() });
+        let rows = deck.deck.len() as u64;
+        let source = path.display().to_string();
+        texts.push(DeckText {
+            group: group.clone(),
+            version: 1,
+            csv: deck.stored_text(),
+            rows,
+            source,
+            ..DeckText::default()
+        });
         decks.insert(group.clone(), deck);
     }
     let site = match &config.bootstrap.site {

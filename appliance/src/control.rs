@@ -37,6 +37,7 @@ use tandem_control::error::{ErrorCode, ErrorObject};
 use tandem_control::frame::{self, Splitter};
 use tandem_control::request::Call;
 use tandem_control::rpc::{Request, Response};
+use tandem_rating::deck_csv;
 use tandem_rating::rate::{Deck, Rate};
 use tandem_rating::record::Actor;
 use tandem_store::Positions;
@@ -91,14 +92,22 @@ impl StoredDeck {
     /// for ever. Runs of numbers are written as `first-last`.
     pub fn stored_text(&self) -> String {
         let mut runs: Vec<(u64, u64)> = Vec::new();
-        for row in self.deck.rows() {
+        for row in self.deck.iter() {
             match runs.last_mut() {
-                Some((_, last)) if *last + 1 == row.rate_id => *last = row.rate_id,
-                _ => runs.push((row.rate_id, row.rate_id)),
+                Some((_, last)) if *last + 1 == row.rate_id() => *last = row.rate_id(),
+                _ => runs.push((row.rate_id(), row.rate_id())),
             }
         }
-        let ids: Vec<String> = runs.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-        format!("{IDS_MARK}{}\n{}", ids.join(","), tandem_rating::deck_csv::export(&self.deck.rows()))
+        let mut text = IDS_MARK.to_owned();
+        for (n, (first, last)) in runs.iter().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            text.push_str(&format!("{comma}{first}-{last}"));
+        }
+        text.push('\n');
+        text.push_str(&deck_csv::header_line());
+        // Row by row: a million of them at once are a quarter of a gigabyte.
+        self.deck.iter().for_each(|row| deck_csv::export_row(&row.rate(), &mut text));
+        text
     }
 }
 
@@ -131,6 +140,8 @@ pub struct ControlState {
     pub ids: Ids,
     /// Rate groups.
     pub decks: HashMap<String, StoredDeck>,
+    /// Last version of rate groups that were deleted: a new one of the name goes on behind it.
+    pub deleted_decks: HashMap<String, u64>,
     /// System parameters in force.
     pub params: Params,
     /// Listeners.
@@ -158,6 +169,15 @@ pub(crate) struct Control {
     /// One change at a time.
     changing: Rc<Mutex<()>>,
     sampler: Rc<RefCell<sampler::Sampler>>,
+    imports: Rc<RefCell<rates::Imports>>,
+}
+
+impl ControlState {
+    /// The newest version of a rate group; 0 when there never was one.
+    fn deck_version(&self, group: &str) -> u64 {
+        let deleted = self.deleted_decks.get(group).copied().unwrap_or_default();
+        self.decks.get(group).map_or(deleted, |deck| deck.version)
+    }
 }
 
 pub use confirm::Pending;
@@ -197,6 +217,7 @@ pub fn start(state: ControlState, path: &Path) -> Result<Handle> {
                     state: Rc::new(RefCell::new(state)),
                     changing: Rc::new(Mutex::new(())),
                     sampler: Rc::new(RefCell::new(sampler::Sampler::default())),
+                    imports: Rc::new(RefCell::new(rates::Imports::default())),
                 };
                 tokio_uring::spawn(sampler::run(control.clone()));
                 control.watch_pending();
@@ -358,6 +379,17 @@ impl Control {
             Call::RatesImport(q) => self.rates_import(actor, command, q).await,
             Call::RatesExport(q) => self.rates_export(&q.group, q.offset),
             Call::RatesList(_) => self.rates_list(),
+            Call::RatesUpload(q) => self.rates_upload(q),
+            Call::RatesProgress(_) => self.rates_progress(),
+            Call::RatesCommit(q) => self.rates_commit(actor, q).await,
+            Call::RatesDifferences(q) => self.rates_differences(q),
+            Call::RatesShow(q) => self.rates_show(q),
+            Call::RatesSet(q) => self.rates_set(actor, command, q).await,
+            Call::RatesDelete(q) => self.rates_delete(actor, command, q).await,
+            Call::RatesHistory(q) => self.rates_history(q).await,
+            Call::RatesCompare(q) => self.rates_compare(actor, q).await,
+            Call::RatesRollback(q) => self.rates_rollback(actor, command, q).await,
+            Call::RatesDrop(q) => self.rates_drop(actor, command, q).await,
             Call::SiteApply(q) => self.site_apply(actor, command, q).await,
             Call::SiteEdit(q) => self.site_edit(actor, command, q).await,
             Call::SiteCommit(q) => self.site_commit(actor, command, q).await,

@@ -43,6 +43,7 @@ impl RatingThread {
         let mut done: Vec<Done> = Vec::new();
         loop {
             let mut worked = false;
+            let began = self.clock.now().mono;
             for shard in 0..self.shared.rating.questions.len() {
                 for _ in 0..BATCH {
                     let Some(question) = self.shared.rating.questions[shard].pop() else {
@@ -58,6 +59,8 @@ impl RatingThread {
             }
             self.write(&mut done);
             if worked {
+                let turn_us = self.clock.now().mono.since(began);
+                self.shared.money.turn_max_us.fetch_max(turn_us, Ordering::Relaxed);
                 continue;
             }
             if self.shared.shards_running.load(Ordering::SeqCst) == 0 && self.idle() {

@@ -10,6 +10,7 @@ mod edit;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tandem_rating::sheet::Template;
 
 pub use build::{Built, Ids, Listeners};
 pub use diff::{diff, lines};
@@ -61,6 +62,9 @@ pub struct Site {
     /// Routing gateways (vendors' trunks) by name.
     #[serde(default, skip_serializing_if = "is_default")]
     pub routing_gateway: BTreeMap<String, RoutingSite>,
+    /// How vendors' rate sheets look, by name (rates.md 5).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rate_template: BTreeMap<String, Template>,
 }
 
 /// Media settings of the site.

@@ -168,4 +168,6 @@ pub struct MoneyCounters {
     pub store_errors: AtomicU64,
     /// Alarms raised by the rating thread.
     pub alarms: AtomicU64,
+    /// The longest turn of the rating thread, microseconds: nobody's question waited longer for another's.
+    pub turn_max_us: AtomicU64,
 }

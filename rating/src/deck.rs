@@ -242,6 +242,27 @@ impl Deck {
         rows.map(|at| Row { deck: self, at }).find(|row| row.is_valid_at(at_ms))
     }
 
+    /// Puts `to_ms` in the place of `from_ms` wherever a validity begins or ends then: a deck that was made ready at one
+    /// instant and comes into force at a later one. False, and nothing is changed, when another validity begins or ends
+    /// in between, or would be left empty.
+    #[must_use]
+    pub fn move_instant(&mut self, from_ms: i64, to_ms: i64) -> bool {
+        let between = |ms: Option<i64>| ms.is_some_and(|ms| from_ms < ms && ms <= to_ms);
+        if self.lives.iter().any(|life| between(life.from_ms) || between(life.to_ms)) {
+            return false;
+        }
+        let moved = |ms: &mut Option<i64>| {
+            if *ms == Some(from_ms) {
+                *ms = Some(to_ms);
+            }
+        };
+        for life in &mut self.lives {
+            moved(&mut life.from_ms);
+            moved(&mut life.to_ms);
+        }
+        true
+    }
+
     /// Name of the rate group.
     pub fn name(&self) -> &str {
         &self.name
@@ -416,6 +437,22 @@ impl<'a> Row<'a> {
     /// Price of 60 s.
     pub fn rate_per_min(&self) -> Decimal {
         self.price().rate_per_min
+    }
+
+    /// Name of the destination.
+    pub fn area_name(&self) -> &'a str {
+        &self.deck.texts[self.slot().area_name as usize]
+    }
+
+    /// Destination forbidden.
+    pub fn is_locked(&self) -> bool {
+        self.cost().lock
+    }
+
+    /// From when and until when it is valid, UTC ms; `None` is open.
+    pub fn validity_ms(&self) -> (Option<i64>, Option<i64>) {
+        let life = self.life();
+        (life.from_ms, life.to_ms)
     }
 
     /// The price of one second, for routing (rates.md section 9).

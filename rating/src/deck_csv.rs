@@ -6,6 +6,7 @@
 
 mod codes;
 mod columns;
+mod edit;
 mod row;
 
 use std::fmt;
@@ -16,6 +17,8 @@ use crate::fee::in_order;
 use crate::iso_time;
 use crate::rate::{ROWS_MAX, Rate};
 use crate::sheet::SheetOptions;
+
+pub use edit::edit;
 
 use columns::{Column, HEADER_SEARCHED, Header, is_header, name_of};
 use row::{Reading, RowReader};

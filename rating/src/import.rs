@@ -48,6 +48,8 @@ pub struct ImportOptions {
     /// When rows begin that name no beginning, and when rows end that the file does not name; UTC ms, never before `at_ms`.
     /// `None`: at once.
     pub from_ms: Option<i64>,
+    /// A prefix that ends although the file does not name it, whatever the mode.
+    pub close: Option<String>,
     /// Examples that the preview keeps of each kind of change.
     pub examples: usize,
 }
@@ -55,7 +57,15 @@ pub struct ImportOptions {
 impl ImportOptions {
     /// An import at `at_ms` with the usual notice and no check for lost digits.
     pub fn new(mode: ImportMode, at_ms: i64) -> ImportOptions {
-        ImportOptions { mode, at_ms, fp: None, notice_days: NOTICE_DAYS_DEFAULT, from_ms: None, examples: EXAMPLES_MAX }
+        ImportOptions {
+            mode,
+            at_ms,
+            fp: None,
+            notice_days: NOTICE_DAYS_DEFAULT,
+            from_ms: None,
+            close: None,
+            examples: EXAMPLES_MAX,
+        }
     }
 }
 
@@ -201,7 +211,9 @@ fn walk(old: impl Iterator<Item = Rate>, new: &[Rate], options: &ImportOptions, 
             news.push(row);
         }
         let mut plan = Plan::new(options);
-        if news.is_empty() && options.mode == ImportMode::ReplaceAll {
+        let ends =
+            || options.mode == ImportMode::ReplaceAll || options.close.as_deref() == Some(first.prefix().as_str());
+        if news.is_empty() && ends() {
             plan.close_missing(&olds);
         } else {
             plan.meet(&first.prefix(), &olds, &news, options.mode);

@@ -123,14 +123,32 @@ pub struct Audit {
 }
 
 /// A rate group as a change left it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeckText {
     /// Rate group.
     pub group: String,
     /// Version of this group, rising.
     pub version: u64,
-    /// All rows, as exported CSV.
+    /// All rows, as exported CSV; empty when they are in parts.
     pub csv: String,
+    /// The number of the [`Record::DeckPart`]s that have the rows.
+    #[serde(default)]
+    pub import: u64,
+    /// How many they are; 0 when `csv` has the rows.
+    #[serde(default)]
+    pub parts: u32,
+    /// CRC-32 of their texts, one behind the other.
+    #[serde(default)]
+    pub crc: u32,
+    /// How many rows there are.
+    #[serde(default)]
+    pub rows: u64,
+    /// Where they came from: file, template, exchange rate.
+    #[serde(default)]
+    pub source: String,
+    /// The group is gone; its earlier versions stay in the history.
+    #[serde(default)]
+    pub deleted: bool,
 }
 
 /// The configuration was changed. One record is the whole change: it is in force when the record is written, and never
@@ -222,6 +240,18 @@ pub enum Record {
         group: String,
         /// All rows after the import, as exported CSV.
         csv: String,
+    },
+    /// A piece of the rows of a rate group. It means nothing before the [`Record::Change`] whose [`DeckText`] names it: a
+    /// deck of a million rows is written between the records of calls and not before them.
+    DeckPart {
+        /// Rate group.
+        group: String,
+        /// Which import; no two have the same number.
+        import: u64,
+        /// Which piece, from 0.
+        part: u32,
+        /// Its text.
+        text: String,
     },
     /// The configuration was changed, whole.
     Change(Box<Change>),

@@ -153,6 +153,34 @@ pub const ROUTING: &[Field] = &[
     ("pass_headers", Takes::Texts),
 ];
 
+/// Fields of a template of rate sheets.
+pub const RATE_TEMPLATE: &[Field] = &[
+    ("columns.code", Takes::Text),
+    ("columns.country_code", Takes::Text),
+    ("columns.area_code", Takes::Text),
+    ("columns.fee_prefix", Takes::Text),
+    ("columns.area_name", Takes::Text),
+    ("columns.country", Takes::Text),
+    ("columns.rate_per_min", Takes::Text),
+    ("columns.billing rate", Takes::Text),
+    ("columns.increment", Takes::Text),
+    ("columns.first_s", Takes::Text),
+    ("columns.period", Takes::Text),
+    ("columns.conn_fee", Takes::Text),
+    ("columns.tax", Takes::Text),
+    ("columns.type", Takes::Text),
+    ("columns.lock", Takes::Text),
+    ("columns.currency", Takes::Text),
+    ("columns.effective_from", Takes::Text),
+    ("columns.effective_to", Takes::Text),
+    ("columns.memo", Takes::Text),
+    ("header", Takes::Texts),
+    ("date_format", Takes::Text),
+    ("decimal_comma", Takes::Flag),
+    ("currency", Takes::Text),
+    ("international_prefix", Takes::Text),
+];
+
 /// Fields of the media settings.
 pub const MEDIA: &[Field] = &[("prohibited", Takes::Texts)];
 
@@ -164,6 +192,7 @@ pub const KINDS: &[(&str, Option<Kind>)] = &[
     ("mapping_gateway", Some(Kind { table: "mapping_gateway", named: true, fields: MAPPING })),
     ("routing", Some(Kind { table: "routing_gateway", named: true, fields: ROUTING })),
     ("routing_gateway", Some(Kind { table: "routing_gateway", named: true, fields: ROUTING })),
+    ("rate_template", Some(Kind { table: "rate_template", named: true, fields: RATE_TEMPLATE })),
     ("media", Some(Kind { table: "media", named: false, fields: MEDIA })),
     ("param", Some(Kind { table: "params", named: false, fields: &[] })),
 ];
@@ -180,7 +209,8 @@ pub fn is_named(word: &str) -> bool {
 
 /// Every field of any kind, once, in the order of the alphabet.
 pub fn all() -> Vec<&'static str> {
-    let mut names: Vec<&str> = [ACCOUNT, MAPPING, ROUTING, MEDIA].concat().iter().map(|(name, _)| *name).collect();
+    let mut names: Vec<&str> =
+        [ACCOUNT, MAPPING, ROUTING, RATE_TEMPLATE, MEDIA].concat().iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -21,8 +21,13 @@ macro_rules! reply {
     };
 }
 
+mod rates;
 mod site;
 
+pub use rates::{
+    RateArea, RateChange, RateGroupRow, RateRow, RateVersionRow, RatesDifferences, RatesDropped, RatesExported,
+    RatesHistory, RatesImported, RatesList, RatesProgress, RatesShow, RatesUploaded, RowError,
+};
 pub use site::{
     AuditList, AuditRow, ChangeRow, PendingConfirm, SiteApplied, SiteChange, SiteCompared, SiteConfirmed,
     SiteDiscarded, SiteExported, SiteHistory,
@@ -500,120 +505,6 @@ reply! {
         rows: Vec<LedgerRow>,
         /// Balance now.
         balance: String,
-    }
-}
-
-reply! {
-    /// One change of an import, as an example.
-    RateChange {
-        /// `added`, `raised`, `lowered`, `changed` or `closed`.
-        change: String,
-        /// Prefix.
-        prefix: String,
-        /// Name of its area, when known.
-        area: String,
-        /// When the change takes effect.
-        from_ms: Option<i64>,
-        /// Price per minute before; none when added.
-        before: Option<String>,
-        /// Price per minute after; none when closed.
-        after: Option<String>,
-    }
-}
-
-reply! {
-    /// One thing wrong in a file.
-    RowError {
-        /// Line of the file, from 1, the header included.
-        line: u64,
-        /// Column by its name.
-        column: String,
-        /// The value as it is there.
-        value: String,
-        /// The rule it breaks, in words.
-        rule: String,
-    }
-}
-
-reply! {
-    /// `rates.import`: the preview, and whether it was committed.
-    RatesImported {
-        /// Rate group.
-        group: String,
-        /// Rows of the file.
-        rows: u64,
-        /// Prefixes that are new.
-        added: u64,
-        /// Prices that go up.
-        raised: u64,
-        /// Of those, earlier than the notice days allow.
-        raised_early: u64,
-        /// Prices that go down.
-        lowered: u64,
-        /// Same price, something else differs.
-        changed: u64,
-        /// Nothing differs.
-        unchanged: u64,
-        /// Prefixes that are closed.
-        closed: u64,
-        /// Rates that lose digits to SERVER_BILLING_FEE_PRECISION (billing.md C16).
-        digits_lost: u64,
-        /// What to look at, one sentence each.
-        warnings: Vec<String>,
-        /// A few changes, the largest first.
-        examples: Vec<RateChange>,
-        /// What is wrong; nothing is imported when there is any. At most the first 100.
-        errors: Vec<RowError>,
-        /// How many errors there are.
-        errors_total: u64,
-        /// Version of the group the preview was made from.
-        base_version: u64,
-        /// Version after the import; none for a preview.
-        version: Option<u64>,
-        /// Whether it was imported.
-        committed: bool,
-    }
-}
-
-reply! {
-    /// `rates.export`
-    RatesExported {
-        /// Rate group.
-        group: String,
-        /// Version; when it differs from that of an earlier page, begin again.
-        version: u64,
-        /// Rows of the group.
-        total: u64,
-        /// Rows in `csv`.
-        rows: u64,
-        /// The rows; with the header line on the page at offset 0 only.
-        csv: String,
-    }
-}
-
-reply! {
-    /// One rate group.
-    RateGroupRow {
-        /// Name.
-        group: String,
-        /// Rows.
-        rows: u64,
-        /// Version.
-        version: u64,
-        /// Accounts that use it.
-        accounts: u64,
-        /// Last import.
-        changed_ms: Option<i64>,
-    }
-}
-
-reply! {
-    /// `rates.list`, by name.
-    RatesList {
-        /// Groups.
-        total: u64,
-        /// All of them.
-        rows: Vec<RateGroupRow>,
     }
 }
 

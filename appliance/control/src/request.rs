@@ -3,11 +3,17 @@
 //! Parameters are objects; a name that a verb does not know is refused, so that a mistyped filter cannot show everything
 //! and a mistyped option cannot change something else.
 
+mod rates;
 mod site;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use rates::{
+    DIFFERENCES_MAX, EXPORT_ROWS_MAX, ImportMode, RateSort, RatesCommit, RatesCompare, RatesDelete, RatesDifferences,
+    RatesDrop, RatesExport, RatesHistory, RatesImport, RatesList, RatesProgress, RatesRollback, RatesSet, RatesShow,
+    RatesUpload, SheetTerms, UPLOAD_MAX,
+};
 pub use site::{
     AuditList, Edit, EditKind, FieldEdit, FieldOp, Side, SiteApply, SiteCommit, SiteCompare, SiteConfirm, SiteDiscard,
     SiteEdit, SiteExport, SiteHistory, SiteRollback, Terms,
@@ -99,10 +105,32 @@ verbs! {
     LedgerList = "ledger.list" -> LedgerList;
     /// Previews and perhaps commits a rate file.
     RatesImport = "rates.import" -> RatesImported;
+    /// Takes a piece of a large rate file.
+    RatesUpload = "rates.upload" -> RatesUploaded;
+    /// Commits what was previewed.
+    RatesCommit = "rates.commit" -> RatesImported;
+    /// How far the reading of a rate file is.
+    RatesProgress = "rates.progress" -> RatesProgress;
+    /// Every change of a preview, page by page.
+    RatesDifferences = "rates.differences" -> RatesDifferences;
     /// Rows of a rate group as CSV, page by page.
     RatesExport = "rates.export" -> RatesExported;
     /// Rate groups.
     RatesList = "rates.list" -> RatesList;
+    /// Rows of a rate group.
+    RatesShow = "rates.show" -> RatesShow;
+    /// Previews a row with some fields changed, or a new one.
+    RatesSet = "rates.set" -> RatesImported;
+    /// Previews the end of a prefix.
+    RatesDelete = "rates.delete" -> RatesImported;
+    /// Versions of a rate group.
+    RatesHistory = "rates.history" -> RatesHistory;
+    /// What differs between two versions of a rate group.
+    RatesCompare = "rates.compare" -> RatesImported;
+    /// Previews what brings back an earlier version of a rate group.
+    RatesRollback = "rates.rollback" -> RatesImported;
+    /// Deletes a rate group that nothing uses.
+    RatesDrop = "rates.drop" -> RatesDropped;
     /// Previews and perhaps commits or stages a site file.
     SiteApply = "site.apply" -> SiteApplied;
     /// Previews and perhaps commits or stages small edits of the site.
@@ -381,77 +409,6 @@ pub struct LedgerList {
     #[serde(default)]
     pub offset: u64,
 }
-
-/// What an import does with rows that are there already (rates.md 5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ImportMode {
-    /// A prefix that is there already is an error.
-    Add,
-    /// Adds or replaces.
-    #[default]
-    Merge,
-    /// Prefixes missing from the file are closed.
-    Replace,
-}
-
-impl ImportMode {
-    /// Every mode with its word.
-    pub const WORDS: &[&str] = &["add", "merge", "replace"];
-
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            ImportMode::Add => "add",
-            ImportMode::Merge => "merge",
-            ImportMode::Replace => "replace",
-        }
-    }
-}
-
-/// `rates.import`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RatesImport {
-    /// Rate group.
-    pub group: String,
-    /// What to do with rows that are there already.
-    #[serde(default)]
-    pub mode: ImportMode,
-    /// The file, whole.
-    pub csv: String,
-    /// False: preview only. True: all rows or, when one has an error, none.
-    #[serde(default)]
-    pub commit: bool,
-    /// Version of the group the preview was made from; when it has moved on, [`ErrorCode::Conflict`] and no change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_version: Option<u64>,
-    /// Columns that no rule knows are left out instead of refused.
-    #[serde(default)]
-    pub ignore_columns: bool,
-    /// Words for the history.
-    #[serde(default)]
-    pub comment: String,
-}
-
-/// Most rows of one page of `rates.export`: about 20 MB, a third of a frame.
-pub const EXPORT_ROWS_MAX: u64 = 200_000;
-
-/// `rates.export`: at most [`EXPORT_ROWS_MAX`] rows an answer, in the order of the prefixes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RatesExport {
-    /// Rate group.
-    pub group: String,
-    /// Rows left out before the first.
-    #[serde(default)]
-    pub offset: u64,
-}
-
-/// `rates.list`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RatesList {}
 
 /// `param.list`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -76,8 +76,37 @@ fn every_call() -> Vec<Call> {
             base_version: Some(4),
             ignore_columns: true,
             comment: "why".to_owned(),
+            upload: Some(7),
+            sheet: request::SheetTerms {
+                template: text("north"),
+                map: [("code".to_owned(), "Dial Code".to_owned())].into(),
+                exchange_rate: Some("0.91".parse().unwrap()),
+                ..Default::default()
+            },
+            effective: Some("2026-12-01".parse().unwrap()),
+            notice_days: Some(3),
+            examples: Some(5),
+            differences: true,
+            source: "a.csv".to_owned(),
         }
         .into(),
+        request::RatesUpload { upload: 7, offset: 3, text: "1,2\n".to_owned() }.into(),
+        request::RatesCommit { preview: 9 }.into(),
+        request::RatesProgress {}.into(),
+        request::RatesDifferences { preview: 9, offset: 4 }.into(),
+        request::RatesShow { group: "retail".to_owned(), prefix: text("44*"), ..Default::default() }.into(),
+        request::RatesSet {
+            group: "retail".to_owned(),
+            prefix: "44".to_owned(),
+            fields: [("price".to_owned(), "0.1".to_owned())].into(),
+            ..Default::default()
+        }
+        .into(),
+        request::RatesDelete { group: "retail".to_owned(), prefix: "44".to_owned(), ..Default::default() }.into(),
+        request::RatesHistory { group: "retail".to_owned(), limit: Limit::MAX, offset: 1 }.into(),
+        request::RatesCompare { group: "retail".to_owned(), from: 1, to: Some(2), examples: None }.into(),
+        request::RatesRollback { group: "retail".to_owned(), version: 1, ..Default::default() }.into(),
+        request::RatesDrop { group: "retail".to_owned(), commit: true, comment: String::new() }.into(),
         request::RatesExport { group: "retail".to_owned(), offset: 5 }.into(),
         request::RatesList {}.into(),
         request::SiteApply { toml: "[a]\n".to_owned(), terms: terms() }.into(),

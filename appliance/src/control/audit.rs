@@ -27,6 +27,14 @@ pub(super) fn command(call: &Call) -> Option<String> {
         Call::RatesImport(RatesImport { group, mode, .. }) => {
             format!("rates import --group {group} --mode {}", mode.as_str())
         }
+        Call::RatesSet(q) => {
+            let fields: Vec<String> = q.fields.iter().map(|(field, value)| format!("{field}={value}")).collect();
+            format!("rates set --group {} {} {}", q.group, q.prefix, fields.join(" "))
+        }
+        Call::RatesDelete(q) => format!("rates delete --group {} {}", q.group, q.prefix),
+        Call::RatesRollback(q) => format!("rates rollback --group {} {}", q.group, q.version),
+        Call::RatesCommit(q) => format!("rates commit {}", q.preview),
+        Call::RatesDrop(q) => format!("rates drop {}", q.group),
         Call::SiteApply(q) => format!("apply{}", terms(&q.terms)),
         Call::SiteEdit(q) => {
             let edits: Vec<String> = q.edits.iter().map(edit).collect();

@@ -25,6 +25,14 @@ pub(super) fn invalid(message: String) -> ErrorObject {
     ErrorObject::new(ErrorCode::InvalidParams, message)
 }
 
+/// A rate group as a change leaves it.
+pub(super) struct DeckChange {
+    /// Compiled; `None` when the group is deleted.
+    pub(super) deck: Option<StoredDeck>,
+    /// What the journal keeps.
+    pub(super) text: DeckText,
+}
+
 /// A change that was looked at and is to be made.
 pub(super) struct Proposal {
     /// The word of the history.
@@ -36,7 +44,7 @@ pub(super) struct Proposal {
     /// The new site; `None` when it stays.
     pub(super) site: Option<Site>,
     /// Rate groups that are new.
-    pub(super) decks: Vec<(String, StoredDeck)>,
+    pub(super) decks: Vec<DeckChange>,
     /// Old -> new.
     pub(super) changes: Vec<String>,
     /// Rolled back after this time unless confirmed.
@@ -72,11 +80,16 @@ pub(super) fn wrong(mut errors: Vec<String>) -> ErrorObject {
 
 impl Control {
     /// Whether a site holds together with the rate groups in force and `decks`.
-    pub(super) fn build(&self, site: &Site, decks: &[(String, StoredDeck)]) -> Result<(Built, Ids), ErrorObject> {
+    pub(super) fn build(&self, site: &Site, decks: &[DeckChange]) -> Result<(Built, Ids), ErrorObject> {
         let state = self.state.borrow();
         let mut ids = state.ids.clone();
         let mut compiled = boot::compiled(&state.decks);
-        compiled.extend(decks.iter().map(|(group, deck)| (group.clone(), deck.deck.clone())));
+        for change in decks {
+            match &change.deck {
+                Some(deck) => compiled.insert(change.text.group.clone(), deck.deck.clone()),
+                None => compiled.remove(&change.text.group),
+            };
+        }
         let built =
             site.build(state.version + 1, &state.config.node, &mut ids, &compiled, &state.listeners).map_err(wrong)?;
         Ok((built, ids))
@@ -101,11 +114,7 @@ impl Control {
             how: proposal.how.to_owned(),
             audit: Audit { version: Some(version), ..audit },
             text: proposal.site.is_some().then(|| site.to_text()),
-            decks: proposal
-                .decks
-                .iter()
-                .map(|(group, deck)| DeckText { group: group.clone(), version: deck.version, csv: deck.stored_text() })
-                .collect(),
+            decks: proposal.decks.iter().map(|change| change.text.clone()).collect(),
             confirm_until_ms,
             fallback: confirm_until_ms.map(|_| fallback_version),
             ends_confirm: waiting.filter(|_| proposal.ends_confirm).map(|waiting| waiting.version),
@@ -125,7 +134,17 @@ impl Control {
             let mut state = self.state.borrow_mut();
             state.version = version;
             state.ids = ids;
-            state.decks.extend(proposal.decks);
+            for change in proposal.decks {
+                let DeckText { group, version, .. } = change.text;
+                // What calls still use of the old one is in the snapshot that retires, which is let go of here too.
+                match change.deck {
+                    Some(deck) => drop(state.decks.insert(group, deck)),
+                    None => {
+                        state.decks.remove(&group);
+                        state.deleted_decks.insert(group, version);
+                    }
+                }
+            }
             state.params = built.params;
             let old = std::mem::replace(&mut state.snapshot, snapshot.clone());
             state.retired.push(old);

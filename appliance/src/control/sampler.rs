@@ -88,6 +88,7 @@ pub(crate) async fn run(control: Control) {
     loop {
         every.tick().await;
         control.drop_retired();
+        control.drop_stale_imports();
         let Ok(counts) = control.ask_shards(ShardOrder::Counts).await else {
             continue;
         };

@@ -90,6 +90,7 @@ impl Control {
             ("journal_errors", &money.journal_errors),
             ("store_errors", &money.store_errors),
             ("alarms", &money.alarms),
+            ("rating_turn_max_us", &money.turn_max_us),
         ] {
             counters.insert(name.to_owned(), n.load(Ordering::Relaxed));
         }

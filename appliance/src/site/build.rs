@@ -132,6 +132,11 @@ impl Site {
                 break;
             }
         }
+        for (name, template) in &self.rate_template {
+            if let Err(error) = template.validate() {
+                e.0.push(format!("rate_template.{name}: {error}"));
+            }
+        }
         let mut names = HashMap::new();
         let mut accounts = Vec::new();
         let mut money = Vec::new();

@@ -16,6 +16,7 @@ pub fn diff(old: &Site, new: &Site) -> Vec<SiteChange> {
     table("account", &old.account, &new.account, &mut changes);
     table("mapping_gateway", &old.mapping_gateway, &new.mapping_gateway, &mut changes);
     table("routing_gateway", &old.routing_gateway, &new.routing_gateway, &mut changes);
+    table("rate_template", &old.rate_template, &new.rate_template, &mut changes);
     changes
 }
 

@@ -35,6 +35,7 @@ impl Site {
             "account" => item("account", &mut self.account, edit, fields::ACCOUNT),
             "mapping_gateway" => item("mapping_gateway", &mut self.mapping_gateway, edit, fields::MAPPING),
             "routing_gateway" => item("routing_gateway", &mut self.routing_gateway, edit, fields::ROUTING),
+            "rate_template" => item("rate_template", &mut self.rate_template, edit, fields::RATE_TEMPLATE),
             "media" => {
                 let mut value = object(&self.media);
                 apply("media", &mut value, edit, fields::MEDIA)?;

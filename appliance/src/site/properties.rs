@@ -1,6 +1,7 @@
 //! Whatever a site holds, its text reads back to it, and writing that again changes no byte.
 
 use proptest::prelude::*;
+use tandem_rating::sheet::Template;
 
 use super::{AccountSite, FilterSite, MappingSite, MediaSite, RoutingSite, Site, SwitchSite, TimeoutsSite, diff};
 
@@ -129,6 +130,18 @@ fn routing() -> impl Strategy<Value = RoutingSite> {
     )
 }
 
+fn template() -> impl Strategy<Value = Template> {
+    (prop::collection::btree_map(text(), text(), 0..3), list(), text(), any::<bool>()).prop_map(
+        |(columns, header, date_format, decimal_comma)| Template {
+            columns,
+            header,
+            date_format,
+            decimal_comma,
+            ..Template::default()
+        },
+    )
+}
+
 fn site() -> impl Strategy<Value = Site> {
     (
         prop::collection::btree_map(text(), text(), 0..4),
@@ -136,13 +149,15 @@ fn site() -> impl Strategy<Value = Site> {
         prop::collection::btree_map(text(), account(), 0..3),
         prop::collection::btree_map(text(), mapping(), 0..3),
         prop::collection::btree_map(text(), routing(), 0..3),
+        template(),
     )
-        .prop_map(|(params, prohibited, account, mapping_gateway, routing_gateway)| Site {
+        .prop_map(|(params, prohibited, account, mapping_gateway, routing_gateway, template)| Site {
             params,
             media: MediaSite { prohibited },
             account,
             mapping_gateway,
             routing_gateway,
+            rate_template: [("north".to_owned(), template)].into(),
         })
 }
 

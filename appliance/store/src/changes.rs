@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use tandem_rating::record::{Actor, Audit, Change};
 
 use crate::config::{self, StoredSite};
+use crate::decks;
 use crate::error::StoreError;
 
 /// Words of column `confirm_state`.
@@ -116,6 +117,7 @@ pub(crate) fn change(connection: &Connection, path: &Path, seq: u64, change: &Ch
     }
     for one in &change.decks {
         deck(connection, path, (&one.group, one.version), (at_ms, &actor.user), &one.csv)?;
+        decks::version(connection, path, change.version, one)?;
     }
     if let Some(version) = change.ends_confirm {
         end_confirm(connection, path, version, state::ROLLED_BACK)?;

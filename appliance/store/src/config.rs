@@ -1,4 +1,4 @@
-//! Site text, system parameters and decks with their history.
+//! Site text and system parameters with their history.
 
 use std::path::Path;
 
@@ -30,21 +30,6 @@ pub struct StoredParam {
     pub at_ms: i64,
     /// Who.
     pub user: String,
-}
-
-/// A version of a rate group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredDeck {
-    /// Rate group.
-    pub group: String,
-    /// Rising per group.
-    pub version: u64,
-    /// UTC ms.
-    pub at_ms: i64,
-    /// Who.
-    pub user: String,
-    /// All rows, as exported CSV.
-    pub csv: String,
 }
 
 /// The newest site configuration, or the one of `version`.
@@ -94,27 +79,4 @@ pub(crate) fn params(connection: &Connection, path: &Path) -> Result<Vec<StoredP
                 .collect()
         })
         .map_err(StoreError::sql(path, "read table param"))
-}
-
-/// The newest deck of every rate group, by group.
-pub(crate) fn decks(connection: &Connection, path: &Path) -> Result<Vec<StoredDeck>, StoreError> {
-    connection
-        .prepare_cached(
-            "SELECT rate_group, version, at_ms, user, csv FROM deck AS one
-             WHERE version = (SELECT max(version) FROM deck WHERE rate_group = one.rate_group) ORDER BY rate_group",
-        )
-        .and_then(|mut statement| {
-            statement
-                .query_map([], |row| {
-                    Ok(StoredDeck {
-                        group: row.get(0)?,
-                        version: row.get::<_, i64>(1)? as u64,
-                        at_ms: row.get(2)?,
-                        user: row.get(3)?,
-                        csv: row.get(4)?,
-                    })
-                })?
-                .collect()
-        })
-        .map_err(StoreError::sql(path, "read table deck"))
 }

@@ -12,6 +12,7 @@ mod block_index;
 mod cdr_table;
 mod changes;
 mod config;
+mod decks;
 mod disk;
 mod error;
 mod frame;
@@ -30,7 +31,8 @@ mod store;
 mod verify;
 
 pub use changes::{AuditFilter, StoredAudit, StoredChange};
-pub use config::{StoredDeck, StoredParam, StoredSite};
+pub use config::{StoredParam, StoredSite};
+pub use decks::{DECK_PART_BYTES, DeckVersion, StoredDeck, deck_crc, deck_parts};
 pub use disk::Disk;
 pub use error::{JournalError, StoreError};
 pub use frame::{Encoded, PAYLOAD_MAX};

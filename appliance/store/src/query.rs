@@ -11,7 +11,8 @@ use tandem_rating::money::Money;
 use crate::block_index::LEDGER;
 use crate::cdr_table::{self, Layout};
 use crate::changes::{self, AuditFilter, StoredAudit, StoredChange};
-use crate::config::{self, StoredDeck, StoredParam, StoredSite};
+use crate::config::{self, StoredParam, StoredSite};
+use crate::decks::{self, DeckVersion, StoredDeck};
 use crate::error::StoreError;
 use crate::ledger::{self, StoredAccount};
 use crate::plan::{Lookup, Plan, Span};
@@ -577,12 +578,28 @@ impl Queries {
         config::params(&self.connection, &self.path)
     }
 
-    /// The newest deck of each rate group.
+    /// The newest version of each rate group, of deleted ones too.
     ///
     /// # Errors
     /// The database.
     pub fn decks(&self) -> Result<Vec<StoredDeck>, StoreError> {
-        config::decks(&self.connection, &self.path)
+        decks::newest(&self.connection, &self.path)
+    }
+
+    /// One version of a rate group; `None` when there is no such version.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn deck_at(&self, group: &str, version: u64) -> Result<Option<StoredDeck>, StoreError> {
+        decks::at(&self.connection, &self.path, group, version)
+    }
+
+    /// A page of the versions of a rate group without their rows, newest first, and how many there are.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn deck_versions(&self, group: &str, limit: usize, offset: u64) -> Result<(Vec<DeckVersion>, u64), StoreError> {
+        decks::versions(&self.connection, &self.path, group, (limit.clamp(1, LIMIT_MAX), offset))
     }
 
     /// Last journal record in the database.

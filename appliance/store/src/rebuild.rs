@@ -32,7 +32,8 @@ const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 const CHECK_WHOLE_BYTES: u64 = 64 << 20;
 
 /// What the switch starts from. Small, whatever the number of calls; the ledger is read at its ends only.
-const TABLES_OF_START: [&str; 6] = ["meta", "account", "open_call", "site", "deck", "param_history"];
+const TABLES_OF_START: [&str; 8] =
+    ["meta", "account", "open_call", "site", "deck", "deck_change", "deck_part", "param_history"];
 
 /// What was done about a database that could not be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +154,10 @@ fn check(path: &Path, len: u64) -> Result<Option<String>, StoreError> {
     let connection = Connection::open_with_flags(path, flags).map_err(StoreError::sql(path, "open the database"))?;
     let tables = if len <= CHECK_WHOLE_BYTES { &[""] } else { &TABLES_OF_START[..] };
     for table in tables {
+        if table.starts_with("deck_") && !has_table(&connection, path, table)? {
+            // A database of before these tables gets them when it is opened.
+            continue;
+        }
         let argument = if table.is_empty() { "(1)".to_owned() } else { format!("({table})") };
         let result: String = connection
             .query_row(&format!("PRAGMA quick_check{argument}"), [], |row| row.get(0))
@@ -162,6 +167,12 @@ fn check(path: &Path, len: u64) -> Result<Option<String>, StoreError> {
         }
     }
     balances(&connection, path)
+}
+
+fn has_table(connection: &Connection, path: &Path, table: &str) -> Result<bool, StoreError> {
+    connection
+        .query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1)", [table], |row| row.get(0))
+        .map_err(StoreError::sql(path, "read the list of tables"))
 }
 
 /// An account whose balance is neither that after its last row nor the sum of its rows. A flipped digit in a balance would

@@ -7,7 +7,8 @@ use tandem_rating::money::Money;
 use tandem_rating::usage::Usage;
 
 use crate::changes::{self, StoredChange};
-use crate::config::{self, StoredDeck, StoredParam, StoredSite};
+use crate::config::{self, StoredParam, StoredSite};
+use crate::decks::{self, StoredDeck};
 use crate::error::StoreError;
 use crate::journal::Journal;
 use crate::ledger;
@@ -41,7 +42,7 @@ pub struct Recovered {
     pub unconfirmed: Option<StoredChange>,
     /// Parameters that were ever set.
     pub params: Vec<StoredParam>,
-    /// The newest deck of each rate group.
+    /// The newest version of each rate group, of deleted ones too: their versions go on when they are made again.
     pub decks: Vec<StoredDeck>,
     /// What was done, in sentences, for the log.
     pub lines: Vec<String>,
@@ -95,7 +96,8 @@ pub fn recover(journal: &mut Journal, options: &StoreOptions, now_ms: i64) -> Re
     let version = changed.max(site.as_ref().map_or(0, |site| site.version));
     let unconfirmed = changes::unconfirmed(connection, path)?;
     let params = config::params(connection, path)?;
-    let decks = config::decks(connection, path)?;
+    decks::sweep(connection, path)?;
+    let decks = decks::newest(connection, path)?;
     let open_calls = open_calls(connection, path)?;
     lines.push(format!("replayed {replayed} records from {from}, {} calls to settle", open_calls.len()));
     if projector.alive_ms() > 0 {

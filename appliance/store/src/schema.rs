@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::block_index;
+use crate::decks;
 use crate::error::StoreError;
 
 /// Name of the database in the data folder.
@@ -169,7 +170,9 @@ pub(crate) fn open_writer(path: &Path, currency: &str) -> Result<Connection, Sto
         );
         connection.execute_batch(&statements).map_err(StoreError::sql(path, "make the tables"))?;
     }
-    connection.execute_batch(TABLES_ADDED).map_err(StoreError::sql(path, "make the tables of changes"))?;
+    connection
+        .execute_batch(&[TABLES_ADDED, decks::TABLES].concat())
+        .map_err(StoreError::sql(path, "make the tables of changes"))?;
     match meta(&connection, path, key::CURRENCY)? {
         None => set_meta(&connection, path, key::CURRENCY, currency)?,
         Some(stored) if stored == currency => {}

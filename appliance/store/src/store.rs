@@ -10,6 +10,7 @@ use tandem_rating::record::Record;
 use crate::block_index::{self, Tail};
 use crate::cdr_table::{self, Layout};
 use crate::changes;
+use crate::decks;
 use crate::error::StoreError;
 use crate::ledger::{Booked, CALL_ROWS_MAX, Ledger, LedgerWriter};
 use crate::payload::{self, Booking, FIELDS, Field, Payload, Settled, Started};
@@ -413,6 +414,9 @@ impl<'c> Writer<'c> {
                 .map_err(StoreError::sql(self.path, "write table param_history"))?,
             Record::Deck { version, at_ms, user, group, csv } => {
                 changes::deck(self.connection, self.path, (group, *version), (*at_ms, user), csv)?;
+            }
+            Record::DeckPart { group: _, import, part, text } => {
+                decks::part(self.connection, self.path, (*import, *part), text)?;
             }
             Record::Change(change) => changes::change(self.connection, self.path, seq, change)?,
             Record::Confirmed { version, audit } => {

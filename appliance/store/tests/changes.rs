@@ -37,7 +37,7 @@ fn recovered(dir: &Path) -> Recovered {
 #[test]
 fn a_change_is_site_decks_history_and_audit_in_one_record() {
     let dir = tempdir().unwrap();
-    let deck = DeckText { group: "gold".into(), version: 4, csv: "rows".into() };
+    let deck = DeckText { group: "gold".into(), version: 4, csv: "rows".into(), ..DeckText::default() };
     let old = Record::Site { version: 1, at_ms: 1, user: "bootstrap".into(), text: "one".into() };
     let import = Change { decks: vec![deck], ..change(3, None) };
     write(&mut open(dir.path()), &[old, Record::Change(change(2, Some("two")).into()), Record::Change(import.into())]);

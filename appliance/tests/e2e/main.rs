@@ -15,5 +15,6 @@ mod hostile;
 mod load;
 mod media_billing;
 mod operation;
+mod rates;
 mod restart;
 mod unanswered;

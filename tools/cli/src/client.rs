@@ -37,6 +37,11 @@ impl Client {
         Client { paths: candidates(option, variable(SOCKET_ENV), variable("XDG_RUNTIME_DIR")), link: None, next_id: 1 }
     }
 
+    /// A client of the same switch with a connection of its own.
+    pub(crate) fn sibling(&self) -> Client {
+        Client { paths: self.paths.clone(), link: None, next_id: 1 }
+    }
+
     /// Asks and waits for the reply of the verb.
     pub(crate) fn ask<V: Verb + Into<Call>>(&mut self, params: V) -> Result<V::Reply, Failure> {
         let id = Id::Number(self.next_id);

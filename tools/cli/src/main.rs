@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod human;
 mod output;
+mod progress;
 mod usage;
 
 use std::path::PathBuf;

@@ -278,14 +278,19 @@ fn a_payment_carries_a_key_and_says_it_when_in_doubt() {
 
 /// Answers an import like a switch that has ten changes to offer.
 fn importing(call: &Call) -> Answer {
-    let Call::RatesImport(import) = call else { panic!("{call:?}") };
+    let committed = match call {
+        Call::RatesImport(import) => import.commit,
+        Call::RatesCommit(commit) => commit.preview == 77,
+        _ => panic!("{call:?}"),
+    };
     reply(r::RatesImported {
-        group: import.group.clone(),
+        group: "retail".to_owned(),
         rows: 10,
         added: 10,
         base_version: 4,
-        version: import.commit.then_some(5),
-        committed: import.commit,
+        preview: Some(77),
+        version: committed.then_some(5),
+        committed,
         warnings: vec!["2 rates lose digits".to_owned()],
         examples: vec![r::RateChange { change: "added".to_owned(), prefix: "1212".to_owned(), ..Default::default() }],
         ..Default::default()
@@ -313,9 +318,10 @@ fn an_import_with_yes_commits_what_was_previewed() {
     let ran = switch.run(&["rates", "import", &file, "--group", "retail", "--mode", "replace", "--yes"]).fine();
     assert!(ran.out.contains("imported; rate group retail is now version 5"), "{ran:?}");
     let asked = switch.asked();
-    let [Call::RatesImport(preview), Call::RatesImport(commit)] = &asked[..] else { panic!("{asked:?}") };
-    assert!(!preview.commit && commit.commit);
-    assert_eq!((commit.base_version, commit.mode), (Some(4), ImportMode::Replace));
+    // What was shown is committed, by its number: the file is not sent again.
+    let [Call::RatesImport(preview), Call::RatesCommit(commit)] = &asked[..] else { panic!("{asked:?}") };
+    assert!(!preview.commit && preview.mode == ImportMode::Replace && preview.source == "deck.csv");
+    assert_eq!(commit.preview, 77);
     // A program gets one document, with the outcome.
     let json = switch.run(&["rates", "import", &file, "--group", "retail", "--yes", "-o", "json"]).fine().json();
     assert_eq!((&json["committed"], &json["version"]), (&json!(true), &json!(5)));
@@ -792,4 +798,95 @@ fn an_audit_that_does_not_agree_is_a_failure_that_says_by_how_much() {
     assert!(done.err.contains("7 packets"), "{}", done.err);
     let done = always(r::MediaAudit { equal: true, difference: 0, ..audit }).run(&["media", "audit"]);
     assert_eq!(done.code, 0, "{}", done.err);
+}
+
+#[test]
+fn a_large_file_travels_in_pieces_and_its_terms_with_it() {
+    let switch = Switch::start(|call| match call {
+        Call::RatesUpload(piece) => reply(r::RatesUploaded { received: piece.offset + piece.text.len() as u64 }),
+        Call::RatesDifferences(page) => {
+            let row =
+                r::RateChange { change: "raised".to_owned(), prefix: page.offset.to_string(), ..Default::default() };
+            reply(r::RatesDifferences { total: 2, rows: vec![row] })
+        }
+        other => importing(other),
+    });
+    let text = "\u{d6}sterreich,43,0.01\n".repeat(40_000);
+    let file = switch.file("deck.csv", &text);
+    let arguments = [
+        "rates",
+        "import",
+        &file,
+        "--group",
+        "retail",
+        "--template",
+        "north",
+        "--map",
+        "price=Rate (USD)",
+        "--date-format",
+        "dd-MMM-yy",
+        "--currency",
+        "EUR",
+        "--exchange-rate",
+        "1.08",
+        "--effective",
+        "2026-12-01",
+        "--notice-days",
+        "3",
+        "--top",
+        "5",
+        "--differences",
+        "--dry-run",
+        "-o",
+        "csv",
+    ];
+    let ran = switch.run(&arguments).fine();
+    assert_eq!(ran.out, "change,prefix,area,before,after,percent,from_ms\nraised,0,,,,,\nraised,1,,,,,\n");
+    let mut sent = String::new();
+    let mut uploads = Vec::new();
+    for call in switch.asked() {
+        match call {
+            Call::RatesUpload(piece) => {
+                assert_eq!(piece.offset, sent.len() as u64);
+                sent.push_str(&piece.text);
+                uploads.push(piece.upload);
+            }
+            Call::RatesImport(import) => {
+                assert_eq!((import.csv.as_str(), import.upload), ("", uploads.first().copied()));
+                assert_eq!(import.sheet.template.as_deref(), Some("north"));
+                assert_eq!(import.sheet.map.get("price").map(String::as_str), Some("Rate (USD)"));
+                assert_eq!((import.notice_days, import.examples, import.differences), (Some(3), Some(5), true));
+                assert!(import.effective.is_some() && import.sheet.exchange_rate.is_some());
+            }
+            _ => {}
+        }
+    }
+    assert!(uploads.len() > 1 && uploads.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(sent, text);
+    switch.run(&["rates", "import", &file, "--group", "g", "--exchange-rate", "2"]).failed(2, &["--currency"]);
+}
+
+#[test]
+fn a_row_is_set_at_once_and_a_group_is_dropped_after_a_question() {
+    let switch = Switch::start(|call| match call {
+        Call::RatesSet(set) => {
+            assert_eq!(set.fields.get("price").map(String::as_str), Some("0.02"));
+            let change =
+                r::RateChange { change: "raised".to_owned(), prefix: set.prefix.clone(), ..Default::default() };
+            let reply_of =
+                r::RatesImported { group: "retail".to_owned(), raised: 1, preview: Some(77), ..Default::default() };
+            reply(r::RatesImported { examples: vec![change], ..reply_of })
+        }
+        Call::RatesDrop(drop) => {
+            reply(r::RatesDropped { group: drop.group.clone(), committed: drop.commit, ..Default::default() })
+        }
+        other => importing(other),
+    });
+    let set = ["rates", "set", "44", "price=0.02", "--group", "retail"];
+    assert!(switch.run(&set).fine().out.contains("rate group retail is now version 5"));
+    let before = switch.asked().len();
+    switch.run(&[&set[..], &["--dry-run"]].concat()).fine();
+    assert_eq!(switch.asked().len(), before + 1, "no commit");
+    switch.run(&["rates", "drop", "old"]).failed(5, &["--yes"]);
+    assert!(switch.run(&["rates", "drop", "old", "--yes"]).fine().out.contains("old (version 0, 0 rows) deleted"));
 }

@@ -95,6 +95,7 @@ pub(crate) fn records(records: &[Record], over: bool) -> Vec<String> {
             | Record::Site { .. }
             | Record::Param { .. }
             | Record::Deck { .. }
+            | Record::DeckPart { .. }
             | Record::Change(_)
             | Record::Confirmed { .. }
             | Record::Audit(_) => {}

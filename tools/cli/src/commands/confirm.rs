@@ -55,19 +55,21 @@ impl Commit {
 
 /// The file at `path`, whole; `-` is the standard input. It must fit a request and be UTF-8.
 pub(super) fn read_file(path: &PathBuf) -> Result<String, Failure> {
+    read_large(path, FRAME_MAX)
+}
+
+/// The same for a file that travels in pieces, of at most `max` bytes.
+pub(super) fn read_large(path: &PathBuf, max: usize) -> Result<String, Failure> {
     let shown = path.display();
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        read_bounded(io::stdin().lock(), &mut bytes)
+        read_bounded(io::stdin().lock(), max, &mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| read_bounded(file, &mut bytes))
+        std::fs::File::open(path).and_then(|file| read_bounded(file, max, &mut bytes))
     };
     read.map_err(|error| Failure::bad(format!("{shown} cannot be read: {error}")))?;
-    if bytes.len() > FRAME_MAX {
-        return Err(Failure::bad(format!(
-            "{shown} is larger than {} MiB, the most a request carries",
-            FRAME_MAX >> 20
-        )));
+    if bytes.len() > max {
+        return Err(Failure::bad(format!("{shown} is larger than {} MiB, the most a request carries", max >> 20)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
@@ -76,6 +78,6 @@ pub(super) fn read_file(path: &PathBuf) -> Result<String, Failure> {
     })
 }
 
-fn read_bounded(source: impl io::Read, bytes: &mut Vec<u8>) -> io::Result<usize> {
-    source.take(FRAME_MAX as u64 + 1).read_to_end(bytes)
+fn read_bounded(source: impl io::Read, max: usize, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    source.take(max as u64 + 1).read_to_end(bytes)
 }
