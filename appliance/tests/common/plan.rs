@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     /// Calls of an earlier life that were alive so many seconds ago go on.
     pub(crate) adopt_within_s: u32,
     pub(crate) params: Vec<(&'static str, &'static str)>,
+    /// Whose silence ends a call.
+    pub(crate) media_check: &'static str,
     /// More lines of `[media]`.
     pub(crate) media: String,
     /// More of the site file.
@@ -32,6 +34,7 @@ impl Default for Plan {
             opening: "100.00",
             adopt_within_s: 32,
             params: Vec::new(),
+            media_check: "none",
             media: String::new(),
             site: |_| String::new(),
             decks: [RETAIL, WHOLESALE],
@@ -74,9 +77,10 @@ impl Plan {
             text,
             "[account.acme]\nkind = \"customer\"\nrate_group = \"retail\"\nopening = \"{}\"\n\
              [account.carrier]\nkind = \"vendor\"\nrate_group = \"wholesale\"\n\
-             [mapping_gateway.acme]\naccount = \"acme\"\nsources = [\"{}\"]\nmedia = \"on\"",
+             [mapping_gateway.acme]\naccount = \"acme\"\nsources = [\"{}\"]\nmedia = \"on\"\nmedia_check = \"{}\"",
             self.opening,
-            net.customer()
+            net.customer(),
+            self.media_check
         );
         for n in 1..=self.vendors {
             let _ = writeln!(

@@ -8,6 +8,7 @@ use tandem_media::FlowCommand;
 use tandem_netns::Place;
 
 use crate::common::{Customer, Family, Plan, Sipp, int, sipp_is_there, until};
+use crate::peer::Stage;
 use crate::scene::{Scene, object};
 use crate::streams::Ends;
 
@@ -88,6 +89,27 @@ fn rtcp_is_forwarded_by_the_kernel_and_its_copy_reaches_the_call() {
     // 0.8 s of delay are heard; the caller never said how far away it is.
     let (caller, callee) = (int(&row["caller_mos_x100"]), int(&row["callee_mos_x100"]));
     assert!(callee > 0 && callee + 50 < caller, "{row:#}");
+}
+
+#[test]
+fn a_call_that_only_the_kernel_hears_goes_on_until_it_falls_silent() {
+    let plan = Plan { media_check: "both", params: vec![("SS_NOMEDIAHANGUPTIME", "4")], ..Plan::default() };
+    let Some(scene) = Scene::of(&["r0", "r1"], "", plan) else { return };
+    let talk = scene.call(NUMBER);
+    until("the kernel has the streams", || (scene.counter("xdp_rtp_packets") > 20).then_some(()));
+    let learned = scene.counter("media_packets_relayed");
+    // 5 s: longer than the time-out, and user space hears nothing of it.
+    talk.go_on(500);
+    assert_eq!(scene.counter("media_packets_relayed"), learned);
+    assert_eq!(scene.switch.json(&["status"])["calls_talking"], 1, "{}", scene.switch.log());
+    let heard = talk.stop();
+    assert_eq!(heard.arrived, [heard.sent; 2]);
+    let rows = scene.switch.cdrs_once(1);
+    let row = &rows[0];
+    assert_eq!((int(&row["end_reason"]), int(&row["end_direction"])), (-9, 2), "{row:#}");
+    assert_eq!(int(&row["caller_rtp_packets"]), i64::from(heard.sent), "{row:#}");
+    scene.customer().once(NUMBER, |dialog| dialog.stage == Stage::Ended);
+    scene.vendor().once(NUMBER, |dialog| dialog.stage == Stage::Ended);
 }
 
 #[test]
