@@ -141,12 +141,12 @@ impl RatingThread {
         self.send();
     }
 
-    /// Carries the answers that may leave to their shards; each shard is woken once, and not for settlements alone: no
-    /// call waits for them, and they are taken whenever the shard wakes.
+    /// Carries the answers that may leave to their shards; each shard is woken once, and not for settlements alone that
+    /// no BYE waits for: they are taken whenever the shard wakes.
     fn send(&mut self) {
         let mut wake = 0u16;
         while let Some((shard, answer)) = self.desk.poll_answer() {
-            if !matches!(answer, Answer::Settled { .. }) {
+            if !matches!(answer, Answer::Settled { awaited: false, .. }) {
                 wake |= 1 << shard;
             }
             // Invariant: one answer a question, and the queue is as deep as that of questions.

@@ -389,6 +389,13 @@ impl Calls {
         self.calls.get(key.index as usize).map(|call| call.a_leg)
     }
 
+    /// The flow number of the answered call that `leg` belongs to: it has a start record.
+    pub fn answered_call_of(&self, leg: LegId) -> Option<u64> {
+        let key = self.shared.legs.get(&leg)?;
+        let call = self.calls.get(key.index as usize)?;
+        call.usage.connect_ms.is_some().then_some(call.flow_no)
+    }
+
     /// Every call.
     pub fn list(&self) -> impl Iterator<Item = CallView> + '_ {
         self.calls.iter().map(|(_, call)| call.view())

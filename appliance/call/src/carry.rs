@@ -117,7 +117,7 @@ impl Call {
         rmp_serde::to_vec(&carried).unwrap_or_default()
     }
 
-    /// The session was changed: what is written down is written again. Nobody waits for it.
+    /// The session was changed, or goes on in another life: what is written down is written again. Nobody waits for it.
     pub(crate) fn carry_again(&mut self, cx: &mut Shared) {
         let mut usage = self.usage.clone();
         usage.sip_status_in = 200;
@@ -236,6 +236,8 @@ impl Calls {
         }
         call.trace(cx, now, TraceEvent::Adopted);
         call.resume(cx, now, grant.1, checks);
+        // This life numbers its requests above those of the last one; another must number above these.
+        call.carry_again(cx);
         call.drain_media(cx, now);
         Ok(())
     }

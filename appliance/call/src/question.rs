@@ -129,6 +129,8 @@ pub enum Question {
         call: CallKey,
         /// What happened.
         usage: Box<Usage>,
+        /// Somebody waits for the answer: a BYE is answered when the end is on record.
+        awaited: bool,
     },
 }
 
@@ -208,5 +210,7 @@ pub enum Answer {
     Settled {
         /// Its flow number.
         flow_no: u64,
+        /// As it was asked.
+        awaited: bool,
     },
 }

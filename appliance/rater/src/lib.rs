@@ -215,7 +215,7 @@ impl Rater {
                     gateway.paused_until_ms = gateway.paused_until_ms.max(until_ms);
                 }
             }
-            Question::Settle { call, usage } => {
+            Question::Settle { call, usage, awaited } => {
                 let flow_no = usage.flow_no;
                 if usage.answered() && !self.calls.contains_key(&flow_no) {
                     // Every answered call was admitted and holds its place until it is settled: this is a second word
@@ -225,7 +225,7 @@ impl Rater {
                 } else {
                     self.settle(now, &usage);
                 }
-                self.answer(call, Answer::Settled { flow_no });
+                self.answer(call, Answer::Settled { flow_no, awaited });
             }
         }
     }

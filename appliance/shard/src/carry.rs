@@ -81,7 +81,7 @@ impl Core {
             self.unsettled += 1;
             // No slot was ever used; nobody will look for this key.
             let call = CallKey { shard: self.endpoint.config().shard, index: u32::MAX, generation: 0 };
-            self.queued.push_back(Output::Ask(Question::Settle { call, usage: lost }));
+            self.queued.push_back(Output::Ask(Question::Settle { call, usage: lost, awaited: false }));
         }
         outcome
     }

@@ -13,7 +13,10 @@ use tandem_call::trace::TraceEvent;
 use tandem_ebpf_abi::{DropReason, FlowCounters, FlowKey, FlowValue, PuntReason, RemoveReason};
 use tandem_leg::{Fail, LegEvent, LegId, ListenerId, Now, Time};
 use tandem_media::{FlowCommand, RelayVerdict, Side, UserRelay};
-use tandem_sip::{Endpoint, MessageSummary, OrderError, Output as SipOutput, Received};
+use tandem_sip::method::Method;
+use tandem_sip::{Endpoint, MessageKind, MessageSummary, OrderError, Output as SipOutput, Received};
+
+use crate::byes::Byes;
 
 /// What a shard is made of.
 pub struct Config {
@@ -140,6 +143,7 @@ pub struct Core {
     /// RTP packets of attempts that failed: in no record.
     unbilled_packets: u64,
     refusing: bool,
+    byes: Byes,
     /// Legs that SIP said would not be heard of again.
     #[cfg(debug_assertions)]
     forgotten: std::collections::HashSet<LegId>,
@@ -162,6 +166,7 @@ impl Core {
             heartbeat_calls_max: config.heartbeat_calls_max,
             unbilled_packets: 0,
             refusing: false,
+            byes: Byes::default(),
             #[cfg(debug_assertions)]
             forgotten: std::collections::HashSet::new(),
         }
@@ -260,8 +265,9 @@ impl Core {
 
     /// An answer of the rating thread.
     pub fn handle_answer(&mut self, now: Now, answer: Answer) {
-        if matches!(answer, Answer::Settled { .. }) {
+        if let Answer::Settled { flow_no, .. } = answer {
             self.unsettled = self.unsettled.saturating_sub(1);
+            self.queued.extend(self.byes.release(flow_no));
         } else {
             self.calls.handle_answer(now, answer);
         }
@@ -274,7 +280,10 @@ impl Core {
 
     /// Serves one room whose timer is due; false when none is. Drain after each.
     pub fn handle_timeout(&mut self, now: Now) -> bool {
-        if self.endpoint.poll_timeout().is_some_and(|due| due <= now.mono) {
+        if self.byes.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.queued.extend(self.byes.overdue(now.mono));
+            true
+        } else if self.endpoint.poll_timeout().is_some_and(|due| due <= now.mono) {
             self.endpoint.handle_timeout(now.mono);
             true
         } else if self.calls.poll_timeout().is_some_and(|due| due <= now.mono) {
@@ -287,7 +296,7 @@ impl Core {
 
     /// When the next timer is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.endpoint.poll_timeout(), self.calls.poll_timeout()].into_iter().flatten().min()
+        [self.endpoint.poll_timeout(), self.calls.poll_timeout(), self.byes.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Tells the rating thread which answered calls are alive.
@@ -374,7 +383,17 @@ impl Core {
     fn sip_output(&mut self, now: Now, output: SipOutput) -> Option<Output> {
         match output {
             SipOutput::Send { listener, to, bytes, leg, summary } => {
-                Some(Output::Send { listener, to, bytes, leg, summary })
+                let flow_no = leg.filter(|_| is_answer_to_bye(&summary)).and_then(|leg| self.settles(leg));
+                let send = Output::Send { listener, to, bytes, leg, summary };
+                match flow_no.zip(leg) {
+                    // The end goes on record first: who hears the answer forgets the call, and a switch that was killed
+                    // before it wrote would go on with it and charge for it.
+                    Some((flow_no, leg)) => {
+                        self.byes.hold(now.mono, flow_no, leg, send);
+                        None
+                    }
+                    None => Some(send),
+                }
             }
             SipOutput::Event { leg, event } => self.leg_event(now, leg, event),
             SipOutput::Forgotten { leg } => {
@@ -383,6 +402,11 @@ impl Core {
                 Some(Output::Forgotten(leg))
             }
         }
+    }
+
+    /// The answered call that a BYE on `leg` ends, or has ended without being settled yet.
+    fn settles(&self, leg: LegId) -> Option<u64> {
+        self.byes.waiting(leg).or_else(|| self.calls.answered_call_of(leg))
     }
 
     fn leg_event(&mut self, now: Now, leg: LegId, event: LegEvent) -> Option<Output> {
@@ -495,8 +519,13 @@ impl Core {
         let held_ms = finish.usage.answered().then_some(finish.usage.hold_ms);
         self.unsettled += 1;
         self.queued.push_back(Output::Finished { a_leg: finish.a_leg, held_ms });
-        Output::Ask(Question::Settle { call: finish.call, usage: finish.usage })
+        let awaited = self.byes.waits_for(finish.usage.flow_no);
+        Output::Ask(Question::Settle { call: finish.call, usage: finish.usage, awaited })
     }
+}
+
+fn is_answer_to_bye(summary: &MessageSummary) -> bool {
+    summary.cseq_method == Method::Bye && summary.kind == MessageKind::Response(200)
 }
 
 /// Counters of one flow that two paths forwarded: each took the other's packets for lost. The fast path has nearly all of

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod byes;
 mod carry;
 mod core;
 

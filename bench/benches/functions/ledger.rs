@@ -186,7 +186,7 @@ fn settled() -> Record {
     let mut rater = rater();
     let params = Arc::new(BillingParams::default());
     rater.handle(now(), admit(1, &params));
-    rater.handle(now(), Question::Settle { call: key(1), usage: Box::new(usage(1)) });
+    rater.handle(now(), Question::Settle { call: key(1), usage: Box::new(usage(1)), awaited: false });
     let mut record = Record::Heartbeat { at_ms: 0, alive: Vec::new(), unacknowledged: Vec::new() };
     while let Some(output) = rater.poll_output() {
         if let Output::Record(made) = output {
@@ -233,7 +233,7 @@ fn whole_call() -> Box<dyn FnMut()> {
         drain(&mut rater, None);
         rater.handle(now(), Question::Answered { call, usage: usage(), carry: Vec::new() });
         drain(&mut rater, place.as_mut().map(|(journal, _)| journal));
-        rater.handle(now(), Question::Settle { call, usage: usage() });
+        rater.handle(now(), Question::Settle { call, usage: usage(), awaited: false });
         drain(&mut rater, place.as_mut().map(|(journal, _)| journal));
     })
 }

@@ -142,7 +142,7 @@ impl Shard {
                 Answer::Journaled { call, .. } => {
                     record(&mut self.start, call, taken(self.asked[call.index as usize]));
                     let usage = Box::new(Usage { flow_no: u64::from(call.index), ..self.usage.clone() });
-                    self.ask(u64::from(call.index), Question::Settle { call, usage });
+                    self.ask(u64::from(call.index), Question::Settle { call, usage, awaited: false });
                 }
                 Answer::Settled { .. } => self.settled += 1,
                 Answer::Refused { .. } | Answer::Line { .. } | Answer::Renewed { .. } => {}

@@ -99,9 +99,9 @@ impl Sabotage {
         now: Time,
     ) -> Vec<Question> {
         match &mut question {
-            Question::Settle { usage, .. } if usage.hold_ms > 1_000 => {
+            Question::Settle { usage, awaited, .. } if usage.hold_ms > 1_000 => {
                 if self.once(Bug::SettlementDropped) {
-                    answers.push_back((now, Answer::Settled { flow_no: usage.flow_no }));
+                    answers.push_back((now, Answer::Settled { flow_no: usage.flow_no, awaited: *awaited }));
                     return Vec::new();
                 }
                 if self.bug == Bug::HoldTooLong {

@@ -169,8 +169,8 @@ impl Bench {
 
     pub fn settle(&mut self, usage: &Usage) {
         let n = u32::try_from(usage.flow_no).expect("a small flow number");
-        let answer = self.ask(Question::Settle { call: key(n), usage: Box::new(usage.clone()) });
-        assert!(matches!(answer, Some(Answer::Settled { flow_no }) if flow_no == usage.flow_no), "{answer:?}");
+        let answer = self.ask(Question::Settle { call: key(n), usage: Box::new(usage.clone()), awaited: false });
+        assert!(matches!(answer, Some(Answer::Settled { flow_no, .. }) if flow_no == usage.flow_no), "{answer:?}");
     }
 
     pub fn account(&self, name: &str) -> AccountView {

@@ -168,6 +168,8 @@ impl Auditor {
     fn check_call(&self, call: &WireCall, story: Option<&Story>) -> Result<(), String> {
         let settled = story.and_then(|story| story.settled.as_ref());
         let cdr = settled.and_then(|(_, cdr, _)| cdr.as_deref());
+        let told = cdr.filter(|cdr| !recovered(cdr)).map(|cdr| call.ended_as(cdr.hold_ms, cdr.end_direction));
+        let call = told.as_ref().unwrap_or(call);
         if call.overload && !call.refused {
             return Err("it was refused as if nothing could be written, but everything could".to_owned());
         }

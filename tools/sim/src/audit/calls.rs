@@ -58,6 +58,10 @@ pub(crate) struct WireCall {
     pub(crate) final_status: Option<u16>,
     /// Its end, and who hung up when it was answered.
     pub(crate) over: Option<(Time, Option<By>)>,
+    /// When somebody hung up, whatever became of it.
+    pub(crate) byes: Vec<(Time, By)>,
+    /// Who hung up was told that it is over.
+    pub(crate) bye_answered: Option<Time>,
     /// It came while nothing could be written.
     pub(crate) refused: bool,
     /// It was told so.
@@ -101,6 +105,8 @@ impl WireCall {
             answered: None,
             final_status: None,
             over: None,
+            byes: Vec::new(),
+            bye_answered: None,
             refused,
             overload: false,
             death: None,
@@ -114,6 +120,19 @@ impl WireCall {
 
     pub(crate) fn is_over(&self) -> bool {
         self.over.is_some()
+    }
+
+    /// The call as a record that says `hold_ms` and `direction` may tell it: a BYE is answered when the end is on record, so the
+    /// one that ended the call came before anything on the wire tells of it, and perhaps nothing ever does.
+    pub(crate) fn ended_as(&self, hold_ms: i64, direction: i32) -> WireCall {
+        let begins = [self.answered, self.vendor_answer.as_ref().map(|answer| answer.at)];
+        let fits = |(at, by): &&(Time, By)| {
+            let side = if matches!(by, By::Caller) { 0 } else { 1 };
+            let held = |begin: Now| at.since(begin.mono) / 1_000 == hold_ms.unsigned_abs();
+            side == direction && self.over.is_none_or(|(over, _)| *at <= over) && begins.into_iter().flatten().any(held)
+        };
+        let ended = self.byes.iter().find(fits).map(|(at, by)| (*at, Some(*by)));
+        WireCall { over: ended.or(self.over), ..self.clone() }
     }
 
     /// Held milliseconds by the wire: from the 200 to the caller to the first BYE.

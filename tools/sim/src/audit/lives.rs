@@ -11,6 +11,9 @@ use super::Auditor;
 use super::calls::Death;
 use crate::machine::{ADOPT_WITHIN_S, HEARTBEAT_MS, Machine, Started};
 
+/// A BYE is answered after this time at the latest, also when its end is not on record.
+const BYE_WAIT_MS: u64 = 2_000;
+
 /// A life of the switch.
 #[derive(Clone, Debug)]
 pub(crate) struct Life {
@@ -107,15 +110,18 @@ impl Auditor {
             Some(format!("it goes on after {silent} us"))
         } else if let Some((over, true)) = ended {
             Some(format!("it goes on, its end at {over:?} was on record"))
+        } else if call.bye_answered.zip(call.over).is_some_and(|(told, (over, _))| told < over.plus_millis(BYE_WAIT_MS))
+        {
+            Some(format!("it goes on, who hung up was told at {:?} that it is over", call.bye_answered))
         } else {
             None
         };
         // A call that ended so shortly before the crash that its record was not written is on again, until somebody ends it
-        // once more: the switch cannot know.
+        // once more: who hung up was not answered, and repeats it.
         self.seen.adopted += 1;
         self.seen.ghosts += u64::from(ended.is_some());
         let call = &mut self.calls[n];
-        (call.death, call.over, call.sorted) = (None, None, false);
+        (call.death, call.over, call.bye_answered, call.sorted) = (None, None, None, false);
         call.gaps.push((death.at, at));
         let vendor = call.vendor_answer.as_ref().map(|answer| answer.leg);
         for port in call.ports.clone() {

@@ -236,7 +236,14 @@ impl Auditor {
                     }
                 }
             }
-            Kind::Request("BYE", _) => self.stimulus.bye_on = self.by_call_id.get(message.call_id).copied(),
+            Kind::Request("BYE", _) => {
+                self.stimulus.bye_on = self.by_call_id.get(message.call_id).copied();
+                if let Some(at) = self.stimulus.bye_on {
+                    let leg = &self.legs[at];
+                    let by = if leg.vendor.is_none() { calls::By::Caller } else { calls::By::Callee };
+                    self.calls[leg.call].byes.push((now.mono, by));
+                }
+            }
             Kind::Response(status) if message.method == "INVITE" => {
                 if let Some(leg) = self.by_call_id.get(message.call_id).copied() {
                     self.vendor_said(now, leg, &message, status);
@@ -420,7 +427,14 @@ impl Auditor {
                     }
                 }
             }
-            ("BYE", 200) => self.hung_up(now, call, at, message.from_tag),
+            ("BYE", 200) => {
+                self.stimulus.bye_on = Some(at);
+                self.hung_up(now, call, at, message.from_tag);
+                let wire = &mut self.calls[call];
+                if wire.answered.is_some() && wire.over.is_some() {
+                    wire.bye_answered.get_or_insert(now.mono);
+                }
+            }
             _ => {}
         }
     }
