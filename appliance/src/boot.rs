@@ -616,7 +616,7 @@ fn bootstrap(config: &Config, decks: &mut HashMap<String, StoredDeck>, at_ms: i6
     for (group, path) in &config.bootstrap.rates {
         let csv =
             std::fs::read(path).with_context(|| format!("cannot read bootstrap.rates.{group} {}", path.display()))?;
-        let parsed = tandem_rating::deck_csv::parse(&csv).map_err(|errors| {
+        let parsed = tandem_rating::deck_csv::parse_stored(&csv).map_err(|errors| {
             let first =
                 errors.first().map(|e| format!("line {}, column {}: {:?}: {}", e.line, e.column, e.value, e.rule));
             anyhow!("{}: {} ({} errors)", path.display(), first.unwrap_or_default(), errors.len())

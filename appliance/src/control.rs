@@ -79,7 +79,7 @@ impl StoredDeck {
             Some((ids, csv)) => (ids, csv),
             None => ("", text),
         };
-        let parsed = tandem_rating::deck_csv::parse(csv.as_bytes())
+        let parsed = tandem_rating::deck_csv::parse_stored(csv.as_bytes())
             .map_err(|errors| anyhow::anyhow!("stored rate group {group}: {} rows cannot be read", errors.len()))?;
         let mut rows = parsed.rows;
         for (row, id) in rows.iter_mut().zip(ids_of(ids)) {

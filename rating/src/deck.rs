@@ -16,8 +16,10 @@ use crate::least_cost::{PerSecond, per_second};
 use crate::prefix::{PrefixError, PrefixTrie};
 use crate::rate::Rate;
 
-/// Most rows of one deck (rates.md section 5).
+/// Most rows of one sheet (rates.md section 5).
 pub const ROWS_MAX: usize = 1_000_000;
+/// Most rows of one deck: those of a sheet, and rows that have ended since others took their place.
+pub const DECK_ROWS_MAX: usize = 4 * ROWS_MAX;
 
 /// What a deck says about a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +67,8 @@ pub enum DeckError {
         /// Number of the later row in the list as given, from 1.
         second: usize,
     },
-    /// More rows than [`ROWS_MAX`].
-    #[error("deck {deck:?} has {rows} rows; at most {ROWS_MAX} are allowed")]
+    /// More rows than [`DECK_ROWS_MAX`].
+    #[error("deck {deck:?} has {rows} rows with those that have ended; at most {DECK_ROWS_MAX} are allowed")]
     TooManyRows {
         /// Name of the deck.
         deck: String,
@@ -78,7 +80,7 @@ pub enum DeckError {
     Prefix(#[from] PrefixError),
 }
 
-/// One compiled row. Every `u32` is a position in a list of the deck; [`ROWS_MAX`] is far below 2^32.
+/// One compiled row. Every `u32` is a position in a list of the deck; [`DECK_ROWS_MAX`] is far below 2^32.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     rate_id: u64,
@@ -150,11 +152,11 @@ impl Deck {
     /// Compiles `rows`, in any order.
     ///
     /// Errors: a row that is out of range, two rows of one rate prefix and area code that are valid
-    /// at the same time, more than [`ROWS_MAX`] rows. Rows that make one prefix from different
+    /// at the same time, more than [`DECK_ROWS_MAX`] rows. Rows that make one prefix from different
     /// splits may overlap: the longer rate prefix wins (rates.md section 3).
     pub fn build(name: impl Into<String>, rows: Vec<Rate>) -> Result<Deck, DeckError> {
         let name = name.into();
-        if rows.len() > ROWS_MAX {
+        if rows.len() > DECK_ROWS_MAX {
             return Err(DeckError::TooManyRows { deck: name, rows: rows.len() });
         }
         let mut numbered: Vec<(usize, &Rate)> = (1..).zip(&rows).collect();
@@ -322,8 +324,8 @@ impl Builder {
         if let Err(reason) = row.validate() {
             return Err(DeckError::Row { deck: deck.name.clone(), prefix, reason });
         }
-        if deck.slots.len() == ROWS_MAX {
-            return Err(DeckError::TooManyRows { deck: deck.name.clone(), rows: ROWS_MAX + 1 });
+        if deck.slots.len() == DECK_ROWS_MAX {
+            return Err(DeckError::TooManyRows { deck: deck.name.clone(), rows: DECK_ROWS_MAX + 1 });
         }
         let at = deck.slots.len() as u32;
         let last =
@@ -413,7 +415,7 @@ impl<'a> Row<'a> {
 
     /// Where it stands in its deck; [`Deck::row`] gives it back.
     pub fn place(&self) -> u32 {
-        // Far below 2^32: a deck has at most ROWS_MAX of them.
+        // Far below 2^32: a deck has at most DECK_ROWS_MAX of them.
         self.at as u32
     }
 

@@ -15,7 +15,7 @@ use csv::ByteRecord;
 
 use crate::fee::in_order;
 use crate::iso_time;
-use crate::rate::{ROWS_MAX, Rate};
+use crate::rate::{DECK_ROWS_MAX, ROWS_MAX, Rate};
 use crate::sheet::SheetOptions;
 
 pub use edit::edit;
@@ -114,8 +114,22 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedDeck, Vec<RowError>> {
     parse_with(bytes, &SheetOptions::default(), |_| {})
 }
 
-/// The same with what is known of the sheet; `watch` is told now and then how many bytes were read.
+/// Reads a whole deck as it was exported, with the rows that have ended.
+pub fn parse_stored(bytes: &[u8]) -> Result<ParsedDeck, Vec<RowError>> {
+    parse_up_to(DECK_ROWS_MAX, bytes, &SheetOptions::default(), |_| {})
+}
+
+/// [`parse`] with what is known of the sheet; `watch` is told now and then how many bytes were read.
 pub fn parse_with(bytes: &[u8], options: &SheetOptions, watch: impl Fn(u64)) -> Result<ParsedDeck, Vec<RowError>> {
+    parse_up_to(ROWS_MAX, bytes, options, watch)
+}
+
+fn parse_up_to(
+    rows_max: usize,
+    bytes: &[u8],
+    options: &SheetOptions,
+    watch: impl Fn(u64),
+) -> Result<ParsedDeck, Vec<RowError>> {
     // A BOM is dropped by the reader itself.
     let (delimiter, header_at) = find_header(bytes, options);
     let mut reader =
@@ -157,8 +171,8 @@ pub fn parse_with(bytes: &[u8], options: &SheetOptions, watch: impl Fn(u64)) -> 
         }
         let before = rows.len();
         RowReader { reading: &reading, record: &record, line, errors: &mut errors }.rates(&mut rows);
-        if rows.len() > ROWS_MAX {
-            let rule = format!("more than {ROWS_MAX} rows");
+        if rows.len() > rows_max {
+            let rule = format!("more than {rows_max} rows");
             errors.push(RowError { line, column: String::new(), value: String::new(), rule });
             break;
         }

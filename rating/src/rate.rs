@@ -8,7 +8,7 @@ use crate::fee::{RateTerms, Section, in_order};
 use crate::least_cost::{PerSecond, per_second};
 use crate::prefix::PREFIX_LEN_MAX;
 
-pub use crate::deck::{Deck, DeckError, Lookup, ROWS_MAX, Row};
+pub use crate::deck::{DECK_ROWS_MAX, Deck, DeckError, Lookup, ROWS_MAX, Row};
 
 /// One row of a rate group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
