@@ -641,7 +641,9 @@ reply! {
         numbers: Numbers,
         /// The customer's price; none for a free number or when there is no row.
         rate: Option<RateShown>,
-        /// Seconds the balance buys now; none without a bound.
+        /// Prices of the agents above the account, the direct one first.
+        agents: Vec<RateShown>,
+        /// Seconds the balances buy now, the shortest of the account and its agents; none without a bound.
         seconds_max: Option<i64>,
         /// Gateways in the order they would be tried.
         candidates: Vec<CandidateRow>,

@@ -71,23 +71,29 @@ impl Control {
         let (Some(gateway), Some(account)) = (gateway, account) else {
             return reply(&answer);
         };
-        let sell = match price(&snapshot, gateway, account, &numbers.callee, at_ms) {
-            Ok(price) => price.terms,
+        let (sell, agents) = match price(&snapshot, gateway, account, &numbers.callee, at_ms) {
+            Ok(price) => (price.terms, price.agents),
             Err(no) => {
                 answer.refusal = Some(refusal(no.reason, no.detail));
-                None
+                (None, Vec::new())
             }
         };
         let group = account.deck.as_ref().map_or("", |d| d.name());
         answer.rate = sell.as_ref().map(|terms| rate_shown(&account.name, group, terms));
+        let above: Vec<_> = snapshot.agents(account).zip(&agents).collect();
+        answer.agents = above
+            .iter()
+            .map(|(agent, terms)| rate_shown(&agent.name, agent.deck.as_ref().map_or("", |d| d.name()), terms))
+            .collect();
         if let Some(terms) = &sell {
             let views = self.ask_rating(RatingOrder::Accounts).await?;
-            if let Some(view) = views.iter().find(|v| v.id == account.id) {
+            for (payer, terms) in std::iter::once((account, terms)).chain(above.iter().copied()) {
+                let Some(view) = views.iter().find(|v| v.id == payer.id) else { continue };
                 match max_hold_s(view.available, terms, &snapshot.billing) {
-                    Ok(MaxHold::Seconds(s)) => answer.seconds_max = Some(s),
+                    Ok(MaxHold::Seconds(s)) => answer.seconds_max = Some(answer.seconds_max.map_or(s, |m| m.min(s))),
                     Ok(MaxHold::NotOneBlock) => {
                         answer.seconds_max = Some(0);
-                        let detail = format!("{} available", view.available);
+                        let detail = format!("account {} has {} available", payer.name, view.available);
                         answer.refusal.get_or_insert(refusal(ServerReason::InsufficientBalance, detail));
                     }
                     Ok(MaxHold::Unlimited) | Err(_) => {}

@@ -230,11 +230,21 @@ impl Switch {
     /// Nothing stays reserved.
     #[track_caller]
     pub(crate) fn assert_the_books_agree(&self, rows: &[Value]) {
-        let mut charged: BTreeMap<&str, Decimal> = BTreeMap::new();
+        let mut charged: BTreeMap<String, Decimal> = BTreeMap::new();
         for row in rows {
-            let account = row["account"].as_str().unwrap();
-            *charged.entry(account).or_default() += decimal(&row["fee"]) + decimal(&row["tax"]);
-            let vendor = row["vendor_account"].as_str().unwrap();
+            let account = row["account"].as_str().unwrap().to_owned();
+            *charged.entry(account).or_default() +=
+                decimal(&row["fee"]) + decimal(&row["tax"]) - decimal(&row["suite_fee"]);
+            // Agents above the direct one stand in the proofs alone.
+            let legs = row["legs"].as_str().filter(|text| !text.is_empty()).map_or(Value::Null, |text| {
+                serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+            });
+            for leg in legs.as_array().into_iter().flatten().filter(|leg| leg["leg"] == "agent") {
+                let amount = |name: &str| leg["charge"].get(name).map_or(Decimal::ZERO, decimal);
+                let agent = leg["account"].as_str().unwrap().to_owned();
+                *charged.entry(agent).or_default() += amount("fee") + amount("tax") - amount("suite_fee");
+            }
+            let vendor = row["vendor_account"].as_str().unwrap().to_owned();
             *charged.entry(vendor).or_default() += decimal(&row["vendor_fee"]) + decimal(&row["vendor_tax"]);
         }
         for account in self.json(&["account", "list"]).as_array().unwrap() {

@@ -4,6 +4,7 @@
 //! fails at a deadline far beyond it; nothing is proven by the passing of time.
 
 mod admission;
+mod agents;
 mod answered;
 mod changes;
 mod changes_under_load;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tandem_call::snapshot::AccountKind;
 use tandem_rater::Rater;
 use tandem_rating::money::Money;
+use tandem_rating::proof::{self, Role};
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
 
 /// Money is conserved: the balance of an account is the sum of its ledger rows, each key is booked once, and no prepaid
@@ -68,12 +69,29 @@ pub(crate) fn records(records: &[Record], over: bool) -> Vec<String> {
                     }
                     continue;
                 };
-                for (account, fee, tax) in
-                    [(&cdr.account, cdr.fee, cdr.tax), (&cdr.vendor_account, cdr.vendor_fee, cdr.vendor_tax)]
-                {
-                    let due = fee.checked_add(tax).unwrap_or_default();
-                    let row = charged.iter().find(|row| row.account == *account);
-                    let paid = row.map_or(Money::ZERO, |row| row.amount.checked_neg().unwrap_or_default());
+                let mut owed: BTreeMap<&str, Money> = BTreeMap::new();
+                let columns = [
+                    (cdr.account.as_str(), cdr.fee, cdr.tax, cdr.suite_fee),
+                    (cdr.agent_account.as_str(), cdr.agent_fee, cdr.agent_tax, cdr.agent_suite_fee),
+                    (cdr.vendor_account.as_str(), cdr.vendor_fee, cdr.vendor_tax, Money::ZERO),
+                ];
+                // Agents above the first stand in the proofs alone.
+                let legs = proof::of_cdr(cdr).unwrap_or_default();
+                let above = legs.iter().filter(|leg| leg.leg == Role::Agent).skip(1).filter_map(|leg| {
+                    let charge = leg.charge.as_ref()?;
+                    Some((leg.account.as_str(), charge.fee, charge.tax, charge.suite_fee))
+                });
+                for (account, fee, tax, suite) in columns.into_iter().chain(above) {
+                    let due = fee.checked_add(tax).and_then(|sum| sum.checked_sub(suite)).unwrap_or_default();
+                    let sum = owed.entry(account).or_default();
+                    *sum = sum.checked_add(due).unwrap_or_default();
+                }
+                for row in &charged {
+                    owed.entry(row.account.as_str()).or_default();
+                }
+                for (account, due) in owed {
+                    let rows = charged.iter().filter(|row| row.account == account);
+                    let paid = rows.fold(Money::ZERO, |sum, row| sum.checked_sub(row.amount).unwrap_or_default());
                     if due != paid {
                         problems.push(format!("call {flow_no}: CDR says {account} owes {due}, ledger says {paid}"));
                     }

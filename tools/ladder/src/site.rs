@@ -54,9 +54,36 @@ pub struct Customer {
     pub limit: Money,
     /// Account locked.
     pub account_locked: bool,
+    /// Account expired.
+    pub account_expired: bool,
+    /// Account cancelled.
+    pub account_cancelled: bool,
+    /// The agent above the account; empty for none.
+    pub agent: String,
     /// Charged until the last packet of relayed media.
     pub bill_until_media: bool,
     /// Deck.
+    pub rates: Vec<Rate>,
+}
+
+/// An account above others, charged for each of their calls by its own deck.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Account.
+    pub name: String,
+    /// The agent above it; empty for none.
+    pub above: String,
+    /// Opening balance.
+    pub balance: Money,
+    /// Credit limit.
+    pub limit: Money,
+    /// Account locked.
+    pub locked: bool,
+    /// Account expired.
+    pub expired: bool,
+    /// Account cancelled.
+    pub cancelled: bool,
+    /// Deck; empty has no rate.
     pub rates: Vec<Rate>,
 }
 
@@ -88,6 +115,8 @@ pub struct Site {
     pub resend: ResendSchedule,
     /// Customers.
     pub customers: Vec<Customer>,
+    /// Agents.
+    pub agents: Vec<Agent>,
     /// Vendors, in the order of their priority unless they say another.
     pub vendors: Vec<Vendor>,
     /// Far parties the switch does not know.
@@ -111,6 +140,7 @@ impl Default for Site {
             rules: Rules::default(),
             resend: ResendSchedule::default(),
             customers: Vec::new(),
+            agents: Vec::new(),
             vendors: Vec::new(),
             strangers: Vec::new(),
             ports: 10_000..=10_999,
@@ -150,6 +180,14 @@ impl Site {
                 self.customers.push(customer);
                 result
             }
+            "agent" => {
+                let (name, keys) = rest.split_first().ok_or("site: agent needs a name")?;
+                let at = self.agents.iter().position(|agent| agent.name == *name);
+                let mut agent = at.map_or_else(|| Agent::new(name), |at| self.agents.remove(at));
+                let result = each(keys, |key, value| agent.set(key, value));
+                self.agents.push(agent);
+                result
+            }
             "vendor" => {
                 let (name, keys) = rest.split_first().ok_or("site: vendor needs a name")?;
                 let mut vendor = self.take_vendor(name);
@@ -179,9 +217,9 @@ impl Site {
                     self.rater_delay_us = crate::script::duration(value).ok_or("rater_delay takes a time like 50ms")?;
                     Ok(())
                 }
-                _ => {
-                    Err(format!("site: customer, vendor, stranger, param, ports, calls_max or rater_delay, not {key}"))
-                }
+                _ => Err(format!(
+                    "site: customer, agent, vendor, stranger, param, ports, calls_max or rater_delay, not {key}"
+                )),
             }),
         }
     }
@@ -288,8 +326,25 @@ impl Site {
             });
             routing.push(gateway);
         }
+        for a in &self.agents {
+            account(&a.name, AccountKind::General, &a.rates, a.balance, a.limit, a.locked)?;
+        }
         for at in until_media {
             accounts[at].bill_until = BillUntil::Media;
+        }
+        let find = |accounts: &[Account], name: &str| {
+            accounts.iter().position(|a| a.name == name).ok_or_else(|| format!("there is no agent {name}"))
+        };
+        let customers = self.customers.iter().map(|c| (&c.account, &c.agent, c.account_expired, c.account_cancelled));
+        let agents = self.agents.iter().map(|a| (&a.name, &a.above, a.expired, a.cancelled));
+        for (name, above, expired, cancelled) in customers.chain(agents) {
+            let at = find(&accounts, name)?;
+            if !above.is_empty() {
+                accounts[at].parent = Some(find(&accounts, above)?);
+            }
+            // The first instant there is.
+            accounts[at].valid_until_ms = expired.then_some(0).or(accounts[at].valid_until_ms);
+            accounts[at].cancelled |= cancelled;
         }
         let mut snapshot = Snapshot {
             version: 1,
@@ -494,6 +549,9 @@ impl Customer {
             balance: hundred,
             limit: Money::ZERO,
             account_locked: false,
+            account_expired: false,
+            account_cancelled: false,
+            agent: String::new(),
             bill_until_media: false,
             rates: flat(Decimal::new(6, 2)),
         }
@@ -515,6 +573,9 @@ impl Customer {
             "limit" => self.limit = money(key, value)?,
             "bill_until" => self.bill_until_media = value == "media",
             "account_locked" => self.account_locked = switch(key, value)?,
+            "account_expired" => self.account_expired = switch(key, value)?,
+            "account_cancelled" => self.account_cancelled = switch(key, value)?,
+            "agent" => self.agent = value.to_owned(),
             "locked" => g.locked = switch(key, value)?,
             "priority" => g.priority = number(key, value)?,
             "capacity" => g.capacity = Some(number(key, value)?),
@@ -543,6 +604,42 @@ impl Customer {
             "min_profit" => g.min_profit_percent = Some(number(key, value)?),
             "pass" => g.pass_headers = list(value),
             _ => return Err(format!("a customer has no {key}")),
+        }
+        Ok(())
+    }
+}
+
+impl Agent {
+    /// A prepaid agent with 100.00 that pays 0.05 a minute in whole minutes: between customer and vendor.
+    pub fn new(name: &str) -> Agent {
+        Agent {
+            name: name.to_owned(),
+            above: String::new(),
+            balance: Money::new(Decimal::ONE_HUNDRED).unwrap_or_default(),
+            limit: Money::ZERO,
+            locked: false,
+            expired: false,
+            cancelled: false,
+            rates: flat(Decimal::new(5, 2)),
+        }
+    }
+
+    /// One `key=value` of a `site: agent` line.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        if let Some(result) = rate_key(&mut self.rates, key, value) {
+            return result;
+        }
+        match key {
+            "agent" => self.above = value.to_owned(),
+            "balance" => self.balance = money(key, value)?,
+            "limit" => self.limit = money(key, value)?,
+            "locked" => self.locked = switch(key, value)?,
+            "expired" => self.expired = switch(key, value)?,
+            "cancelled" => self.cancelled = switch(key, value)?,
+            _ => return Err(format!("an agent has no {key}")),
         }
         Ok(())
     }

@@ -49,6 +49,9 @@ fn text(output: &mut Output, reply: &reply::Explained) -> Result<(), Failure> {
         ("price", reply.rate.as_ref().map_or_else(|| "none".to_owned(), price)),
         ("may last", reply.seconds_max.map_or_else(|| "without bound".to_owned(), |s| format!("{s} s"))),
     ])?;
+    for agent in &reply.agents {
+        output.line(&format!("agent {}: {}", agent.account, price(agent)))?;
+    }
     if let Some(refusal) = &reply.refusal {
         output.line(&format!(
             "refused: {} ({}), SIP {}: {}",
