@@ -18,12 +18,13 @@ use tandem_leg::Now;
 use tandem_media::AnchorRules;
 use tandem_rater::{AccountConfig, GatewayConfig, Rater, Rules};
 use tandem_rating::import::{self, ImportMode, ImportOptions};
+use tandem_rating::money::Money;
 use tandem_rating::rate::Deck;
-use tandem_rating::record::{Actor, Audit, Change, DeckText, Outcome, Record};
+use tandem_rating::record::{Actor, Audit, Change, DeckText, LedgerKind, Outcome, Record};
 use tandem_ring::{UdpOptions, bind_exclusive_check};
 use tandem_shard::Carry;
 use tandem_sip::Listener;
-use tandem_store::{Journal, JournalOptions, OpenCall, Queries, StoreOptions, StoredChange};
+use tandem_store::{Journal, JournalOptions, LIMIT_MAX, LedgerFilter, OpenCall, Queries, StoreOptions, StoredChange};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -147,9 +148,12 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     let snapshot = Arc::new(built.snapshot.clone());
 
     // Money first: open calls of a crash are settled before new ones are taken.
-    let mut rater = Rater::new(recovered.balances);
+    let mut rater = Rater::new(recovered.balances.iter().cloned());
     let now = clock.now();
     rater.configure(now, &accounts(&built), &gateways(&snapshot), rules(&built.params, config));
+    // Before anything of this start is booked: what the ledger has is what the balances are of.
+    spent_before(&mut rater, now, &recovered.balances, &snapshot, &config.data_dir.join("journal"))
+        .context("cannot add up what accounts spent")?;
     let boot = boot_id();
     let mut carried: Vec<Vec<Carry>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
     let mut hung_up: Vec<Vec<Vec<u8>>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
@@ -659,19 +663,91 @@ pub fn compiled(decks: &HashMap<String, StoredDeck>) -> HashMap<String, Arc<Deck
 
 /// Accounts for the rating thread.
 pub fn accounts(built: &Built) -> Vec<AccountConfig> {
-    built
-        .snapshot
-        .accounts
-        .iter()
-        .zip(&built.money)
-        .map(|(account, (opening, limit))| AccountConfig {
-            id: account.id,
-            name: account.name.clone(),
-            kind: account.kind,
-            limit: *limit,
-            opening: *opening,
-        })
-        .collect()
+    built.money.clone()
+}
+
+/// Tells the rater what was spent in the day and the month before this start, from the ledger. Of an account that is the
+/// balance as the day (month) began, with all that came and went since without a call, less the balance now: no call is read.
+fn spent_before(
+    rater: &mut Rater,
+    now: Now,
+    balances: &[(String, Money)],
+    snapshot: &Snapshot,
+    dir: &Path,
+) -> Result<()> {
+    let queries = Queries::open(dir)?;
+    let zone = control::zone();
+    let begins = [tandem_rater::day_of(&zone, now.wall_ms).0, tandem_rater::month_of(&zone, now.wall_ms).0];
+    let mut moved: HashMap<String, [Money; 2]> = HashMap::new();
+    for kind in LedgerKind::ALL.into_iter().filter(|kind| !matches!(kind, LedgerKind::Call | LedgerKind::Gift)) {
+        let (kind, from_ms) = (Some(kind.as_str().to_owned()), Some(begins[1]));
+        let mut filter = LedgerFilter { kind, from_ms, limit: Some(LIMIT_MAX), ..LedgerFilter::default() };
+        loop {
+            let page = queries.ledger_list(&filter)?;
+            for row in &page {
+                let sums = moved.entry(row.account.clone()).or_default();
+                for (sum, _) in sums.iter_mut().zip(begins).filter(|(_, begin)| row.at_ms >= *begin) {
+                    *sum = sum.checked_add(row.amount)?;
+                }
+            }
+            filter.offset += page.len() as u64;
+            if page.len() < LIMIT_MAX {
+                break;
+            }
+        }
+    }
+    for (account, balance) in balances {
+        let moved = moved.get(account).copied().unwrap_or_default();
+        let mut spent = [Money::ZERO; 2];
+        for ((spent, from_ms), moved) in spent.iter_mut().zip(begins).zip(moved) {
+            let (account, to_ms) = (Some(account.clone()), Some(from_ms));
+            let filter = LedgerFilter { account, to_ms, limit: Some(1), ..LedgerFilter::default() };
+            let before = queries.ledger_list(&filter)?.first().map_or(Money::ZERO, |row| row.balance_after);
+            *spent = before.checked_add(moved)?.checked_sub(*balance)?;
+        }
+        rater.spent_before(now, account, spent[0], spent[1]);
+    }
+    phones_spent_before(rater, now, begins[1], snapshot, &queries)
+}
+
+/// The same for phones with a bound: their rows say whose they are, and only those of accounts with such phones are read.
+fn phones_spent_before(
+    rater: &mut Rater,
+    now: Now,
+    from_ms: i64,
+    snapshot: &Snapshot,
+    queries: &Queries,
+) -> Result<()> {
+    let bounded = snapshot.billing_numbers.phones.values().filter(|phone| phone.monthly_max.is_some());
+    let accounts: HashSet<usize> = bounded.map(|phone| phone.account).collect();
+    let mut spent: HashMap<String, Money> = HashMap::new();
+    for account in accounts.into_iter().filter_map(|at| snapshot.accounts.get(at)) {
+        let (kind, limit) = (Some(LedgerKind::Call.as_str().to_owned()), Some(LIMIT_MAX));
+        let mut filter = LedgerFilter {
+            account: Some(account.name.clone()),
+            kind,
+            from_ms: Some(from_ms),
+            limit,
+            ..LedgerFilter::default()
+        };
+        loop {
+            let page = queries.ledger_list(&filter)?;
+            for row in &page {
+                if let Some(number) = row.memo.strip_prefix(tandem_rater::PHONE_MEMO) {
+                    let sum = spent.entry(number.to_owned()).or_default();
+                    *sum = sum.checked_sub(row.amount)?;
+                }
+            }
+            filter.offset += page.len() as u64;
+            if page.len() < LIMIT_MAX {
+                break;
+            }
+        }
+    }
+    for (number, month) in spent {
+        rater.phone_spent_before(now, &number, month);
+    }
+    Ok(())
 }
 
 /// Gateways for the rating thread.
@@ -704,6 +780,7 @@ pub fn rules(params: &Params, config: &Config) -> Rules {
         check_clearing: params.check_clearing(),
         currency: config.currency.clone(),
         illegal_per_s: limits::ILLEGAL_RECORDS_PER_S,
+        zone: control::zone(),
     }
 }
 

@@ -50,6 +50,11 @@ use crate::site::{Ids, Listeners, Site};
 use crate::topology::Shared;
 use crate::{limits, log};
 
+/// The zone of the server, in which days begin.
+pub(crate) fn zone() -> jiff::tz::TimeZone {
+    jiff::tz::TimeZone::system()
+}
+
 /// A rate group as the control thread keeps it.
 #[derive(Clone, Debug)]
 pub struct StoredDeck {
@@ -372,9 +377,11 @@ impl Control {
             Call::CdrShow(q) => self.cdr_show(q.call).await,
             Call::CdrTotals(q) => self.cdr_totals(q.filter).await,
             Call::GatewayList(q) => self.gateway_list(q.kind).await,
-            Call::AccountList(_) => self.account_list().await,
+            Call::AccountList(q) => self.account_list(q).await,
             Call::AccountShow(q) => self.account_show(&q.name).await,
             Call::AccountPay(q) => self.account_pay(actor, command, q).await,
+            Call::AccountZero(q) => self.account_zero(actor, command, q).await,
+            Call::AccountReverse(q) => self.account_reverse(actor, command, q).await,
             Call::LedgerList(q) => self.ledger_list(q).await,
             Call::RatesImport(q) => self.rates_import(actor, command, q).await,
             Call::RatesExport(q) => self.rates_export(&q.group, q.offset),

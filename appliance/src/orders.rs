@@ -7,7 +7,7 @@ use tandem_call::calls::CallView;
 use tandem_call::snapshot::Snapshot;
 use tandem_ebpf_abi::{FlowKey, PuntReason};
 use tandem_media::rules::IpNet;
-use tandem_rater::{AccountConfig, AccountView, GatewayConfig, GatewayView, PayError, Rules};
+use tandem_rater::{AccountConfig, AccountView, GatewayConfig, GatewayView, Movement, PayError, Rules};
 use tandem_rating::money::Money;
 use tandem_rating::record::{Audit, LedgerRow, Record};
 use tandem_sip::config::ResendSchedule;
@@ -93,18 +93,12 @@ pub enum RatingOrder {
     Gateways(oneshot::Sender<Vec<GatewayView>>),
     /// What calls of an account hold: (flow number, amount, seconds).
     Reservations(String, oneshot::Sender<Vec<(u64, Money, i64)>>),
-    /// A payment.
-    Pay {
-        /// Account.
-        account: String,
-        /// Amount.
-        amount: Money,
-        /// Idempotency key.
-        key: String,
-        /// Who, for the ledger and, with the balances, for the audit log.
+    /// Money without a call.
+    Move {
+        /// What.
+        movement: Movement,
+        /// For the audit log, with the balances.
         audit: Box<Audit>,
-        /// Text.
-        memo: String,
         /// The row once it is on disk.
         done: oneshot::Sender<Result<LedgerRow, PayError>>,
     },

@@ -192,7 +192,7 @@ impl RatingThread {
                 }));
             }
             RatingOrder::Accounts(reply) => {
-                let _ = reply.send(self.desk.rater().accounts());
+                let _ = reply.send(self.desk.rater().accounts_at(now.wall_ms));
             }
             RatingOrder::Gateways(reply) => {
                 let _ = reply.send(self.desk.rater().gateways(now));
@@ -200,16 +200,16 @@ impl RatingThread {
             RatingOrder::Reservations(account, reply) => {
                 let _ = reply.send(self.desk.rater().reservations(&account));
             }
-            RatingOrder::Pay { account, amount, key, audit, memo, done: reply } => {
+            RatingOrder::Move { movement, audit, done: reply } => {
                 // Not begun while the journal cannot be written: what is refused must not be booked later.
                 if let Err(error) = self.desk.journal_mut().flush() {
                     let _ = reply.send(Err(tandem_rater::PayError::NotBegun(error.to_string())));
                     return;
                 }
-                match self.desk.rater_mut().pay(now.wall_ms, &account, amount, key, &audit.actor.user, &memo) {
+                match self.desk.rater_mut().move_money(now.wall_ms, movement) {
                     Ok(row) => {
                         let before = row.balance_after.checked_sub(row.amount).unwrap_or_default();
-                        let change = format!("~ account {account} balance: {before} -> {}", row.balance_after);
+                        let change = format!("~ account {} balance: {before} -> {}", row.account, row.balance_after);
                         let audit = Box::new(Audit { changes: vec![change], ..*audit });
                         // With the ledger row in one write.
                         if let Err(error) = self.desk.journal_mut().append(&Record::Audit(audit)) {

@@ -65,6 +65,58 @@ pub struct Site {
     /// How vendors' rate sheets look, by name (rates.md 5).
     #[serde(default, skip_serializing_if = "is_default")]
     pub rate_template: BTreeMap<String, Template>,
+    /// Phones that pay or are paid for, by number.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub phone: BTreeMap<String, PhoneSite>,
+    /// Numbers bound to an account.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bound_number: BTreeMap<String, BoundSite>,
+    /// What is set of rate groups besides their rows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rate_group: BTreeMap<String, GroupSite>,
+}
+
+/// A phone as billing knows it (rates.md 6).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhoneSite {
+    /// Account that pays.
+    pub account: String,
+    /// No calls.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub locked: bool,
+    /// 1 net, 2 local, 4 domestic, 5 international.
+    #[serde(default = "call_level_all", skip_serializing_if = "is_call_level_all")]
+    pub call_level: u8,
+    /// Calls to it are charged to its account only (toll-free).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub callee_billing: bool,
+    /// `on`: its calls to phones of ours are free; `off`; `default` is off.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub no_billing_to_phone: String,
+    /// Its calls are refused once they cost this much in a month.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub monthly_max: String,
+    /// Private rate group, asked before those of the account.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rate_group: String,
+}
+
+/// A number bound to an account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoundSite {
+    /// Account that pays.
+    pub account: String,
+}
+
+/// A rate group besides its rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GroupSite {
+    /// Rows may change during a call (billing.md 6.a).
+    #[serde(skip_serializing_if = "is_default")]
+    pub split_sections: bool,
 }
 
 /// Media settings of the site.
@@ -106,6 +158,21 @@ pub struct AccountSite {
     /// The agent above it, charged for each of its calls by the agent's own rate group.
     #[serde(skip_serializing_if = "is_default")]
     pub agent: String,
+    /// No calls, for good: CDRs and ledger stay, and the name is not given to anybody else.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cancelled: bool,
+    /// New calls are refused once this much was spent on calls in a month.
+    #[serde(skip_serializing_if = "is_default")]
+    pub monthly_max: String,
+    /// An alarm is given when the balance falls below this.
+    #[serde(skip_serializing_if = "is_default")]
+    pub alarm_below: String,
+    /// Asked before `rate_group`; a number it does not have falls through.
+    #[serde(skip_serializing_if = "is_default")]
+    pub private_rate_group: String,
+    /// Rate groups by time, in the place of both: `mon-fri 09:00-18:00 day`. A time that none covers cannot call.
+    #[serde(skip_serializing_if = "is_default")]
+    pub periods: Vec<String>,
 }
 
 /// A prefix rule of a gateway.
@@ -212,6 +279,18 @@ pub struct MappingSite {
     /// Headers passed on besides the default list.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pass_headers: Vec<String>,
+    /// Callers that are phones pay themselves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub phone_billing: bool,
+    /// Callers that are bound numbers pay themselves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bound_number_billing: bool,
+    /// `on`: calls to phones of ours are free; `off`; `default` is off.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub no_billing_to_phone: String,
+    /// Route prefixes taken off before the rate is looked up, the longest; none takes the system's count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub billing_prefixes: Vec<String>,
 }
 
 /// A routing gateway (spec routing.md 3).
@@ -315,6 +394,9 @@ pub struct RoutingSite {
     /// Headers passed on besides the default list.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pass_headers: Vec<String>,
+    /// Route prefixes taken off before its rate is looked up, the longest; none takes the system's count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub billing_prefixes: Vec<String>,
 }
 
 /// Whether another gateway is tried after this one failed (routing.md 8); absent takes the system's.

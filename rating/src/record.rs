@@ -22,9 +22,42 @@ pub enum LedgerKind {
     MakeZero,
     /// Correction of an earlier row.
     Correction,
+    /// Money was taken off by hand.
+    Deduction,
+    /// Takes back an earlier row, which stays.
+    Reversal,
+    /// Paid on to an account below: the other half is a payment there.
+    Transfer,
+    /// Rent of a package.
+    PackageRent,
+    /// Rent of a phone.
+    PhoneRent,
+    /// What was missing to the minimum of a phone.
+    PhoneMinimum,
+    /// What was missing to the minimum of a package.
+    PackageMinimum,
+    /// Gift time or money of a package that a call used; the amount is 0.
+    Gift,
 }
 
 impl LedgerKind {
+    /// Every kind, in the order of its number in old journals.
+    pub const ALL: [LedgerKind; 13] = [
+        LedgerKind::Call,
+        LedgerKind::Payment,
+        LedgerKind::Opening,
+        LedgerKind::MakeZero,
+        LedgerKind::Correction,
+        LedgerKind::Deduction,
+        LedgerKind::Reversal,
+        LedgerKind::Transfer,
+        LedgerKind::PackageRent,
+        LedgerKind::PhoneRent,
+        LedgerKind::PhoneMinimum,
+        LedgerKind::PackageMinimum,
+        LedgerKind::Gift,
+    ];
+
     /// The word stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -33,6 +66,14 @@ impl LedgerKind {
             LedgerKind::Opening => "opening",
             LedgerKind::MakeZero => "make_zero",
             LedgerKind::Correction => "correction",
+            LedgerKind::Deduction => "deduction",
+            LedgerKind::Reversal => "reversal",
+            LedgerKind::Transfer => "transfer",
+            LedgerKind::PackageRent => "package_rent",
+            LedgerKind::PhoneRent => "phone_rent",
+            LedgerKind::PhoneMinimum => "phone_minimum",
+            LedgerKind::PackageMinimum => "package_minimum",
+            LedgerKind::Gift => "gift",
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::calls::Shared;
 use crate::failover::{Cause, Decision, Failed, decide, final_cause};
 use crate::guard::hops;
 use crate::media::LegPlace;
-use crate::number::without_route_prefix;
+use crate::number::billing_number;
 use crate::question::{Candidate, Question};
 use crate::replace::replacement;
 use crate::snapshot::{MappingGateway, RoutingGateway};
@@ -111,7 +111,8 @@ impl Call {
         self.usage.callee_out = self.plan.callee_out(&chosen).into();
         self.usage.callee_type = 1;
         let number = if gateway.clearing_use_callout { &self.usage.callee_out } else { &self.usage.callee_billed };
-        let number = without_route_prefix(number, snapshot.settings.route_prefix_digits).into();
+        let digits = snapshot.settings.route_prefix_digits;
+        let number = billing_number(number, &gateway.billing_prefixes, digits).into();
         self.usage.vendor =
             snapshot.accounts.get(gateway.account).map(|account| account.leg(chosen.terms(&snapshot), number));
         self.usage.flags.no_vendor_rate = chosen.vendor.is_none();

@@ -18,7 +18,7 @@ use crate::question::{Admit, CallKey, Payer, Question};
 use crate::replace::{replacement, status_for_caller};
 use crate::route::{Wanted, plan};
 use crate::session::Session;
-use crate::snapshot::{Account, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::trace::{CallTimer, TraceEvent};
 
 /// Longest texts that a CDR keeps, characters (spec cdr.md 2).
@@ -114,16 +114,20 @@ impl Calls {
             },
         );
 
-        let price = price(snapshot, gateway, account, &usage.callee_billed, now.wall_ms)
+        let price = price(snapshot, gateway, &usage.caller_billed, &usage.callee_billed, now.wall_ms)
             .map_err(|no| Refusal::new(no.reason, no.detail))?;
         self.trace_price(now, a_leg, flow_no, &price);
         usage.call_level = price.terms.as_ref().map_or(0, |t| t.level);
-        let payers = payers(snapshot, account, &price);
-        if price.free.is_none() {
-            let number = || price.number.clone();
-            usage.customer = Some(account.leg(price.terms.clone(), number()));
-            let agents = snapshot.agents(account).zip(&price.agents);
-            usage.agents = agents.map(|(agent, terms)| agent.leg(Some(terms.clone()), number())).collect();
+        (usage.billing_mode, usage.billing_type) = (price.billing_mode, price.billing_type);
+        usage.caller_type = if usage.billing_type == 0 { price.billing_mode.unsigned_abs() } else { 1 };
+        let payers = payers(snapshot, &price);
+        if let Some(account) = snapshot.accounts.get(price.payer) {
+            usage.customer = Some(account.leg(None, Text::default()));
+        }
+        let mut legs = price.legs.iter().cloned();
+        if let Some(leg) = legs.next() {
+            usage.customer = Some(leg);
+            usage.agents = legs.collect();
         }
 
         let media = CallMedia::new(invite.sdp.as_deref(), &self.shared.config.media)
@@ -343,15 +347,15 @@ impl Calls {
     }
 }
 
-/// Who reserves money for the call.
-fn payers(snapshot: &Snapshot, account: &Account, price: &Price) -> Vec<Payer> {
-    if price.free.is_some() {
-        // A free call asks nobody for money, so that an emergency call always passes (rates.md 6).
-        return Vec::new();
+/// Who reserves money for the call. A free call asks nobody for money, so that an emergency call always passes (rates.md 6).
+fn payers(snapshot: &Snapshot, price: &Price) -> Vec<Payer> {
+    let Some(account) = snapshot.accounts.get(price.payer) else { return Vec::new() };
+    let accounts = std::iter::once(account).chain(snapshot.agents(account));
+    let mut payers: Vec<Payer> = accounts.zip(&price.legs).map(|(account, leg)| Payer::of(account.id, leg)).collect();
+    if let Some(first) = payers.first_mut() {
+        (first.phone, first.monthly_max) = (price.phone.clone(), price.monthly_max);
     }
-    let payer = |account: &Account, terms| Payer { number: price.number.clone(), ..Payer::plain(account.id, terms) };
-    let agents = snapshot.agents(account).zip(&price.agents).map(|(agent, terms)| payer(agent, Some(terms.clone())));
-    std::iter::once(payer(account, price.terms.clone())).chain(agents).collect()
+    payers
 }
 
 /// At most `max` bytes of a text from outside, cut at a character.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod attempt;
+pub mod calendar;
 mod call;
 pub mod calls;
 pub mod carry;

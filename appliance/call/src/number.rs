@@ -91,6 +91,16 @@ pub fn without_route_prefix(number: &str, digits: u32) -> &str {
     if number.len() > digits { number.get(digits..).unwrap_or(number) } else { number }
 }
 
+/// The number that is looked up for the price: without the longest of `prefixes` that begins it, or when the gateway has no such
+/// list without its first `digits` characters (rates.md 2). A number with no more digits than that is left as it is.
+pub fn billing_number<'a>(number: &'a str, prefixes: &[String], digits: u32) -> &'a str {
+    if prefixes.is_empty() {
+        return without_route_prefix(number, digits);
+    }
+    let longest = prefixes.iter().filter(|prefix| number.starts_with(prefix.as_str())).map(String::len).max();
+    longest.filter(|len| number.len() > *len).and_then(|len| number.get(len..)).unwrap_or(number)
+}
+
 /// What is wrong with a list of rules; names the rule and the place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {

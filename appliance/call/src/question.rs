@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tandem_leg::ServerReason;
 use tandem_rating::fee::{BillingParams, RateTerms};
+use tandem_rating::money::Money;
 use tandem_rating::split::RateChange;
 use tandem_rating::text::Text;
 use tandem_rating::usage::{LegTerms, Usage};
@@ -35,17 +36,23 @@ pub struct Payer {
     pub changes: Vec<RateChange>,
     /// The number that was looked up; gifts of packages are matched by it.
     pub number: Text,
+    /// The phone that calls on this account; empty for none.
+    pub phone: Text,
+    /// What that phone may cost in a month.
+    pub monthly_max: Option<Money>,
 }
 
 impl Payer {
     /// An account charged by one row.
     pub fn plain(account: AccountId, terms: Option<RateTerms>) -> Payer {
-        Payer { account, terms, changes: Vec::new(), number: Text::default() }
+        let (changes, number, phone) = (Vec::new(), Text::default(), Text::default());
+        Payer { account, terms, changes, number, phone, monthly_max: None }
     }
 
     /// An account charged as `leg` says.
     pub fn of(account: AccountId, leg: &LegTerms) -> Payer {
-        Payer { account, terms: leg.terms.clone(), changes: leg.changes.clone(), number: leg.number.clone() }
+        let (changes, number) = (leg.changes.clone(), leg.number.clone());
+        Payer { changes, number, ..Payer::plain(account, leg.terms.clone()) }
     }
 }
 

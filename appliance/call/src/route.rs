@@ -17,7 +17,7 @@ use tandem_rating::prefix::{PrefixError, PrefixTrie};
 use tandem_rating::rate::{Deck, Lookup};
 
 use crate::lists::length_passes;
-use crate::number::{RewriteError, without_route_prefix};
+use crate::number::{RewriteError, billing_number};
 use crate::settings::SortPlace;
 use crate::snapshot::{Account, MappingGateway, PrefixStyle, RoutePolicy, RoutingGateway, Snapshot};
 use crate::weights::Weights;
@@ -459,7 +459,8 @@ impl<'a> Judged<'a> {
         // For the number that is sent, or for the one that was dialled.
         let sent = self.callee_out.as_deref().filter(|_| self.gateway.clearing_use_callout);
         let rated = sent.unwrap_or(wanted.callee);
-        Some((self.deck?, without_route_prefix(rated, snapshot.settings.route_prefix_digits)))
+        let digits = snapshot.settings.route_prefix_digits;
+        Some((self.deck?, billing_number(rated, &self.gateway.billing_prefixes, digits)))
     }
 }
 

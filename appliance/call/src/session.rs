@@ -6,18 +6,16 @@ use tandem_leg::{
     Confirm, Connect, Info, LegEvent, Now, Reason, ServerReason, Update, UpdateFailed, UpdateMethod, Updated,
 };
 use tandem_media::Side;
-use tandem_rating::rate::Lookup;
 use tandem_rating::text::{Text, ToCompactString};
-use tandem_rating::usage::LegTerms;
 
 use crate::call::{Call, CallState};
 use crate::calls::Shared;
 use crate::media::Change;
-use crate::number::without_route_prefix;
+use crate::price::reprice;
 use crate::question::Question;
 use crate::route::Plan;
 use crate::silence::Silence;
-use crate::snapshot::{AccountId, MediaCheck};
+use crate::snapshot::MediaCheck;
 use crate::trace::{CallTimer, TraceEvent};
 
 /// A grant is renewed this long before it runs out, seconds (accounts.md 5).
@@ -96,33 +94,17 @@ impl Call {
     fn price_at_answer(&mut self, cx: &Shared, now: Now) {
         let current = &cx.snapshot;
         self.usage.params = (*current.billing).clone();
-        let digits = current.settings.route_prefix_digits;
-        // A leg without a row stays without one: it is free, or its vendor has no price.
-        let reprice = |leg: &mut LegTerms, id: Option<AccountId>, number: &str| {
-            let deck = current.accounts.iter().find(|a| Some(a.id) == id).and_then(|account| account.deck.as_ref());
-            if let (Some(terms), Some(deck)) = (&mut leg.terms, deck)
-                && let Lookup::Found(rate) = deck.lookup(without_route_prefix(number, digits), now.wall_ms)
-            {
-                *terms = rate.terms();
-                leg.rate_group = deck.name().into();
-            }
+        let usage = &mut self.usage;
+        let phone = match (usage.billing_type, usage.billing_mode) {
+            (1, 0) => usage.customer.as_ref().map(|leg| leg.number.clone()),
+            (0, 0) => Some(usage.caller_billed.clone()),
+            _ => None,
         };
-        let own = &self.snapshot;
-        let payer = own.accounts.get(own.mapping[self.mapping].account).map(|a| a.id);
-        if let Some(leg) = &mut self.usage.customer {
-            reprice(leg, payer, &self.usage.callee_billed);
+        if let Some(leg) = &mut usage.customer {
+            reprice(current, leg, phone.as_deref(), now.wall_ms);
         }
-        for leg in &mut self.usage.agents {
-            let agent = own.accounts.iter().find(|account| account.name == leg.account.as_str());
-            reprice(leg, agent.map(|agent| agent.id), &self.usage.callee_billed);
-        }
-        let Some(gateway) = self.attempt.as_ref().map(|a| &own.routing[self.plan.routes[a.route].gateway]) else {
-            return;
-        };
-        let number = if gateway.clearing_use_callout { &self.usage.callee_out } else { &self.usage.callee_billed };
-        let clearing = own.accounts.get(gateway.account).map(|a| a.id);
-        if let Some(leg) = &mut self.usage.vendor {
-            reprice(leg, clearing, number);
+        for leg in usage.agents.iter_mut().chain(&mut usage.vendor) {
+            reprice(current, leg, None, now.wall_ms);
         }
     }
 

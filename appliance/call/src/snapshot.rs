@@ -3,18 +3,20 @@
 //! It is built and validated whole off the shards and published whole; a call keeps the snapshot it started with. Names
 //! in the doc comments are those of the product's Web API (spec routing.md 2 and 3).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tandem_leg::ListenerId;
 use tandem_media::decide::DeviceMode;
 use tandem_rating::fee::{BillingParams, RateTerms};
+use tandem_rating::money::Money;
 use tandem_rating::prefix::PrefixError;
 use tandem_rating::rate::Deck;
 use tandem_rating::text::Text;
 use tandem_rating::usage::LegTerms;
 
+use crate::calendar::Calendar;
 use crate::number::RewriteRules;
 use crate::route::PrefixTable;
 use crate::settings::Settings;
@@ -57,6 +59,10 @@ pub struct Account {
     pub bill_until: BillUntil,
     /// Rate group.
     pub deck: Option<Arc<Deck>>,
+    /// Asked before `deck`; a number it does not have falls through (`privateFeeRateGroup`).
+    pub private_deck: Option<Arc<Deck>>,
+    /// Rate groups by time of day, in the place of both; a time that none covers cannot call (billing.md 6.a).
+    pub calendar: Option<Arc<Calendar>>,
     /// The account above, an agent (`agentAccount`): index into [`Snapshot::accounts`].
     pub parent: Option<usize>,
 }
@@ -257,6 +263,8 @@ pub struct MappingGateway {
     pub max_second_rate: Option<rust_decimal::Decimal>,
     /// Headers passed on besides the default list; lower case, `x-*` style wildcards.
     pub pass_headers: Vec<String>,
+    /// Who pays, and what is rated.
+    pub billing: GatewayBilling,
 }
 
 /// Whether shorter prefixes may be used after this gateway (`prefixStyle`, R-D10).
@@ -374,6 +382,8 @@ pub struct RoutingGateway {
     pub send_asserted: bool,
     /// Headers passed on besides the default list.
     pub pass_headers: Vec<String>,
+    /// Route prefixes taken off before its rate is looked up, the longest; empty takes the system's count.
+    pub billing_prefixes: Vec<String>,
 }
 
 /// The whole configuration of calls.
@@ -397,6 +407,51 @@ pub struct Snapshot {
     pub by_source: HashMap<IpAddr, Vec<usize>>,
     /// Routing gateways by prefix; made by [`Snapshot::index`].
     pub by_prefix: PrefixTable,
+    /// Numbers that pay or are paid for.
+    pub billing_numbers: BillingNumbers,
+}
+
+/// Numbers that mean something to billing (rates.md 6).
+#[derive(Clone, Debug, Default)]
+pub struct BillingNumbers {
+    /// Phones, by number.
+    pub phones: HashMap<String, Phone>,
+    /// Bound numbers: index into [`Snapshot::accounts`] by number.
+    pub bound: HashMap<String, usize>,
+    /// Rate groups whose rows may change during a call (`split_sections`).
+    pub split_groups: HashSet<String>,
+}
+
+/// A phone as billing knows it; it need not be registered.
+#[derive(Clone, Debug)]
+pub struct Phone {
+    /// Index into [`Snapshot::accounts`].
+    pub account: usize,
+    /// No calls from it, and none to it that it pays for.
+    pub locked: bool,
+    /// 1 net, 2 local, 4 domestic, 5 international.
+    pub call_level: u8,
+    /// Calls to it are charged to its account only.
+    pub callee_billing: bool,
+    /// Whether its calls to phones of ours are free; `None` is the system's, which is no.
+    pub no_billing_to_phone: Option<bool>,
+    /// Its calls are refused once they cost this much in a month.
+    pub monthly_max: Option<Money>,
+    /// Private rate group, asked first.
+    pub deck: Option<Arc<Deck>>,
+}
+
+/// Who pays for calls of a mapping gateway besides its account, and what is rated.
+#[derive(Clone, Debug, Default)]
+pub struct GatewayBilling {
+    /// Callers that are phones pay themselves.
+    pub phones: bool,
+    /// Callers that are bound numbers pay themselves.
+    pub bound_numbers: bool,
+    /// Whether its calls to phones of ours are free; `None` is the system's, which is no.
+    pub no_billing_to_phone: Option<bool>,
+    /// Route prefixes taken off before the rate is looked up, the longest; empty takes the system's count.
+    pub prefixes: Vec<String>,
 }
 
 impl Snapshot {

@@ -2,7 +2,9 @@
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tandem_call::number::{NumberError, RewriteRules, RuleError, normalise, normalise_caller, without_route_prefix};
+use tandem_call::number::{
+    NumberError, RewriteRules, RuleError, billing_number, normalise, normalise_caller, without_route_prefix,
+};
 
 fn rewrite(rules: &str, number: &str) -> String {
     let rules = RewriteRules::parse(rules).unwrap_or_else(|e| panic!("{rules}: {e}"));
@@ -171,4 +173,10 @@ fn a_route_prefix_is_only_taken_from_a_longer_number() {
     assert_eq!(without_route_prefix("0112125550100", 3), "2125550100");
     assert_eq!(without_route_prefix("011", 3), "011");
     assert_eq!(without_route_prefix("011", 0), "011");
+    let list = ["00".to_owned(), "0011".to_owned(), "9".to_owned()];
+    assert_eq!(billing_number("0011234", &list, 3), "234", "the longest of the gateway's own list");
+    assert_eq!(billing_number("00234", &list, 3), "234");
+    assert_eq!(billing_number("1234567", &list, 3), "1234567", "the list takes the place of the count");
+    assert_eq!(billing_number("0011", &list, 3), "0011", "nothing would be left");
+    assert_eq!(billing_number("0011234", &[], 3), "1234");
 }

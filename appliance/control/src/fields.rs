@@ -66,6 +66,11 @@ pub const ACCOUNT: &[Field] = &[
     ("valid_until", Takes::Text),
     ("bill_until", Takes::Text),
     ("agent", Takes::Text),
+    ("cancelled", Takes::Flag),
+    ("monthly_max", Takes::Text),
+    ("alarm_below", Takes::Text),
+    ("private_rate_group", Takes::Text),
+    ("periods", Takes::Texts),
 ];
 
 /// Fields of a mapping gateway.
@@ -103,7 +108,28 @@ pub const MAPPING: &[Field] = &[
     ("min_profit_percent", I32),
     ("max_second_rate", Takes::Text),
     ("pass_headers", Takes::Texts),
+    ("phone_billing", Takes::Flag),
+    ("bound_number_billing", Takes::Flag),
+    ("no_billing_to_phone", Takes::Text),
+    ("billing_prefixes", Takes::Texts),
 ];
+
+/// Fields of a phone.
+pub const PHONE: &[Field] = &[
+    ("account", Takes::Text),
+    ("locked", Takes::Flag),
+    ("call_level", Takes::Number(0, 255)),
+    ("callee_billing", Takes::Flag),
+    ("no_billing_to_phone", Takes::Text),
+    ("monthly_max", Takes::Text),
+    ("rate_group", Takes::Text),
+];
+
+/// Fields of a bound number.
+pub const BOUND: &[Field] = &[("account", Takes::Text)];
+
+/// Fields of a rate group.
+pub const GROUP: &[Field] = &[("split_sections", Takes::Flag)];
 
 /// Fields of a routing gateway.
 pub const ROUTING: &[Field] = &[
@@ -151,6 +177,7 @@ pub const ROUTING: &[Field] = &[
     ("media_check", Takes::Text),
     ("send_asserted", Takes::Flag),
     ("pass_headers", Takes::Texts),
+    ("billing_prefixes", Takes::Texts),
 ];
 
 /// Fields of a template of rate sheets.
@@ -193,6 +220,9 @@ pub const KINDS: &[(&str, Option<Kind>)] = &[
     ("routing", Some(Kind { table: "routing_gateway", named: true, fields: ROUTING })),
     ("routing_gateway", Some(Kind { table: "routing_gateway", named: true, fields: ROUTING })),
     ("rate_template", Some(Kind { table: "rate_template", named: true, fields: RATE_TEMPLATE })),
+    ("phone", Some(Kind { table: "phone", named: true, fields: PHONE })),
+    ("bound_number", Some(Kind { table: "bound_number", named: true, fields: BOUND })),
+    ("rate_group", Some(Kind { table: "rate_group", named: true, fields: GROUP })),
     ("media", Some(Kind { table: "media", named: false, fields: MEDIA })),
     ("param", Some(Kind { table: "params", named: false, fields: &[] })),
 ];
@@ -209,8 +239,11 @@ pub fn is_named(word: &str) -> bool {
 
 /// Every field of any kind, once, in the order of the alphabet.
 pub fn all() -> Vec<&'static str> {
-    let mut names: Vec<&str> =
-        [ACCOUNT, MAPPING, ROUTING, RATE_TEMPLATE, MEDIA].concat().iter().map(|(name, _)| *name).collect();
+    let mut names: Vec<&str> = [ACCOUNT, MAPPING, ROUTING, RATE_TEMPLATE, PHONE, BOUND, GROUP, MEDIA]
+        .concat()
+        .iter()
+        .map(|(name, _)| *name)
+        .collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -423,15 +423,25 @@ reply! {
         lines: Option<u32>,
         /// End of validity; none is open.
         valid_to_ms: Option<i64>,
+        /// The account above it; empty for none.
+        agent: String,
+        /// Spent on calls since midnight.
+        spent_today: String,
+        /// Spent on calls since the first of the month.
+        spent_month: String,
+        /// New calls are refused once so much is spent in a month; empty for no bound.
+        monthly_max: String,
+        /// An alarm is given below this balance; empty for none.
+        alarm_below: String,
     }
 }
 
 reply! {
-    /// `account.list`, by name.
+    /// `account.list`
     AccountList {
-        /// Accounts.
+        /// Accounts that fit.
         total: u64,
-        /// All of them.
+        /// The page.
         rows: Vec<AccountRow>,
     }
 }
@@ -469,7 +479,8 @@ reply! {
         key: String,
         /// Account.
         account: String,
-        /// `call`, `payment`, `opening`, `make_zero` or `correction`.
+        /// `call`, `payment`, `deduction`, `opening`, `make_zero`, `reversal`, `transfer`, `correction`, or of packages and
+        /// phones `package_rent`, `package_minimum`, `phone_rent`, `phone_minimum`, `gift`.
         kind: String,
         /// Added to the balance.
         amount: String,
@@ -503,7 +514,7 @@ reply! {
         total: u64,
         /// The page.
         rows: Vec<LedgerRow>,
-        /// Balance now.
+        /// Balance of the account now; empty when none was asked for.
         balance: String,
     }
 }

@@ -101,6 +101,10 @@ verbs! {
     AccountShow = "account.show" -> AccountShow;
     /// Books a payment.
     AccountPay = "account.pay" -> AccountPaid;
+    /// Sets a balance to zero.
+    AccountZero = "account.zero" -> AccountPaid;
+    /// Takes back a payment by a row of its own.
+    AccountReverse = "account.reverse" -> AccountPaid;
     /// Movements of money of one account.
     LedgerList = "ledger.list" -> LedgerList;
     /// Previews and perhaps commits a rate file.
@@ -367,10 +371,28 @@ pub struct GatewayList {
     pub kind: Option<GatewayKind>,
 }
 
-/// `account.list`
+/// `account.list`: what is given must all hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct AccountList {}
+pub struct AccountList {
+    /// `customer` or `vendor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// `normal`, `locked`, `expired`, `no_money` or `canceled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Accounts directly below this agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// `name`, `balance`, `available`, `spent_today` or `spent_month`; a `-` in front turns the order. By name when missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
+    /// Most rows of the answer; all when missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    /// Rows left out before the first.
+    pub offset: u64,
+}
 
 /// `account.show`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -394,19 +416,66 @@ pub struct AccountPay {
     /// A second payment with the same key is the same payment and is not booked again. Missing: the switch makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// An agent above the account, out of whose money it is paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// `cash`, `card` or `other`; stands in front of the memo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
 }
 
-/// `ledger.list`: newest first.
+/// `account.zero`: the balance becomes 0 by a row of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LedgerList {
+pub struct AccountZero {
     /// Account.
-    pub account: String,
-    /// Most rows of the answer.
+    pub name: String,
+    /// Free text for the ledger.
     #[serde(default)]
+    pub memo: String,
+    /// As of [`AccountPay`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// `account.reverse`: a payment, deduction or zeroing is taken back, once; its row stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountReverse {
+    /// Key of the row, as `ledger.list` shows it.
+    pub key: String,
+    /// Free text for the ledger.
+    #[serde(default)]
+    pub memo: String,
+}
+
+/// `ledger.list`: what is given must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LedgerList {
+    /// Account; all when missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Kind of row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Booked at or after this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<When>,
+    /// Booked before this; a day counts whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<When>,
+    /// The call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallId>,
+    /// Amounts of at least this, whatever their sign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_amount: Option<Amount>,
+    /// In the order of booking; newest first when false.
+    pub oldest_first: bool,
+    /// Most rows of the answer.
     pub limit: Limit,
     /// Rows left out before the first.
-    #[serde(default)]
     pub offset: u64,
 }
 

@@ -58,16 +58,39 @@ fn every_call() -> Vec<Call> {
         request::CdrShow { call: CallId(7) }.into(),
         request::CdrTotals { filter }.into(),
         request::GatewayList { kind: Some(GatewayKind::Routing) }.into(),
-        request::AccountList {}.into(),
+        request::AccountList {
+            kind: text("customer"),
+            state: text("locked"),
+            agent: text("reseller"),
+            sort: text("-balance"),
+            limit: Some(Limit::MAX),
+            offset: 3,
+        }
+        .into(),
         request::AccountShow { name: "acme".to_owned() }.into(),
         request::AccountPay {
             name: "acme".to_owned(),
             amount: "-20.50".parse().unwrap(),
             memo: "line\nbreak".to_owned(),
             key: text("k"),
+            from: text("reseller"),
+            method: text("cash"),
         }
         .into(),
-        request::LedgerList { account: "acme".to_owned(), limit: Limit::MAX, offset: 2 }.into(),
+        request::AccountZero { name: "acme".to_owned(), memo: "m".to_owned(), key: text("k") }.into(),
+        request::AccountReverse { key: "pay:k".to_owned(), memo: "m".to_owned() }.into(),
+        request::LedgerList {
+            account: text("acme"),
+            kind: text("payment"),
+            from: Some("20261122".parse().unwrap()),
+            to: Some("2026-11-23".parse().unwrap()),
+            call: Some(CallId(7)),
+            min_amount: Some("5".parse().unwrap()),
+            oldest_first: true,
+            limit: Limit::MAX,
+            offset: 2,
+        }
+        .into(),
         request::RatesImport {
             group: "retail".to_owned(),
             mode: ImportMode::Replace,

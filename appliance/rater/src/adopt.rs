@@ -41,13 +41,18 @@ impl Rater {
         for gateway in [mapping, routing] {
             self.hold_line(gateway);
         }
-        let (until_s, last) = (granted(&holds), is_last(&holds));
         let params = Arc::new(usage.params.clone());
         let routing = Some(routing);
         // Its start record is there.
-        let state = CallState { mapping, routing, holds, params, advance_min, started: true };
+        let state = CallState { mapping, routing, holds, clearing: None, params, advance_min, started: true };
+        let (until_s, last) = (granted(state.all()), is_last(state.all()));
         self.calls.insert(usage.flow_no, state);
-        Ok((until_s, last))
+        if self.hold_clearing(usage).is_none() {
+            return Ok((until_s, last));
+        }
+        self.lengthen_clearing(usage.flow_no, held_s);
+        let state = &self.calls[&usage.flow_no];
+        Ok((granted(state.all()), is_last(state.all())))
     }
 
     fn hold_again(&mut self, leg: &LegTerms, usage: &Usage, held_s: i64, advance_min: u32) -> Result<Hold, String> {
@@ -73,6 +78,24 @@ impl Rater {
             }
         }
         Ok(hold)
+    }
+
+    /// Renews what is held of the vendor until it covers what the call is held already.
+    fn lengthen_clearing(&mut self, flow_no: u64, held_s: i64) {
+        let Some(state) = self.calls.get_mut(&flow_no) else { return };
+        let params = state.params.for_vendor();
+        let Some(hold) = &mut state.clearing else { return };
+        let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&hold.account)) else { return };
+        for _ in 0..RENEWALS_MAX {
+            let grant = hold.reservation.grant();
+            if hold.reservation.is_unlimited() || grant.until_s > held_s || grant.last {
+                break;
+            }
+            let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms);
+            if owned.money.renew(&mut hold.reservation, tariff, &params, state.advance_min).is_err() {
+                break;
+            }
+        }
     }
 
     fn hold_line(&mut self, gateway: GatewayId) {

@@ -9,6 +9,7 @@ mod adopt;
 mod gateway;
 mod payment;
 mod settle;
+mod spent;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -24,10 +25,12 @@ use tandem_rating::split::RateChange;
 use tandem_rating::usage::Usage;
 
 pub use gateway::{GatewayConfig, GatewayView};
-pub use payment::PayError;
-pub use settle::{Rules, Suppressed};
+pub use payment::{FROM, Move, Movement, PayError};
+pub use settle::{PHONE_MEMO, Rules, Suppressed};
+pub use spent::{day_of, month_of};
 
 use gateway::Gateway;
+use spent::Spent;
 
 /// An account as configured.
 #[derive(Clone, Debug)]
@@ -42,6 +45,19 @@ pub struct AccountConfig {
     pub limit: Money,
     /// Opening balance, booked once when the account is new.
     pub opening: Option<Money>,
+    /// Bounds beyond the balance.
+    pub bounds: Bounds,
+}
+
+/// What bounds an account beyond its balance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// New calls are refused once this much was spent on calls in a month.
+    pub monthly_max: Option<Money>,
+    /// An alarm is given when the balance falls below this.
+    pub alarm_below: Option<Money>,
+    /// The account above it.
+    pub agent: Option<AccountId>,
 }
 
 /// An account as it stands.
@@ -63,6 +79,10 @@ pub struct AccountView {
     pub available: Money,
     /// Calls in progress that hold a reservation.
     pub calls: u32,
+    /// Spent on calls since midnight, in the zone of the server.
+    pub spent_today: Money,
+    /// Spent on calls since the first of the month.
+    pub spent_month: Money,
 }
 
 #[derive(Debug)]
@@ -71,6 +91,10 @@ struct Owned {
     kind: AccountKind,
     money: Account,
     calls: u32,
+    bounds: Bounds,
+    spent: Spent,
+    /// The alarm of its balance was given and the balance has not been above since.
+    alarmed: bool,
 }
 
 #[derive(Debug)]
@@ -97,6 +121,8 @@ struct CallState {
     mapping: GatewayId,
     routing: Option<GatewayId>,
     holds: Vec<Hold>,
+    /// Of the clearing account of the vendor that answered, when its balance is checked.
+    clearing: Option<Hold>,
     params: std::sync::Arc<BillingParams>,
     advance_min: u32,
     /// Its start record was made: a settlement has to follow in the journal, whatever the rules of records say.
@@ -130,6 +156,8 @@ pub struct Rater {
     mapping_names: HashMap<String, GatewayId>,
     routing_names: HashMap<String, GatewayId>,
     calls: HashMap<u64, CallState, RandomState>,
+    /// Spent by phones, by number.
+    phones: HashMap<String, Spent, RandomState>,
     rules: Rules,
     suppressed: Suppressed,
     illegal: HashMap<String, (i64, u32)>,
@@ -153,12 +181,22 @@ impl Rater {
             if let Some(owned) = self.accounts.get_mut(&config.id) {
                 owned.money.limit = config.limit;
                 owned.kind = config.kind;
+                owned.bounds = config.bounds.clone();
                 continue;
             }
             self.account_names.insert(config.name.clone(), config.id);
             let known = self.unclaimed.remove(&config.name);
             let money = Account { balance: known.unwrap_or_default(), limit: config.limit, reserved: Money::ZERO };
-            self.accounts.insert(config.id, Owned { name: config.name.clone(), kind: config.kind, money, calls: 0 });
+            let owned = Owned {
+                name: config.name.clone(),
+                kind: config.kind,
+                money,
+                calls: 0,
+                bounds: config.bounds.clone(),
+                spent: Spent::default(),
+                alarmed: false,
+            };
+            self.accounts.insert(config.id, owned);
             if known.is_none() {
                 let opening = config.opening.unwrap_or_default();
                 // Cannot be refused: the account was made just above and the key is its name.
@@ -199,7 +237,8 @@ impl Rater {
                 self.answer(call, Answer::Line { call, candidate, skipped });
             }
             Question::Answered { call, usage, carry } => {
-                let regranted = self.reprice(&usage);
+                let clearing = self.hold_clearing(&usage);
+                let regranted = self.reprice(&usage).or(clearing);
                 if let Some(state) = self.calls.get_mut(&usage.flow_no) {
                     state.started = true;
                 }
@@ -235,11 +274,30 @@ impl Rater {
         self.out.pop_front()
     }
 
-    /// Every account, by name.
-    pub fn accounts(&self) -> Vec<AccountView> {
-        let mut views: Vec<AccountView> = self.accounts.iter().map(|(id, owned)| owned.view(*id)).collect();
+    /// Every account, by name; what is spent is shown as of `now_ms`.
+    pub fn accounts_at(&self, now_ms: i64) -> Vec<AccountView> {
+        let mut views: Vec<AccountView> = self.accounts.iter().map(|(id, owned)| owned.view(*id, now_ms)).collect();
         views.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         views
+    }
+
+    /// Every account, by name, with all that was spent in the day and the month of the last charge.
+    pub fn accounts(&self) -> Vec<AccountView> {
+        self.accounts_at(i64::MIN)
+    }
+
+    /// What an account spent on calls before this start of the switch, today and this month.
+    pub fn spent_before(&mut self, now: Now, account: &str, today: Money, month: Money) {
+        let owned = self.account_names.get(account).and_then(|id| self.accounts.get_mut(id));
+        if let Some(owned) = owned {
+            owned.spent = Spent::known(&self.rules.zone, now.wall_ms, today, month);
+        }
+    }
+
+    /// What a phone spent this month before this start of the switch.
+    pub fn phone_spent_before(&mut self, now: Now, number: &str, month: Money) {
+        let spent = Spent::known(&self.rules.zone, now.wall_ms, Money::ZERO, month);
+        self.phones.insert(number.to_owned(), spent);
     }
 
     /// Every gateway that the configuration names or that still carries calls.
@@ -262,7 +320,7 @@ impl Rater {
         let mut rows: Vec<_> = self
             .calls
             .iter()
-            .flat_map(|(flow_no, state)| state.holds.iter().map(move |hold| (*flow_no, hold)))
+            .flat_map(|(flow_no, state)| state.holds.iter().chain(&state.clearing).map(move |hold| (*flow_no, hold)))
             .filter(|(_, hold)| hold.account == *id)
             .map(|(flow_no, hold)| (flow_no, hold.reservation.amount(), hold.reservation.grant().until_s))
             .collect();
@@ -329,13 +387,14 @@ impl Rater {
             return Err(ServerReason::ConnectionLimitExceeded);
         }
         let (candidate, skipped) = self.take_line(now, &admit.candidates);
-        let until_s = granted(&holds);
+        let until_s = granted(holds.iter());
         self.calls.insert(
             admit.flow_no,
             CallState {
                 mapping: admit.mapping,
                 routing: candidate.map(|n| admit.candidates[n].gateway),
                 holds,
+                clearing: None,
                 params: admit.params.clone(),
                 advance_min: admit.advance_min,
                 started: false,
@@ -347,15 +406,24 @@ impl Rater {
     fn reserve(
         &mut self,
         payer: &Payer,
-        connect_ms: i64,
+        now_ms: i64,
         params: &BillingParams,
         advance_min: u32,
     ) -> Result<Hold, ServerReason> {
         let owned = self.accounts.get_mut(&payer.account).ok_or(ServerReason::InternalError)?;
+        let spent = |spent: Option<&Spent>| spent.map_or(Money::ZERO, |spent| spent.at(now_ms).1);
+        let reached = |max: Option<Money>, spent: Money| max.is_some_and(|max| spent >= max);
+        let charged = payer.terms.is_some();
+        if charged
+            && (reached(owned.bounds.monthly_max, spent(Some(&owned.spent)))
+                || reached(payer.monthly_max, spent(self.phones.get(payer.phone.as_str()))))
+        {
+            return Err(ServerReason::MonthlyLimit);
+        }
         let reservation = match &payer.terms {
             None => Reservation::nothing(),
             Some(terms) => {
-                let tariff = Hold::tariff(terms, &payer.changes, connect_ms);
+                let tariff = Hold::tariff(terms, &payer.changes, now_ms);
                 owned.money.admit(tariff, params, advance_min).map_err(|refused| match refused {
                     Refused::NoMoney { .. } | Refused::Insufficient { .. } => ServerReason::InsufficientBalance,
                     Refused::Billing(_) => ServerReason::InternalError,
@@ -364,7 +432,33 @@ impl Rater {
         };
         owned.calls += 1;
         let (terms, changes) = (payer.terms.clone(), payer.changes.clone());
-        Ok(Hold { account: payer.account, terms, changes, connect_ms, reservation })
+        Ok(Hold { account: payer.account, terms, changes, connect_ms: now_ms, reservation })
+    }
+
+    /// The vendor that answered is paid from what we have there, when that is checked (accounts.md 3): its balance bounds the
+    /// call like that of any payer. What it cannot pay does not stop the call that is answered, it ends it in time.
+    fn hold_clearing(&mut self, usage: &Usage) -> Option<(Option<i64>, bool)> {
+        let leg = usage.vendor.as_ref().filter(|_| self.rules.check_clearing)?;
+        let terms = leg.terms.as_ref()?;
+        let account = *self.account_names.get(leg.account.as_str())?;
+        let state = self.calls.get_mut(&usage.flow_no).filter(|state| state.clearing.is_none())?;
+        let owned = self.accounts.get_mut(&account)?;
+        let mut hold = Hold {
+            account,
+            terms: Some(terms.clone()),
+            changes: leg.changes.clone(),
+            connect_ms: usage.connect_ms.unwrap_or(usage.setup_ms),
+            reservation: Reservation::nothing(),
+        };
+        let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms);
+        let params = usage.params.for_vendor();
+        if let Err(error) = owned.money.reprice(&mut hold.reservation, tariff, &params, state.advance_min) {
+            self.out.push_back(Output::Alarm(format!("call {}: the vendor's money: {error}", usage.flow_no)));
+            return None;
+        }
+        owned.calls += 1;
+        state.clearing = Some(hold);
+        Some((granted(state.all()), is_last(state.all())))
     }
 
     fn release_holds(&mut self, holds: Vec<Hold>) {
@@ -402,25 +496,27 @@ impl Rater {
             }
             repriced = true;
         }
-        repriced.then(|| (granted(&state.holds), is_last(&state.holds)))
+        repriced.then(|| (granted(state.all()), is_last(state.all())))
     }
 
     fn renew(&mut self, call: CallKey, flow_no: u64) {
         let Some(state) = self.calls.get_mut(&flow_no) else {
             return;
         };
-        for hold in &mut state.holds {
+        let (of_vendor, clearing) = (state.params.for_vendor(), state.clearing.iter_mut());
+        let payers = state.holds.iter_mut().map(|hold| (hold, &*state.params));
+        for (hold, params) in payers.chain(clearing.map(|hold| (hold, &of_vendor))) {
             let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&hold.account)) else {
                 continue;
             };
             let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms);
             // An overflow leaves the grant as it is: the call is cut at its end, nothing is charged beyond it.
-            match owned.money.renew(&mut hold.reservation, tariff, &state.params, state.advance_min) {
+            match owned.money.renew(&mut hold.reservation, tariff, params, state.advance_min) {
                 Ok(_) => {}
                 Err(error) => self.out.push_back(Output::Alarm(format!("call {flow_no}: renewal failed: {error}"))),
             }
         }
-        let (until_s, last) = (granted(&state.holds), is_last(&state.holds));
+        let (until_s, last) = (granted(state.all()), is_last(state.all()));
         self.answer(call, Answer::Renewed { call, until_s, last });
     }
 
@@ -478,13 +574,36 @@ impl Rater {
             memo: memo.to_owned(),
         };
         self.out.push_back(Output::Record(Record::Ledger(row.clone())));
+        self.watch(account);
         Ok(row)
+    }
+
+    /// Gives the alarm of a balance once when it falls below its threshold.
+    fn watch(&mut self, account: AccountId) {
+        let Some(owned) = self.accounts.get_mut(&account) else { return };
+        let Some(below) = owned.bounds.alarm_below else { return };
+        let low = owned.money.balance < below;
+        if low && !owned.alarmed {
+            let text = format!("account {}: balance {} is below {below}", owned.name, owned.money.balance);
+            self.out.push_back(Output::Alarm(text));
+        }
+        owned.alarmed = low;
+    }
+}
+
+impl CallState {
+    /// Everything that is held for it.
+    fn all(&self) -> impl Iterator<Item = &Hold> + Clone {
+        self.holds.iter().chain(&self.clearing)
     }
 }
 
 impl Owned {
-    fn view(&self, id: AccountId) -> AccountView {
+    fn view(&self, id: AccountId, now_ms: i64) -> AccountView {
+        let (spent_today, spent_month) = self.spent.at(now_ms);
         AccountView {
+            spent_today,
+            spent_month,
             id,
             name: self.name.clone(),
             kind: self.kind,
@@ -498,15 +617,15 @@ impl Owned {
 }
 
 /// Whether an account that ends the call first has no money for more.
-fn is_last(holds: &[Hold]) -> bool {
-    let until_s = granted(holds);
-    holds.iter().filter(|hold| !hold.reservation.is_unlimited()).any(|hold| {
+fn is_last<'a>(holds: impl Iterator<Item = &'a Hold> + Clone) -> bool {
+    let until_s = granted(holds.clone());
+    holds.filter(|hold| !hold.reservation.is_unlimited()).any(|hold| {
         let grant = hold.reservation.grant();
         grant.last && Some(grant.until_s) == until_s
     })
 }
 
 /// The shortest grant of several accounts; `None` when all are unlimited.
-fn granted(holds: &[Hold]) -> Option<i64> {
-    holds.iter().filter(|h| !h.reservation.is_unlimited()).map(|h| h.reservation.grant().until_s).min()
+fn granted<'a>(holds: impl Iterator<Item = &'a Hold>) -> Option<i64> {
+    holds.filter(|h| !h.reservation.is_unlimited()).map(|h| h.reservation.grant().until_s).min()
 }

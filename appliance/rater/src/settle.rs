@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use jiff::tz::TimeZone;
 use tandem_call::snapshot::GatewayId;
 use tandem_leg::Now;
 use tandem_rating::account::Reservation;
@@ -11,7 +12,7 @@ use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
 use tandem_rating::usage::{LegTerms, Usage};
 
-use crate::{Output, Rater};
+use crate::{Hold, Output, Rater};
 
 /// Settings of the rating thread.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Rules {
     pub currency: String,
     /// Records of illegal calls per source and second.
     pub illegal_per_s: u32,
+    /// Zone of the server: where days and months begin.
+    pub zone: TimeZone,
 }
 
 impl Default for Rules {
@@ -42,6 +45,7 @@ impl Default for Rules {
             check_clearing: false,
             currency: "USD".to_owned(),
             illegal_per_s: 100,
+            zone: TimeZone::UTC,
         }
     }
 }
@@ -89,17 +93,17 @@ impl Rater {
         // A caller may be gone between the vendor's answer and his own: then the call was not answered, but has a start
         // record, which only a settlement closes.
         let started = state.as_ref().is_some_and(|state| state.started);
+        let mut clearing = None;
         if let Some(state) = state {
+            clearing = state.clearing;
             for (n, hold) in state.holds.into_iter().enumerate() {
-                let Some(owned) = self.accounts.get_mut(&hold.account) else {
-                    continue;
-                };
-                owned.calls = owned.calls.saturating_sub(1);
                 // The order of the holds: who pays, then the agents upward (accounts.md 2).
-                match charges.get(n).and_then(|(_, charge)| *charge) {
-                    Some(charge) => ledger.extend(charge_account(owned, hold.reservation, charge, usage, &leg_name(n))),
-                    None => owned.money.release(hold.reservation),
-                }
+                ledger.extend(self.charge_hold(
+                    hold,
+                    charges.get(n).and_then(|(_, charge)| *charge),
+                    usage,
+                    &leg_name(n),
+                ));
             }
         } else {
             // A call taken over after a crash: its reservation is gone, its charge is not.
@@ -109,9 +113,12 @@ impl Rater {
                 }
             }
         }
-        if let (Some(leg), Some(charge)) = (&usage.vendor, &settlement.vendor) {
+        if let Some(hold) = clearing {
+            ledger.extend(self.charge_hold(hold, settlement.vendor.as_ref(), usage, "vendor"));
+        } else if let (Some(leg), Some(charge)) = (&usage.vendor, &settlement.vendor) {
             ledger.extend(self.charge_by_name(&leg.account, charge, usage, "vendor"));
         }
+        self.spend(now, usage, &ledger);
         self.count(usage);
         self.settled += 1;
         let record = self.wants_record(now, usage, &settlement, !ledger.is_empty());
@@ -127,6 +134,34 @@ impl Rater {
     /// Settles a call that was open when the switch died (billing.md 6.10).
     pub fn settle_recovered(&mut self, now: Now, usage: &Usage) {
         self.settle(now, usage);
+    }
+
+    /// Takes a charge from the account that holds for it, or gives back what it held.
+    fn charge_hold(&mut self, hold: Hold, charge: Option<&Charge>, usage: &Usage, leg: &str) -> Option<LedgerRow> {
+        let owned = self.accounts.get_mut(&hold.account)?;
+        owned.calls = owned.calls.saturating_sub(1);
+        match charge {
+            Some(charge) => charge_account(owned, hold.reservation, charge, usage, leg),
+            None => {
+                owned.money.release(hold.reservation);
+                None
+            }
+        }
+    }
+
+    /// Counts what the call cost for the day and the month of each account and of the phone that paid.
+    fn spend(&mut self, now: Now, usage: &Usage, ledger: &[LedgerRow]) {
+        for (n, row) in ledger.iter().enumerate() {
+            let Some(id) = self.account_names.get(&row.account).copied() else { continue };
+            let cost = row.amount.checked_neg().unwrap_or_default();
+            if let Some(owned) = self.accounts.get_mut(&id) {
+                owned.spent.add(&self.rules.zone, now.wall_ms, cost);
+            }
+            self.watch(id);
+            if let Some(phone) = phone_of(usage).filter(|_| n == 0 && row.key.ends_with(":customer")) {
+                self.phones.entry(phone.to_owned()).or_default().add(&self.rules.zone, now.wall_ms, cost);
+            }
+        }
     }
 
     fn charge_by_name(&mut self, account: &str, charge: &Charge, usage: &Usage, leg: &str) -> Option<LedgerRow> {
@@ -206,6 +241,18 @@ impl Rater {
     }
 }
 
+/// The phone whose account pays for the call.
+fn phone_of(usage: &Usage) -> Option<&str> {
+    match (usage.billing_type, usage.billing_mode) {
+        (1, 0) => usage.customer.as_ref().map(|leg| leg.number.as_str()),
+        (0, 0) => Some(&usage.caller_billed),
+        _ => None,
+    }
+}
+
+/// In front of the number in the memo of what a phone's call cost; a start of the switch adds them up.
+pub const PHONE_MEMO: &str = "phone ";
+
 /// The name of a payer's leg in the key of its ledger row.
 fn leg_name(n: usize) -> Cow<'static, str> {
     match n {
@@ -241,6 +288,9 @@ fn call_row(account: &str, charged: Money, balance_after: Money, usage: &Usage, 
         at_ms: usage.end_ms,
         flow_no: Some(usage.flow_no),
         user: String::new(),
-        memo: String::new(),
+        memo: match phone_of(usage) {
+            Some(phone) if leg == "customer" => format!("{PHONE_MEMO}{phone}"),
+            _ => String::new(),
+        },
     }
 }

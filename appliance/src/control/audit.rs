@@ -23,7 +23,12 @@ pub(super) fn tidy(text: &str) -> String {
 pub(super) fn command(call: &Call) -> Option<String> {
     let text = match call {
         Call::CallsKill(q) => format!("calls kill {}", q.call),
-        Call::AccountPay(q) => format!("account pay {} {}", q.name, q.amount),
+        Call::AccountPay(q) => {
+            let from = q.from.as_ref().map_or_else(String::new, |agent| format!(" --from {agent}"));
+            format!("account pay {} {}{from}", q.name, q.amount)
+        }
+        Call::AccountZero(q) => format!("account zero {}", q.name),
+        Call::AccountReverse(q) => format!("account reverse {}", q.key),
         Call::RatesImport(RatesImport { group, mode, .. }) => {
             format!("rates import --group {group} --mode {}", mode.as_str())
         }
@@ -204,8 +209,14 @@ mod tests {
             "account.list",
             "account.show",
             "ledger.list",
+            "rates.upload",
+            "rates.progress",
+            "rates.differences",
             "rates.export",
             "rates.list",
+            "rates.show",
+            "rates.history",
+            "rates.compare",
             "site.compare",
             "site.history",
             "site.export",
@@ -217,7 +228,8 @@ mod tests {
             "explain",
             "trace",
         ];
-        let full = json!({"call": 1, "name": "a", "amount": "1", "value": "1", "group": "g", "csv": "", "toml": "", "edits": []});
+        let full = json!({"call": 1, "key": "k", "name": "a", "amount": "1", "value": "1", "group": "g", "csv": "", "toml": "", "edits": [],
+            "preview": 1, "prefix": "1", "fields": {}, "version": 1});
         for method in METHODS.iter().filter(|method| !questions.contains(method)) {
             // Each verb takes the parameters it knows.
             let mut params = full.clone();

@@ -71,7 +71,7 @@ impl Control {
         let (Some(gateway), Some(account)) = (gateway, account) else {
             return reply(&answer);
         };
-        let (sell, agents) = match price(&snapshot, gateway, account, &numbers.callee, at_ms) {
+        let (sell, agents) = match price(&snapshot, gateway, &numbers.caller, &numbers.callee, at_ms) {
             Ok(price) => (price.terms, price.agents),
             Err(no) => {
                 answer.refusal = Some(refusal(no.reason, no.detail));

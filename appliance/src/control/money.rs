@@ -5,18 +5,20 @@ use std::str::FromStr;
 use tandem_call::snapshot::AccountKind;
 use tandem_control::error::{ErrorCode, ErrorObject};
 use tandem_control::reply;
-use tandem_control::request::{AccountPay, GatewayKind, LedgerList};
+use tandem_control::request::{AccountList, AccountPay, AccountReverse, AccountZero, GatewayKind, LedgerList};
 use tandem_control::value::CallId;
-use tandem_rater::{AccountView, PayError};
+use tandem_rater::{AccountView, FROM, Move, Movement, PayError};
 use tandem_rating::money::Money;
-use tandem_rating::record::Actor;
-use tandem_store::{LedgerFilter, StoredLedgerRow};
+use tandem_rating::record::{Actor, LedgerKind};
+use tandem_store::{LIMIT_MAX, LedgerFilter, Queries, StoredLedgerRow};
 
 use super::{Control, Reply, internal, reply};
 use crate::orders::RatingOrder;
 
 /// Rows of the ledger shown with an account.
 const LEDGER_SHOWN: usize = 20;
+/// Rows that are read for a question about amounts: some seconds.
+const SCANNED_MAX: u64 = 1_000_000;
 
 impl Control {
     async fn account_views(&self) -> Result<Vec<AccountView>, ErrorObject> {
@@ -26,14 +28,10 @@ impl Control {
     fn account_row(&self, view: &AccountView) -> reply::AccountRow {
         let state = self.state.borrow();
         let now_ms = state.clock.now().wall_ms;
-        let fp = state.params.billing().map(|b| b.fp).unwrap_or(2);
         let configured = state.snapshot.accounts.iter().find(|a| a.id == view.id);
         let site = state.site.account.get(&view.name);
-        let money = |amount: Money| {
-            // Shown with the precision of fees; an amount that has more digits keeps them.
-            let fixed = amount.to_fixed(fp);
-            if Money::from_str(&fixed).ok() == Some(amount) { fixed } else { amount.to_string() }
-        };
+        let money = |amount: Money| self.shown(amount);
+        let text = |text: fn(&crate::site::AccountSite) -> &str| site.map_or_else(String::new, |s| text(s).to_owned());
         let valid_to_ms = configured.and_then(|a| a.valid_until_ms);
         let word = match configured {
             None => "canceled",
@@ -57,6 +55,11 @@ impl Control {
             calls: view.calls,
             lines: None,
             valid_to_ms,
+            agent: text(|s| &s.agent),
+            spent_today: money(view.spent_today),
+            spent_month: money(view.spent_month),
+            monthly_max: text(|s| &s.monthly_max),
+            alarm_below: text(|s| &s.alarm_below),
         }
     }
 
@@ -69,9 +72,40 @@ impl Control {
         })
     }
 
-    pub(super) async fn account_list(&self) -> Reply {
-        let rows: Vec<_> = self.account_views().await?.iter().map(|v| self.account_row(v)).collect();
-        reply(&reply::AccountList { total: rows.len() as u64, rows })
+    pub(super) async fn account_list(&self, q: AccountList) -> Reply {
+        let mut views = self.account_views().await?;
+        let states = ["normal", "locked", "expired", "no_money", "canceled"];
+        one_of("kind", &q.kind, &["customer", "vendor"])?;
+        one_of("state", &q.state, &states)?;
+        if let Some(sort) = &q.sort {
+            let (word, turned) = sort.strip_prefix('-').map_or((sort.as_str(), false), |word| (word, true));
+            let amount: fn(&AccountView) -> Money = match word {
+                "name" => |_| Money::ZERO,
+                "balance" => |view| view.balance,
+                "available" => |view| view.available,
+                "spent_today" => |view| view.spent_today,
+                "spent_month" => |view| view.spent_month,
+                _ => {
+                    let words = ["name", "balance", "available", "spent_today", "spent_month"];
+                    return Err(ErrorObject::unknown_word("sort", word, &words));
+                }
+            };
+            // They come by name, which decides between equals.
+            views.sort_by_key(amount);
+            if turned {
+                views.reverse();
+            }
+        }
+        let fits = |row: &reply::AccountRow| {
+            q.kind.as_ref().is_none_or(|kind| row.kind == *kind)
+                && q.state.as_ref().is_none_or(|state| row.state == *state)
+                && q.agent.as_ref().is_none_or(|agent| row.agent == *agent)
+        };
+        let rows: Vec<_> = views.iter().map(|v| self.account_row(v)).filter(fits).collect();
+        let total = rows.len() as u64;
+        let most = q.limit.map_or(usize::MAX, |limit| limit.rows() as usize);
+        let rows = rows.into_iter().skip(usize::try_from(q.offset).unwrap_or(usize::MAX)).take(most).collect();
+        reply(&reply::AccountList { total, rows })
     }
 
     pub(super) async fn account_show(&self, name: &str) -> Reply {
@@ -91,11 +125,11 @@ impl Control {
                 .into_iter()
                 .map(|(flow_no, amount, seconds)| reply::ReservationRow {
                     call: CallId(flow_no),
-                    amount: amount.to_string(),
+                    amount: self.shown(amount),
                     seconds,
                 })
                 .collect(),
-            ledger: ledger.iter().map(ledger_row).collect(),
+            ledger: ledger.iter().map(|row| self.ledger_row(row)).collect(),
         })
     }
 
@@ -106,51 +140,108 @@ impl Control {
         if amount == Money::ZERO {
             return Err(ErrorObject::bad_value("amount", q.amount.as_str(), "an amount that is not 0"));
         }
-        self.account_named(&q.name).await?;
-        let key = match q.key {
-            Some(key) if key.is_empty() || key.len() > 100 || key.chars().any(char::is_control) => {
-                return Err(ErrorObject::bad_value("key", key, "1 to 100 characters without control characters"));
-            }
-            Some(key) => format!("pay:{key}"),
-            None => {
-                let random: [u8; 16] = crate::entropy::bytes().map_err(|e| internal(e.to_string()))?;
-                format!("pay:{}", random.iter().map(|b| format!("{b:02x}")).collect::<String>())
-            }
+        one_of("method", &q.method, &["cash", "card", "other"])?;
+        let memo = match &q.method {
+            Some(method) if q.memo.is_empty() => format!("[{method}]"),
+            Some(method) => format!("[{method}] {}", q.memo),
+            None => q.memo,
         };
-        // The rating thread knows the keys of its own life; the database knows all.
-        let wanted = key.clone();
-        let known =
-            self.query(move |queries| queries.ledger_by_key(&wanted).map_err(|e| internal(e.to_string()))).await?;
-        if let Some(row) = known {
-            if row.account != q.name || row.amount != amount {
+        let what = match q.from {
+            Some(_) if amount < Money::ZERO => {
+                return Err(ErrorObject::bad_value("amount", q.amount.as_str(), "above 0 when an agent pays"));
+            }
+            Some(agent) => {
+                self.account_named(&agent).await?;
+                Move::PayFrom(agent, amount)
+            }
+            None => Move::Pay(amount),
+        };
+        let (key, user) = (key_of(q.key)?, actor.user.clone());
+        let movement = Movement { account: q.name, what, key, user, memo };
+        self.move_money(actor, command, movement, Some(amount)).await
+    }
+
+    pub(super) async fn account_zero(&self, actor: &Actor, command: &str, q: AccountZero) -> Reply {
+        let _one = self.changing.lock().await;
+        let (key, user) = (key_of(q.key)?, actor.user.clone());
+        let movement = Movement { account: q.name, what: Move::MakeZero, key, user, memo: q.memo };
+        self.move_money(actor, command, movement, None).await
+    }
+
+    pub(super) async fn account_reverse(&self, actor: &Actor, command: &str, q: AccountReverse) -> Reply {
+        let _one = self.changing.lock().await;
+        let row =
+            self.row_of(&q.key).await?.ok_or_else(|| ErrorObject::not_found::<String>("ledger row", &q.key, &[]))?;
+        if !["payment", "deduction", "make_zero"].contains(&row.kind.as_str()) {
+            return Err(ErrorObject::new(
+                ErrorCode::Refused,
+                format!(
+                    "key {}: a row of kind {} is not taken back; payments, deductions and zeroings are",
+                    q.key, row.kind
+                ),
+            ));
+        }
+        let reversal = |row: &StoredLedgerRow| Movement {
+            account: row.account.clone(),
+            what: Move::Reverse(row.amount),
+            key: format!("reverse:{}", row.key),
+            user: actor.user.clone(),
+            memo: q.memo.clone(),
+        };
+        // What an agent paid goes back to him as well, and first comes off the account below.
+        let done = self.move_money(actor, command, reversal(&row), row.amount.checked_neg().ok()).await?;
+        if let Some(from) = self.row_of(&format!("{}{FROM}", q.key)).await? {
+            self.move_money(actor, command, reversal(&from), from.amount.checked_neg().ok()).await?;
+        }
+        Ok(done)
+    }
+
+    async fn row_of(&self, key: &str) -> Result<Option<StoredLedgerRow>, ErrorObject> {
+        let key = key.to_owned();
+        self.query(move |queries| queries.ledger_by_key(&key).map_err(|e| internal(e.to_string()))).await
+    }
+
+    /// Books a movement unless its key is booked. `amount` is that of the row it makes, when that is known before.
+    async fn move_money(&self, actor: &Actor, command: &str, movement: Movement, amount: Option<Money>) -> Reply {
+        self.account_named(&movement.account).await?;
+        // The rating thread knows the keys of its own life; the database, which has caught up when it answers, knows all.
+        if let Some(row) = self.row_of(&movement.key).await? {
+            if row.account != movement.account || amount.is_some_and(|amount| row.amount != amount) {
                 return Err(ErrorObject::new(
                     ErrorCode::Conflict,
                     format!(
-                        "key: a payment of {} to {} is already booked under it; nothing was booked",
-                        row.amount, row.account
+                        "key: {} of {} to {} is already booked under it; nothing was booked",
+                        row.kind, row.amount, row.account
                     ),
                 ));
             }
-            return reply(&reply::AccountPaid { row: ledger_row(&row), booked: false });
+            return reply(&reply::AccountPaid { row: self.ledger_row(&row), booked: false });
         }
-        let paid = self
-            .ask_rating(|done| RatingOrder::Pay {
-                account: q.name,
-                amount,
-                key,
-                audit: Box::new(self.audit(actor, command, &q.memo, Vec::new())),
-                memo: q.memo,
-                done,
-            })
-            .await?;
-        match paid {
+        if let Move::PayFrom(agent, _) = &movement.what
+            && let Some(half) = self.row_of(&format!("{}{FROM}", movement.key)).await?
+        {
+            // The machine lost power between the two halves: the agent has paid, the account did not get it.
+            if half.account != *agent || Some(half.amount) != amount.and_then(|amount| amount.checked_neg().ok()) {
+                let message = format!("key: {} of {} is already booked under it", half.kind, half.amount);
+                return Err(ErrorObject::new(ErrorCode::Conflict, message));
+            }
+            let what = Move::Pay(amount.unwrap_or_default());
+            return self.book(actor, command, Movement { what, ..movement }).await;
+        }
+        self.book(actor, command, movement).await
+    }
+
+    async fn book(&self, actor: &Actor, command: &str, movement: Movement) -> Reply {
+        let audit = Box::new(self.audit(actor, command, &movement.memo, Vec::new()));
+        let booked = self.ask_rating(|done| RatingOrder::Move { movement, audit, done }).await?;
+        match booked {
             Ok(row) => reply(&reply::AccountPaid {
                 row: reply::LedgerRow {
                     key: row.key,
                     account: row.account,
                     kind: row.kind.as_str().to_owned(),
-                    amount: row.amount.to_string(),
-                    balance_after: row.balance_after.to_string(),
+                    amount: self.shown(row.amount),
+                    balance_after: self.shown(row.balance_after),
                     at_ms: row.at_ms,
                     call: row.flow_no.map(CallId),
                     user: row.user,
@@ -159,30 +250,70 @@ impl Control {
                 booked: true,
             }),
             Err(error @ PayError::Duplicate(_)) => Err(ErrorObject::new(ErrorCode::Conflict, error.to_string())),
+            Err(error @ (PayError::NoAgent(_) | PayError::NoMoney { .. } | PayError::Zero)) => {
+                Err(ErrorObject::new(ErrorCode::Refused, error.to_string()))
+            }
             Err(error) => Err(internal(error.to_string())),
         }
     }
 
     pub(super) async fn ledger_list(&self, q: LedgerList) -> Reply {
-        let view = self.account_named(&q.account).await?;
+        let view = match &q.account {
+            Some(account) => Some(self.account_named(account).await?),
+            None => None,
+        };
+        let kinds = LedgerKind::ALL.map(LedgerKind::as_str);
+        one_of("kind", &q.kind, &kinds)?;
+        let zone = super::zone();
+        let beyond = |field: &str, when: &tandem_control::When| {
+            ErrorObject::bad_value(field, when, "an instant that the calendar has")
+        };
+        let from_ms =
+            q.from.as_ref().map(|when| when.start_ms(&zone).ok_or_else(|| beyond("from", when))).transpose()?;
+        let to_ms = q.to.as_ref().map(|when| when.end_ms(&zone).ok_or_else(|| beyond("to", when))).transpose()?;
+        let min = match &q.min_amount {
+            Some(min) => {
+                Some(Money::from_str(min.as_str()).map_err(|e| ErrorObject::bad_value("min_amount", min.as_str(), e))?)
+            }
+            None => None,
+        };
         let filter = LedgerFilter {
-            account: Some(q.account),
+            account: q.account,
+            kind: q.kind,
+            flow_no: q.call.map(|call| call.0),
+            from_ms,
+            to_ms,
+            oldest_first: q.oldest_first,
             limit: Some(q.limit.rows() as usize),
             offset: q.offset,
-            ..Default::default()
         };
-        let (rows, total) = self
-            .query(move |queries| {
-                let rows = queries.ledger_list(&filter).map_err(|e| internal(e.to_string()))?;
-                let total = queries.ledger_count(&filter).map_err(|e| internal(e.to_string()))?;
-                Ok((rows, total))
-            })
-            .await?;
+        let (rows, total) = self.query(move |queries| ledger_page(queries, filter, min)).await?;
         reply(&reply::LedgerList {
             total,
-            rows: rows.iter().map(ledger_row).collect(),
-            balance: view.balance.to_string(),
+            rows: rows.iter().map(|row| self.ledger_row(row)).collect(),
+            balance: view.map_or_else(String::new, |view| self.shown(view.balance)),
         })
+    }
+
+    fn ledger_row(&self, row: &StoredLedgerRow) -> reply::LedgerRow {
+        reply::LedgerRow {
+            key: row.key.clone(),
+            account: row.account.clone(),
+            kind: row.kind.clone(),
+            amount: self.shown(row.amount),
+            balance_after: self.shown(row.balance_after),
+            at_ms: row.at_ms,
+            call: row.flow_no.map(CallId),
+            user: row.user.clone(),
+            memo: row.memo.clone(),
+        }
+    }
+
+    /// With the digits of fees; an amount that has more keeps them.
+    fn shown(&self, amount: Money) -> String {
+        let fp = self.state.borrow().params.billing().map_or(2, |billing| billing.fp);
+        let fixed = amount.to_fixed(fp);
+        if Money::from_str(&fixed).ok() == Some(amount) { fixed } else { amount.to_string() }
     }
 
     pub(super) async fn gateway_list(&self, kind: Option<GatewayKind>) -> Reply {
@@ -243,16 +374,58 @@ impl Control {
     }
 }
 
-fn ledger_row(row: &StoredLedgerRow) -> reply::LedgerRow {
-    reply::LedgerRow {
-        key: row.key.clone(),
-        account: row.account.clone(),
-        kind: row.kind.clone(),
-        amount: row.amount.to_string(),
-        balance_after: row.balance_after.to_string(),
-        at_ms: row.at_ms,
-        call: row.flow_no.map(CallId),
-        user: row.user.clone(),
-        memo: row.memo.clone(),
+/// A page of the ledger and how many rows fit. The database does not compare amounts: with `min` rows are read until the end.
+fn ledger_page(
+    queries: &Queries,
+    filter: LedgerFilter,
+    min: Option<Money>,
+) -> Result<(Vec<StoredLedgerRow>, u64), ErrorObject> {
+    let failed = |error: tandem_store::StoreError| internal(error.to_string());
+    let Some(min) = min else {
+        return Ok((queries.ledger_list(&filter).map_err(failed)?, queries.ledger_count(&filter).map_err(failed)?));
+    };
+    let (most, skip) = (filter.limit.unwrap_or(0), filter.offset);
+    let (mut rows, mut total, mut read) = (Vec::new(), 0, 0);
+    loop {
+        let page = LedgerFilter { limit: Some(LIMIT_MAX), offset: read, ..filter.clone() };
+        let page = queries.ledger_list(&page).map_err(failed)?;
+        read += page.len() as u64;
+        if read > SCANNED_MAX {
+            let allowed = format!("a time, kind or account with at most {SCANNED_MAX} rows");
+            return Err(ErrorObject::bad_value("min_amount", min, allowed));
+        }
+        let end = page.len() < LIMIT_MAX;
+        for row in page {
+            if row.amount >= min || row.amount.checked_neg().is_ok_and(|amount| amount >= min) {
+                if total >= skip && rows.len() < most {
+                    rows.push(row);
+                }
+                total += 1;
+            }
+        }
+        if end {
+            return Ok((rows, total));
+        }
+    }
+}
+
+fn one_of(field: &str, word: &Option<String>, words: &[&str]) -> Result<(), ErrorObject> {
+    match word {
+        Some(word) if !words.contains(&word.as_str()) => Err(ErrorObject::unknown_word(field, word, words)),
+        _ => Ok(()),
+    }
+}
+
+/// The key of a movement in the ledger; without one of the asker, one that nobody has.
+fn key_of(key: Option<String>) -> Result<String, ErrorObject> {
+    match key {
+        Some(key) if key.is_empty() || key.len() > 100 || key.chars().any(char::is_control) => {
+            Err(ErrorObject::bad_value("key", key, "1 to 100 characters without control characters"))
+        }
+        Some(key) => Ok(format!("pay:{key}")),
+        None => {
+            let random: [u8; 16] = crate::entropy::bytes().map_err(|e| internal(e.to_string()))?;
+            Ok(format!("pay:{}", random.iter().map(|b| format!("{b:02x}")).collect::<String>()))
+        }
     }
 }

@@ -25,6 +25,9 @@ pub struct Staged {
     pub user: String,
 }
 
+/// Days that a new account is valid for.
+const VALID_DAYS: &str = "SERVER_ACCOUNT_DEFAULT_VALID_DAYS";
+
 /// Changes told to whoever comes too late.
 const CONFLICT_SHOWN: u64 = 3;
 
@@ -130,7 +133,10 @@ impl Control {
         if terms.stage && terms.confirm_within.is_some() {
             return Err(ErrorObject::bad_value("confirm", "with stage", "one of the two; commit takes --confirm"));
         }
+        let mut site = site;
+        self.date_new_accounts(&mut site)?;
         self.build(&site, &[])?;
+        self.must_stay_cancelled(&site)?;
         let (changes, base_version) = {
             let state = self.state.borrow();
             (diff(&state.site, &site), state.version)
@@ -207,6 +213,39 @@ impl Control {
         }
         message.push_str("; look at the changes again");
         Err(ErrorObject::new(ErrorCode::Conflict, message))
+    }
+
+    /// SERVER_ACCOUNT_DEFAULT_VALID_DAYS: an account that is made without an end of validity gets one.
+    fn date_new_accounts(&self, site: &mut Site) -> Result<(), ErrorObject> {
+        let state = self.state.borrow();
+        let days = site.params.iter().rev().find(|(name, _)| params::find(name).is_ok_and(|p| p.name == VALID_DAYS));
+        let Some(days) = days.and_then(|(_, days)| days.trim().parse::<i64>().ok()).filter(|days| *days > 0) else {
+            return Ok(());
+        };
+        let until_ms = state.clock.now().wall_ms.saturating_add(days.saturating_mul(86_400_000));
+        for (name, account) in &mut site.account {
+            if account.valid_until.is_empty() && account.kind == "customer" && !state.site.account.contains_key(name) {
+                let until = jiff::Timestamp::from_second(until_ms.div_euclid(1_000))
+                    .map_err(|error| ErrorObject::bad_value(VALID_DAYS, days, error))?;
+                account.valid_until = until.to_string();
+            }
+        }
+        Ok(())
+    }
+
+    /// A cancelled account stays, and stays cancelled: its name is on CDRs and on the ledger.
+    fn must_stay_cancelled(&self, site: &Site) -> Result<(), ErrorObject> {
+        let state = self.state.borrow();
+        let back: Vec<String> = state
+            .site
+            .account
+            .iter()
+            .filter(|(name, account)| account.cancelled && site.account.get(*name).is_none_or(|new| !new.cancelled))
+            .map(|(name, _)| {
+                format!("account.{name} is cancelled, which is for good: it stays with its records, and its name is not given again")
+            })
+            .collect();
+        if back.is_empty() { Ok(()) } else { Err(super::change::wrong(back)) }
     }
 
     /// An account that still has money or calls cannot be taken away: nobody could pay it out, or say why.

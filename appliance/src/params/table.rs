@@ -122,7 +122,7 @@ pub const TABLE: &[Param] = &[
     Param { name: "SERVER_PASSWORD_LENGTH", default: "8", kind: Kind::Int { min: 1, max: 64 }, unit: "characters", meaning: "Minimum password length; the name is documented, default and range are ours", reader: None },
     Param { name: "SERVER_TERMINAL_ADDITIONAL_CHARACTERS", default: "", kind: Kind::Text, unit: "", meaning: "Characters besides digits and letters used in generated terminal passwords", reader: None },
     Param { name: "SERVER_VERIFY_CLEARING_CUSTOMER_REMAIN_MONEY_LIMIT", default: "Off", kind: Kind::Switch, unit: "", meaning: "Check the vendor (clearing) account balance before routing; behaviour confirmed by the Web API available-time call, the name is recalled and unverified", reader: Some("rating") },
-    Param { name: "SERVER_ACCOUNT_DEFAULT_VALID_DAYS", default: "0", kind: Kind::Int { min: 0, max: 36500 }, unit: "days", meaning: "Expiry used when an account is made with validTime 0; the setting exists in the API text, this name is ours", reader: None },
+    Param { name: "SERVER_ACCOUNT_DEFAULT_VALID_DAYS", default: "0", kind: Kind::Int { min: 0, max: 36500 }, unit: "days", meaning: "Expiry used when an account is made with validTime 0; the setting exists in the API text, this name is ours", reader: Some("control") },
     Param { name: "TANDEM_RATE_QUANTISE", default: "On", kind: Kind::Switch, unit: "bool", meaning: "Quantise the rate to SERVER_BILLING_FEE_PRECISTION before multiplying (billing.md C16)", reader: Some("rating") },
     Param { name: "TANDEM_FREE_TIME_VENDOR", default: "On", kind: Kind::Switch, unit: "bool", meaning: "SERVER_BILLING_FREE_TIME also shortens the vendor leg (billing.md 9)", reader: Some("rating") },
 ];

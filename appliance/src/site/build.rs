@@ -6,14 +6,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
+use tandem_call::calendar::{self, Calendar, Period};
 use tandem_call::number::RewriteRules;
 use tandem_call::snapshot::{
-    AGENTS_MAX, Account, AccountId, AccountKind, BillUntil, CalleeFrom, CallerFrom, GatewayId, LatchSetting,
-    MappingGateway, MediaCheck, NatSetting, PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts,
-    Snapshot, Source, SwitchAllow,
+    AGENTS_MAX, Account, AccountId, AccountKind, BillUntil, BillingNumbers, CalleeFrom, CallerFrom, GatewayBilling,
+    GatewayId, LatchSetting, MappingGateway, MediaCheck, NatSetting, Phone, PrefixFilter, PrefixStyle, RoutePolicy,
+    RoutingGateway, SetupTimeouts, Snapshot, Source, SwitchAllow,
 };
 use tandem_leg::ListenerId;
 use tandem_media::decide::DeviceMode;
+use tandem_rater::{AccountConfig, Bounds};
 use tandem_rating::money::Money;
 use tandem_rating::rate::Deck;
 
@@ -55,8 +57,8 @@ pub struct Built {
     pub params: Params,
     /// Networks media may not be sent to.
     pub prohibited: Vec<IpNet>,
-    /// Opening balance and credit limit per account, in the order of the snapshot's accounts.
-    pub money: Vec<(Option<Money>, Money)>,
+    /// What the rating thread is told of each account, in the order of the snapshot's accounts.
+    pub money: Vec<AccountConfig>,
 }
 
 struct Errors(Vec<String>);
@@ -95,6 +97,7 @@ const MEDIA_CHECKS: &[(&str, MediaCheck)] = &[
     ("from_remote", MediaCheck::FromRemote),
     ("both", MediaCheck::Both),
 ];
+const TO_PHONE: &[(&str, Option<bool>)] = &[("default", None), ("on", Some(true)), ("off", Some(false))];
 const BILL_UNTIL: &[(&str, BillUntil)] = &[("signalling", BillUntil::Signalling), ("media", BillUntil::Media)];
 const POLICIES: &[(&str, RoutePolicy)] =
     &[("none", RoutePolicy::None), ("asr", RoutePolicy::Asr), ("lowest_rate", RoutePolicy::LowestRate)];
@@ -142,11 +145,14 @@ impl Site {
         let mut money = Vec::new();
         for (name, site) in &self.account {
             names.insert(name.as_str(), accounts.len());
-            let (account, opening, limit) = account(e, name, site, ids, decks);
+            let (account, own) = account(e, name, site, ids, decks);
             accounts.push(account);
-            money.push((opening, limit));
+            money.push(own);
         }
         agents(e, &self.account, &names, &mut accounts);
+        for (account, own) in accounts.iter().zip(&mut money) {
+            own.bounds.agent = account.parent.map(|above| accounts[above].id);
+        }
         let mut mapping = Vec::new();
         for (name, site) in &self.mapping_gateway {
             mapping.extend(mapping_gateway(e, name, site, ids, &names, &accounts));
@@ -155,6 +161,7 @@ impl Site {
         for (name, site) in &self.routing_gateway {
             routing.extend(routing_gateway(e, name, site, ids, &names, &accounts, listeners));
         }
+        let billing_numbers = billing_numbers(e, self, &names, &accounts, decks);
         let mut prohibited = Vec::new();
         for (n, text) in self.media.prohibited.iter().enumerate() {
             prohibited.extend(e.take(&format!("media.prohibited[{n}]"), text, text.parse::<IpNet>()));
@@ -173,6 +180,7 @@ impl Site {
             routing,
             by_source: HashMap::new(),
             by_prefix: Default::default(),
+            billing_numbers,
         };
         snapshot.index().map_err(|error| vec![format!("routing_gateway: {error}")])?;
         Ok(Built { snapshot, params, prohibited, money })
@@ -224,7 +232,7 @@ fn account(
     site: &AccountSite,
     ids: &mut Ids,
     decks: &HashMap<String, Arc<Deck>>,
-) -> (Account, Option<Money>, Money) {
+) -> (Account, AccountConfig) {
     let at = |key: &str| format!("account.{name}.{key}");
     check_name(e, "account", name);
     let kind = match site.kind.as_str() {
@@ -247,6 +255,12 @@ fn account(
             site.credit_limit
         ));
     }
+    let monthly_max = positive(e, &at("monthly_max"), &site.monthly_max);
+    let alarm_below = if site.alarm_below.is_empty() {
+        None
+    } else {
+        e.take(&at("alarm_below"), &site.alarm_below, Money::from_str(&site.alarm_below))
+    };
     let valid_until_ms = instant(e, &at("valid_until"), &site.valid_until, false);
     let account = Account {
         id: ids.account(name),
@@ -254,13 +268,95 @@ fn account(
         display_name: if site.display_name.is_empty() { name.to_owned() } else { site.display_name.clone() },
         kind,
         locked: site.locked,
-        cancelled: false,
+        cancelled: site.cancelled,
         valid_until_ms,
         bill_until: e.word(&at("bill_until"), &site.bill_until, BILL_UNTIL).unwrap_or_default(),
         deck: decks.get(&site.rate_group).cloned(),
+        private_deck: decks.get(&site.private_rate_group).cloned(),
+        calendar: calendar(e, &at("periods"), &site.periods, decks),
         parent: None,
     };
-    (account, opening, limit)
+    let bounds = Bounds { monthly_max, alarm_below, agent: None };
+    let config = AccountConfig { id: account.id, name: name.to_owned(), kind, limit, opening, bounds };
+    (account, config)
+}
+
+/// Rate groups by time; none for an account without.
+fn calendar(
+    e: &mut Errors,
+    path: &str,
+    periods: &[String],
+    decks: &HashMap<String, Arc<Deck>>,
+) -> Option<Arc<Calendar>> {
+    let mut found = Vec::new();
+    for (n, text) in periods.iter().enumerate() {
+        let Some((window, group)) = e.take(&format!("{path}[{n}]"), text, calendar::parse(text)) else { continue };
+        // A group without rows yet has no rate for any number.
+        let deck = decks.get(group).cloned().or_else(|| Deck::build(group, Vec::new()).ok().map(Arc::new));
+        found.extend(deck.map(|deck| Period { window, deck }));
+    }
+    (!periods.is_empty()).then(|| Arc::new(Calendar::new(found, crate::control::zone())))
+}
+
+/// Phones, bound numbers and what is set of rate groups.
+fn billing_numbers(
+    e: &mut Errors,
+    site: &Site,
+    names: &HashMap<&str, usize>,
+    accounts: &[Account],
+    decks: &HashMap<String, Arc<Deck>>,
+) -> BillingNumbers {
+    let mut numbers = BillingNumbers::default();
+    for (number, phone) in &site.phone {
+        let at = |key: &str| format!("phone.{number}.{key}");
+        check_number(e, "phone", number);
+        if !matches!(phone.call_level, 1 | 2 | 4 | 5) {
+            e.0.push(format!("{} = {} is not allowed; it takes 1, 2, 4, 5", at("call_level"), phone.call_level));
+        }
+        let account = reference(e, &at("account"), &phone.account, names, accounts, AccountKind::General);
+        let monthly_max = positive(e, &at("monthly_max"), &phone.monthly_max);
+        let no_billing_to_phone = e.word(&at("no_billing_to_phone"), &phone.no_billing_to_phone, TO_PHONE).flatten();
+        let Some(account) = account else { continue };
+        numbers.phones.insert(
+            number.clone(),
+            Phone {
+                account,
+                locked: phone.locked,
+                call_level: phone.call_level,
+                callee_billing: phone.callee_billing,
+                no_billing_to_phone,
+                monthly_max,
+                deck: decks.get(&phone.rate_group).cloned(),
+            },
+        );
+    }
+    for (number, bound) in &site.bound_number {
+        check_number(e, "bound_number", number);
+        let path = format!("bound_number.{number}.account");
+        let account = reference(e, &path, &bound.account, names, accounts, AccountKind::General);
+        numbers.bound.extend(account.map(|account| (number.clone(), account)));
+    }
+    let split = site.rate_group.iter().filter(|(_, group)| group.split_sections);
+    numbers.split_groups = split.map(|(name, _)| name.clone()).collect();
+    numbers
+}
+
+fn check_number(e: &mut Errors, what: &str, number: &str) {
+    if number.is_empty() || number.len() > 64 || !number.bytes().all(|b| b.is_ascii_digit()) {
+        e.0.push(format!("{what}.{number:?}: a number takes 1 to 64 digits"));
+    }
+}
+
+/// An amount above 0; none when the text is empty.
+fn positive(e: &mut Errors, path: &str, text: &str) -> Option<Money> {
+    if text.is_empty() {
+        return None;
+    }
+    let amount = e.take(path, text, Money::from_str(text))?;
+    if amount <= Money::ZERO {
+        e.0.push(format!("{path} = {text:?} is not allowed; it takes an amount above 0"));
+    }
+    Some(amount)
 }
 
 fn mapping_gateway(
@@ -352,7 +448,20 @@ fn mapping_gateway(
         min_profit_percent: site.min_profit_percent,
         max_second_rate: decimal(e, &at("max_second_rate"), &site.max_second_rate),
         pass_headers: site.pass_headers.iter().map(|h| h.to_ascii_lowercase()).collect(),
+        billing: GatewayBilling {
+            phones: site.phone_billing,
+            bound_numbers: site.bound_number_billing,
+            no_billing_to_phone: e.word(&at("no_billing_to_phone"), &site.no_billing_to_phone, TO_PHONE)?,
+            prefixes: billing_prefixes(e, &at("billing_prefixes"), &site.billing_prefixes),
+        },
     })
+}
+
+fn billing_prefixes(e: &mut Errors, path: &str, prefixes: &[String]) -> Vec<String> {
+    for prefix in prefixes {
+        check_prefix(e, path, prefix);
+    }
+    prefixes.to_vec()
 }
 
 fn routing_gateway(
@@ -464,6 +573,7 @@ fn routing_gateway(
         media_check: e.word(&at("media_check"), &site.media_check, MEDIA_CHECKS)?,
         send_asserted: site.send_asserted,
         pass_headers: site.pass_headers.iter().map(|h| h.to_ascii_lowercase()).collect(),
+        billing_prefixes: billing_prefixes(e, &at("billing_prefixes"), &site.billing_prefixes),
     })
 }
 

@@ -17,6 +17,9 @@ pub fn diff(old: &Site, new: &Site) -> Vec<SiteChange> {
     table("mapping_gateway", &old.mapping_gateway, &new.mapping_gateway, &mut changes);
     table("routing_gateway", &old.routing_gateway, &new.routing_gateway, &mut changes);
     table("rate_template", &old.rate_template, &new.rate_template, &mut changes);
+    table("phone", &old.phone, &new.phone, &mut changes);
+    table("bound_number", &old.bound_number, &new.bound_number, &mut changes);
+    table("rate_group", &old.rate_group, &new.rate_group, &mut changes);
     changes
 }
 

@@ -36,6 +36,9 @@ impl Site {
             "mapping_gateway" => item("mapping_gateway", &mut self.mapping_gateway, edit, fields::MAPPING),
             "routing_gateway" => item("routing_gateway", &mut self.routing_gateway, edit, fields::ROUTING),
             "rate_template" => item("rate_template", &mut self.rate_template, edit, fields::RATE_TEMPLATE),
+            "phone" => item("phone", &mut self.phone, edit, fields::PHONE),
+            "bound_number" => item("bound_number", &mut self.bound_number, edit, fields::BOUND),
+            "rate_group" => item("rate_group", &mut self.rate_group, edit, fields::GROUP),
             "media" => {
                 let mut value = object(&self.media);
                 apply("media", &mut value, edit, fields::MEDIA)?;
@@ -248,7 +251,10 @@ fn merge(old: Option<&Value>, edit: Value, op: FieldOp, path: &str, text: &str) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AccountSite, FilterSite, MappingSite, MediaSite, RoutingSite, SwitchSite, TimeoutsSite};
+    use super::super::{
+        AccountSite, BoundSite, FilterSite, GroupSite, MappingSite, MediaSite, PhoneSite, RoutingSite, SwitchSite,
+        TimeoutsSite,
+    };
     use super::*;
 
     fn site() -> Site {
@@ -396,6 +402,10 @@ mod tests {
             min_profit_percent: Some(1),
             max_second_rate: text(),
             pass_headers: list(),
+            phone_billing: true,
+            bound_number_billing: true,
+            no_billing_to_phone: text(),
+            billing_prefixes: list(),
             account: acme.account,
             sources: acme.sources,
         };
@@ -440,6 +450,16 @@ mod tests {
             media_check: text(),
             send_asserted: true,
             pass_headers: list(),
+            billing_prefixes: list(),
+        };
+        let phone = PhoneSite {
+            account: text(),
+            locked: true,
+            call_level: 1,
+            callee_billing: true,
+            no_billing_to_phone: text(),
+            monthly_max: text(),
+            rate_group: text(),
         };
         let account = AccountSite {
             kind: text(),
@@ -451,10 +471,18 @@ mod tests {
             valid_until: text(),
             bill_until: text(),
             agent: text(),
+            cancelled: true,
+            monthly_max: text(),
+            alarm_below: text(),
+            private_rate_group: text(),
+            periods: list(),
         };
         same(&account, fields::ACCOUNT);
         same(&mapping, fields::MAPPING);
         same(&routing, fields::ROUTING);
+        same(&phone, fields::PHONE);
+        same(&BoundSite { account: text() }, fields::BOUND);
+        same(&GroupSite { split_sections: true }, fields::GROUP);
         same(&MediaSite { prohibited: list() }, fields::MEDIA);
     }
 

@@ -33,8 +33,7 @@ fn account() -> impl Strategy<Value = AccountSite> {
             credit_limit,
             locked,
             valid_until,
-            bill_until: String::new(),
-            agent: String::new(),
+            ..AccountSite::default()
         },
     )
 }
@@ -76,6 +75,10 @@ fn mapping() -> impl Strategy<Value = MappingSite> {
             min_profit_percent,
             max_second_rate: String::new(),
             pass_headers: lists.1,
+            phone_billing: numbers.5,
+            bound_number_billing: !numbers.5,
+            no_billing_to_phone: String::new(),
+            billing_prefixes: Vec::new(),
         },
     )
 }
@@ -126,6 +129,7 @@ fn routing() -> impl Strategy<Value = RoutingSite> {
             media_check: String::new(),
             send_asserted: flags.1,
             pass_headers: Vec::new(),
+            billing_prefixes: Vec::new(),
         },
     )
 }
@@ -158,6 +162,7 @@ fn site() -> impl Strategy<Value = Site> {
             mapping_gateway,
             routing_gateway,
             rate_template: [("north".to_owned(), template)].into(),
+            ..Site::default()
         })
 }
 

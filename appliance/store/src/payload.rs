@@ -211,6 +211,14 @@ fn kind(variant: &str) -> Option<&'static str> {
         "Opening" => LedgerKind::Opening,
         "MakeZero" => LedgerKind::MakeZero,
         "Correction" => LedgerKind::Correction,
+        "Deduction" => LedgerKind::Deduction,
+        "Reversal" => LedgerKind::Reversal,
+        "Transfer" => LedgerKind::Transfer,
+        "PackageRent" => LedgerKind::PackageRent,
+        "PhoneRent" => LedgerKind::PhoneRent,
+        "PhoneMinimum" => LedgerKind::PhoneMinimum,
+        "PackageMinimum" => LedgerKind::PackageMinimum,
+        "Gift" => LedgerKind::Gift,
         _ => return None,
     };
     Some(kind.as_str())
@@ -247,6 +255,13 @@ mod tests {
     use tandem_rating::cdr::{Cdr, CdrValue};
     use tandem_rating::record::{LedgerRow, Record};
     use tandem_rating::usage::Usage;
+
+    #[test]
+    fn every_kind_is_read_by_the_name_that_is_written() {
+        for of in LedgerKind::ALL {
+            assert_eq!(kind(&format!("{of:?}")), Some(of.as_str()));
+        }
+    }
 
     #[test]
     fn a_settled_call_is_read_field_by_field() {

@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
+use tandem_rating::record::LedgerKind;
 
 use crate::block_index::LEDGER;
 use crate::cdr_table::{self, Layout};
@@ -166,7 +167,15 @@ const OF_CALL: &str = "id IN (
     UNION ALL SELECT id FROM ledger_row WHERE flow_no = ? AND key IS NOT NULL)";
 
 /// Words accepted by [`LedgerFilter::kind`].
-const KINDS: [&str; 5] = ["call", "payment", "opening", "make_zero", "correction"];
+const KINDS: [&str; LedgerKind::ALL.len()] = {
+    let mut words = [""; LedgerKind::ALL.len()];
+    let mut n = 0;
+    while n < words.len() {
+        words[n] = LedgerKind::ALL[n].as_str();
+        n += 1;
+    }
+    words
+};
 
 /// Leaves a note for the next start when the answer is that the database is damaged. The writer has most pages in memory and
 /// may not see for long what a question meets.

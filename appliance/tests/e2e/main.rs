@@ -3,6 +3,7 @@
 //! Every test has addresses and a folder of its own, so they run beside each other. A test waits for what it expects and
 //! fails at a deadline far beyond it; nothing is proven by the passing of time.
 
+mod accounts;
 mod admission;
 mod agents;
 mod answered;

@@ -115,8 +115,14 @@ pub(crate) fn usage(flow_no: u64) -> Usage {
 pub(crate) fn rater() -> Rater {
     let mut rater = Rater::new([]);
     let rich: Money = "999999999".parse().unwrap_or_default();
-    let account =
-        |id: u32, name: String, kind| AccountConfig { id: AccountId(id), name, kind, limit: rich, opening: Some(rich) };
+    let account = |id: u32, name: String, kind| AccountConfig {
+        id: AccountId(id),
+        name,
+        kind,
+        limit: rich,
+        opening: Some(rich),
+        bounds: Default::default(),
+    };
     let gateway =
         |id: u32, name: String, routing| GatewayConfig { id: GatewayId(id), name, routing, capacity: None, cps: None };
     let mut accounts = vec![account(0, "acme".into(), AccountKind::General)];

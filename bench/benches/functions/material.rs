@@ -131,6 +131,8 @@ pub(crate) fn numbers(prefixes: &[String], seed: u64) -> Vec<String> {
 pub(crate) fn site(vendor_rows: usize) -> Snapshot {
     let account = |id: u32, name: String, kind, deck| Account {
         parent: None,
+        private_deck: None,
+        calendar: None,
         id: AccountId(id),
         display_name: format!("{name} Ltd"),
         name,
@@ -157,6 +159,7 @@ pub(crate) fn site(vendor_rows: usize) -> Snapshot {
         routing,
         by_source: Default::default(),
         by_prefix: PrefixTable::default(),
+        billing_numbers: Default::default(),
     };
     // Digits only: cannot be refused.
     let _ = snapshot.index();
@@ -213,6 +216,7 @@ fn customer() -> MappingGateway {
         min_profit_percent: Some(-100),
         max_second_rate: Some(Decimal::new(100, 0)),
         pass_headers: Vec::new(),
+        billing: Default::default(),
     }
 }
 
@@ -253,6 +257,7 @@ fn vendor(n: u32) -> RoutingGateway {
         media_check: Default::default(),
         send_asserted: false,
         pass_headers: Vec::new(),
+        billing_prefixes: Vec::new(),
     }
 }
 

@@ -271,6 +271,15 @@ fn a_payment_carries_a_key_and_says_it_when_in_doubt() {
     let again = always(r::AccountPaid { booked: false, ..paid });
     assert!(again.run(&["account", "pay", "acme", "-5"]).fine().out.contains("was booked before"));
 
+    // What takes away is asked for, or takes --yes.
+    switch.run(&["account", "reverse", "pay:k1"]).failed(5, &["--yes"]);
+    switch.run(&["account", "reverse", "pay:k1", "--yes"]).fine();
+    assert!(matches!(&switch.asked()[..], [.., Call::AccountReverse(asked)] if asked.key == "pay:k1"));
+    switch.run(&["account", "pay", "acme", "5", "--from", "reseller", "--method", "card"]).fine();
+    let asked = switch.asked();
+    let Some(Call::AccountPay(third)) = asked.last() else { panic!("{asked:?}") };
+    assert_eq!((third.from.as_deref(), third.method.as_deref()), (Some("reseller"), Some("card")));
+
     // The connection is lost: the money may be booked, and the same key may safely be sent again.
     let lost = Switch::babbling(b"");
     lost.run(&["account", "pay", "acme", "5", "--key", "k2"]).failed(1, &["repeat with --key k2"]);

@@ -4,6 +4,7 @@
 
 use std::str::FromStr;
 
+use jiff::tz::TimeZone;
 use tandem_call::settings::SortPlace;
 use tandem_media::decide::SystemMode;
 
@@ -71,6 +72,8 @@ impl Site {
             "SERVER_BILLING_RECORD_ZERO_HOLD_TIME" => self.rules.record_zero_hold = bit(name, value)?,
             "SERVER_BILLING_RECORD_SERVER_HANG_UP" => self.rules.record_server_hang_up = bit(name, value)?,
             "SERVER_VERIFY_CLEARING_CUSTOMER_REMAIN_MONEY_LIMIT" => self.rules.check_clearing = switch(name, value)?,
+            // The zone of the server is no parameter of the product; days and periods need one.
+            "ZONE" => self.rules.zone = TimeZone::get(value).map_err(|error| format!("{name}: {error}"))?,
             "SS_SIP_RESEND_INTERVAL" => self.resend = value.parse().map_err(|e| format!("{name}: {e}"))?,
             _ => return Err(format!("no parameter {name} that a ladder can set")),
         }

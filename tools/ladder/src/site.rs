@@ -9,18 +9,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
+use tandem_call::calendar::{self, Calendar, Period};
 use tandem_call::calls::{CallsConfig, MediaAddress, MediaConfig};
 use tandem_call::number::RewriteRules;
 use tandem_call::settings::Settings;
 use tandem_call::snapshot::{
-    Account, AccountId, AccountKind, BillUntil, CalleeFrom, CallerFrom, GatewayId, LatchSetting, MappingGateway,
-    MediaCheck, NatSetting, PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway, SetupTimeouts, Snapshot, Source,
-    SwitchAllow,
+    Account, AccountId, AccountKind, BillUntil, BillingNumbers, CalleeFrom, CallerFrom, GatewayId, LatchSetting,
+    MappingGateway, MediaCheck, NatSetting, Phone, PrefixFilter, PrefixStyle, RoutePolicy, RoutingGateway,
+    SetupTimeouts, Snapshot, Source, SwitchAllow,
 };
 use tandem_leg::ListenerId;
 use tandem_media::AnchorRules;
 use tandem_media::decide::{DeviceMode, SystemMode};
-use tandem_rater::{AccountConfig, GatewayConfig, Rules};
+use tandem_rater::{AccountConfig, Bounds, GatewayConfig, Rules};
 use tandem_rating::fee::BillingParams;
 use tandem_rating::money::Money;
 use tandem_rating::rate::{Deck, Rate};
@@ -60,6 +61,14 @@ pub struct Customer {
     pub account_cancelled: bool,
     /// The agent above the account; empty for none.
     pub agent: String,
+    /// What calls may cost in a month.
+    pub monthly_max: Option<Money>,
+    /// Rate groups by time: what [`tandem_call::calendar::parse`] reads, with the price of a minute as the group.
+    pub periods: Vec<String>,
+    /// Rows may change during a call.
+    pub split: bool,
+    /// Private deck; empty for none.
+    pub private: Vec<Rate>,
     /// Charged until the last packet of relayed media.
     pub bill_until_media: bool,
     /// Deck.
@@ -85,6 +94,41 @@ pub struct Agent {
     pub cancelled: bool,
     /// Deck; empty has no rate.
     pub rates: Vec<Rate>,
+}
+
+/// A phone as billing knows it.
+#[derive(Clone, Debug, Default)]
+pub struct PhoneLine {
+    /// Account that pays.
+    pub account: String,
+    /// No calls.
+    pub locked: bool,
+    /// Call level; 5 when not said.
+    pub call_level: Option<u8>,
+    /// Calls to it are charged to its account.
+    pub callee_billing: bool,
+    /// Whether its calls to other phones are free.
+    pub no_billing_to_phone: Option<bool>,
+    /// What its calls may cost in a month.
+    pub monthly_max: Option<Money>,
+    /// Private deck; empty for none.
+    pub rates: Vec<Rate>,
+}
+
+impl PhoneLine {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "account" => self.account = value.to_owned(),
+            "locked" => self.locked = switch(key, value)?,
+            "call_level" => self.call_level = Some(number(key, value)?),
+            "callee_billing" => self.callee_billing = switch(key, value)?,
+            "no_billing_to_phone" => self.no_billing_to_phone = Some(switch(key, value)?),
+            "monthly_max" => self.monthly_max = Some(money(key, value)?),
+            "deck" => self.rates = deck(key, value)?,
+            _ => return Err(format!("a phone has no {key}")),
+        }
+        Ok(())
+    }
 }
 
 /// One vendor: a routing gateway and its clearing account.
@@ -117,6 +161,10 @@ pub struct Site {
     pub customers: Vec<Customer>,
     /// Agents.
     pub agents: Vec<Agent>,
+    /// Phones that pay or are paid for, by number.
+    pub phones: Vec<(String, PhoneLine)>,
+    /// Bound numbers and their accounts.
+    pub bound: Vec<(String, String)>,
     /// Vendors, in the order of their priority unless they say another.
     pub vendors: Vec<Vendor>,
     /// Far parties the switch does not know.
@@ -141,6 +189,8 @@ impl Default for Site {
             resend: ResendSchedule::default(),
             customers: Vec::new(),
             agents: Vec::new(),
+            phones: Vec::new(),
+            bound: Vec::new(),
             vendors: Vec::new(),
             strangers: Vec::new(),
             ports: 10_000..=10_999,
@@ -188,6 +238,23 @@ impl Site {
                 self.agents.push(agent);
                 result
             }
+            "phone" => {
+                let (number, keys) = rest.split_first().ok_or("site: phone needs a number")?;
+                let mut phone = PhoneLine::default();
+                let result = each(keys, |key, value| phone.set(key, value));
+                self.phones.push((number.clone(), phone));
+                result
+            }
+            "bound" => {
+                let (number, keys) = rest.split_first().ok_or("site: bound needs a number")?;
+                each(keys, |key, value| match key {
+                    "account" => {
+                        self.bound.push((number.clone(), value.to_owned()));
+                        Ok(())
+                    }
+                    _ => Err(format!("a bound number has no {key}")),
+                })
+            }
             "vendor" => {
                 let (name, keys) = rest.split_first().ok_or("site: vendor needs a name")?;
                 let mut vendor = self.take_vendor(name);
@@ -218,7 +285,7 @@ impl Site {
                     Ok(())
                 }
                 _ => Err(format!(
-                    "site: customer, agent, vendor, stranger, param, ports, calls_max or rater_delay, not {key}"
+                    "site: customer, agent, phone, bound, vendor, stranger, param, ports, calls_max or rater_delay, not {key}"
                 )),
             }),
         }
@@ -282,8 +349,17 @@ impl Site {
                 bill_until: Default::default(),
                 deck,
                 parent: None,
+                private_deck: None,
+                calendar: None,
             });
-            money.push(AccountConfig { id, name: name.to_owned(), kind, limit, opening: Some(opening) });
+            money.push(AccountConfig {
+                id,
+                name: name.to_owned(),
+                kind,
+                limit,
+                opening: Some(opening),
+                bounds: Bounds::default(),
+            });
             Ok::<usize, String>(accounts.len() - 1)
         };
         let mut until_media = Vec::new();
@@ -335,16 +411,56 @@ impl Site {
         let find = |accounts: &[Account], name: &str| {
             accounts.iter().position(|a| a.name == name).ok_or_else(|| format!("there is no agent {name}"))
         };
+        for c in &self.customers {
+            money[find(&accounts, &c.account)?].bounds.monthly_max = c.monthly_max;
+        }
         let customers = self.customers.iter().map(|c| (&c.account, &c.agent, c.account_expired, c.account_cancelled));
         let agents = self.agents.iter().map(|a| (&a.name, &a.above, a.expired, a.cancelled));
         for (name, above, expired, cancelled) in customers.chain(agents) {
             let at = find(&accounts, name)?;
             if !above.is_empty() {
                 accounts[at].parent = Some(find(&accounts, above)?);
+                money[at].bounds.agent = accounts[at].parent.map(|above| accounts[above].id);
             }
             // The first instant there is.
             accounts[at].valid_until_ms = expired.then_some(0).or(accounts[at].valid_until_ms);
             accounts[at].cancelled |= cancelled;
+        }
+        let mut billing_numbers = BillingNumbers::default();
+        let built = |name: &str, rates: &[Rate]| {
+            Deck::build(name, rates.to_vec()).map(Arc::new).map_err(|error| error.to_string())
+        };
+        for c in &self.customers {
+            let at = find(&accounts, &c.account)?;
+            if !c.private.is_empty() {
+                accounts[at].private_deck = Some(built(&format!("{}-private", c.account), &c.private)?);
+            }
+            let mut periods = Vec::new();
+            for text in &c.periods {
+                let (window, price) = calendar::parse(text)?;
+                let mut rates = c.rates.clone();
+                rate_key(&mut rates, "rate", price).unwrap_or(Ok(()))?;
+                periods.push(Period { window, deck: built(&c.account, &rates)? });
+            }
+            if !periods.is_empty() {
+                accounts[at].calendar = Some(Arc::new(Calendar::new(periods, self.rules.zone.clone())));
+            }
+            billing_numbers.split_groups.extend(c.split.then(|| c.account.clone()));
+        }
+        for (number, line) in &self.phones {
+            let phone = Phone {
+                account: find(&accounts, &line.account)?,
+                locked: line.locked,
+                call_level: line.call_level.unwrap_or(5),
+                callee_billing: line.callee_billing,
+                no_billing_to_phone: line.no_billing_to_phone,
+                monthly_max: line.monthly_max,
+                deck: if line.rates.is_empty() { None } else { Some(built(number, &line.rates)?) },
+            };
+            billing_numbers.phones.insert(number.clone(), phone);
+        }
+        for (number, account) in &self.bound {
+            billing_numbers.bound.insert(number.clone(), find(&accounts, account)?);
         }
         let mut snapshot = Snapshot {
             version: 1,
@@ -356,6 +472,7 @@ impl Site {
             routing,
             by_source: Default::default(),
             by_prefix: Default::default(),
+            billing_numbers,
         };
         snapshot.index().map_err(|e| e.to_string())?;
         let listeners: Vec<SocketAddr> = [SIP_V4, SIP_V6].map(parse).to_vec();
@@ -543,6 +660,7 @@ impl Customer {
                 min_profit_percent: None,
                 max_second_rate: None,
                 pass_headers: Vec::new(),
+                billing: Default::default(),
             },
             address,
             account: name.to_owned(),
@@ -552,6 +670,10 @@ impl Customer {
             account_expired: false,
             account_cancelled: false,
             agent: String::new(),
+            monthly_max: None,
+            periods: Vec::new(),
+            split: false,
+            private: Vec::new(),
             bill_until_media: false,
             rates: flat(Decimal::new(6, 2)),
         }
@@ -576,6 +698,14 @@ impl Customer {
             "account_expired" => self.account_expired = switch(key, value)?,
             "account_cancelled" => self.account_cancelled = switch(key, value)?,
             "agent" => self.agent = value.to_owned(),
+            "monthly_max" => self.monthly_max = Some(self::money(key, value)?),
+            "period" => self.periods.push(value.to_owned()),
+            "split" => self.split = switch(key, value)?,
+            "private" => self.private = deck(key, value)?,
+            "phones" => g.billing.phones = switch(key, value)?,
+            "bound_numbers" => g.billing.bound_numbers = switch(key, value)?,
+            "no_billing_to_phone" => g.billing.no_billing_to_phone = Some(switch(key, value)?),
+            "billing_prefixes" => g.billing.prefixes = list(value),
             "locked" => g.locked = switch(key, value)?,
             "priority" => g.priority = number(key, value)?,
             "capacity" => g.capacity = Some(number(key, value)?),
@@ -685,6 +815,7 @@ impl Vendor {
                 media_check: MediaCheck::None,
                 send_asserted: false,
                 pass_headers: Vec::new(),
+                billing_prefixes: Vec::new(),
             },
             address,
             account: name.to_owned(),
@@ -752,6 +883,7 @@ impl Vendor {
             "media_check" => g.media_check = media_check(key, value)?,
             "asserted" => g.send_asserted = switch(key, value)?,
             "pass" => g.pass_headers = list(value),
+            "billing_prefixes" => g.billing_prefixes = list(value),
             _ => return Err(format!("a vendor has no {key}")),
         }
         Ok(())

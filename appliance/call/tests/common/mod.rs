@@ -73,6 +73,8 @@ pub(crate) fn account(id: u32, name: &str, kind: AccountKind, price: &str) -> Ac
         cancelled: false,
         valid_until_ms: None,
         parent: None,
+        private_deck: None,
+        calendar: None,
         bill_until: Default::default(),
         deck: deck(name, vec![rate("", price)]),
     }
@@ -113,6 +115,7 @@ pub(crate) fn mapping(id: u32, name: &str, account: usize, source: &str) -> Mapp
         min_profit_percent: None,
         max_second_rate: None,
         pass_headers: Vec::new(),
+        billing: Default::default(),
     }
 }
 
@@ -160,6 +163,7 @@ pub(crate) fn routing(
         media_check: Default::default(),
         send_asserted: false,
         pass_headers: Vec::new(),
+        billing_prefixes: Vec::new(),
     }
 }
 
@@ -184,6 +188,7 @@ pub(crate) fn snapshot() -> Snapshot {
         ],
         by_source: Default::default(),
         by_prefix: PrefixTable::default(),
+        billing_numbers: Default::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tandem_call::question::{Admit, Answer, CallKey, Candidate, LineSkip, Payer, Question};
 use tandem_call::snapshot::{AccountId, AccountKind, GatewayId};
 use tandem_leg::{Now, ServerReason, Time};
-use tandem_rater::{AccountConfig, AccountView, GatewayConfig, GatewayView, Output, Rater, Rules};
+use tandem_rater::{AccountConfig, AccountView, Bounds, GatewayConfig, GatewayView, Output, Rater, Rules};
 use tandem_rating::fee::{BillingParams, RateTerms};
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerRow, Record};
@@ -41,13 +41,15 @@ pub fn key(n: u32) -> CallKey {
     CallKey { shard: 0, index: n, generation: 1 }
 }
 
-/// Customer "c" (account 0), vendors "v1" and "v2" (1 and 2); mapping gateway 0, routing gateways 1 and 2 ("b1", "b2").
+/// Customer "c" (account 0) under agent "g1" (3) under agent "g2" (4), vendors "v1" and "v2" (1 and 2); mapping gateway 0, routing gateways 1 and 2 ("b1", "b2").
 pub struct Bench {
     pub rater: Rater,
     pub at_ms: u64,
     pub records: Vec<Record>,
     pub answers: Vec<Answer>,
     pub alarms: Vec<String>,
+    /// Of customer "c".
+    pub bounds: Bounds,
 }
 
 pub struct Lines {
@@ -60,10 +62,14 @@ pub const FREE: Lines = Lines { mapping: (None, None), b1: (None, None), b2: (No
 
 impl Bench {
     pub fn new(balance: &str, limit: &str, lines: &Lines, rules: Rules) -> Bench {
-        let mut bench =
-            Bench { rater: Rater::new([]), at_ms: 0, records: Vec::new(), answers: Vec::new(), alarms: Vec::new() };
+        let mut bench = Bench::over(Rater::new([]));
         bench.configure(balance, limit, lines, rules);
         bench
+    }
+
+    pub fn over(rater: Rater) -> Bench {
+        let (records, answers, alarms) = Default::default();
+        Bench { rater, at_ms: 0, records, answers, alarms, bounds: Bounds::default() }
     }
 
     pub fn prepaid(balance: &str) -> Bench {
@@ -77,6 +83,7 @@ impl Bench {
             kind,
             limit,
             opening,
+            bounds: Bounds::default(),
         };
         let gateway = |id, name: &str, routing, (capacity, cps): (Option<u32>, Option<u32>)| GatewayConfig {
             id: GatewayId(id),
@@ -85,13 +92,18 @@ impl Bench {
             capacity,
             cps,
         };
+        let mut accounts = vec![
+            account(0, "c", AccountKind::General, money(limit), Some(money(balance))),
+            account(1, "v1", AccountKind::Clearing, Money::ZERO, None),
+            account(2, "v2", AccountKind::Clearing, Money::ZERO, None),
+            account(3, "g1", AccountKind::General, Money::ZERO, None),
+            account(4, "g2", AccountKind::General, Money::ZERO, None),
+        ];
+        accounts[0].bounds = Bounds { agent: Some(AccountId(3)), ..self.bounds.clone() };
+        accounts[3].bounds.agent = Some(AccountId(4));
         self.rater.configure(
             now_ms(self.at_ms),
-            &[
-                account(0, "c", AccountKind::General, money(limit), Some(money(balance))),
-                account(1, "v1", AccountKind::Clearing, Money::ZERO, None),
-                account(2, "v2", AccountKind::Clearing, Money::ZERO, None),
-            ],
+            &accounts,
             &[
                 gateway(0, "a", false, lines.mapping),
                 gateway(1, "b1", true, lines.b1),
@@ -102,7 +114,7 @@ impl Bench {
         self.drain();
     }
 
-    fn drain(&mut self) {
+    pub fn drain(&mut self) {
         while let Some(output) = self.rater.poll_output() {
             match output {
                 Output::Record(record) => self.records.push(record),
@@ -130,11 +142,21 @@ impl Bench {
         params: BillingParams,
         advance_min: u32,
     ) -> Result<Grant, ServerReason> {
+        self.admit_payers(n, vec![Payer::plain(AccountId(0), terms)], params, advance_min)
+    }
+
+    pub fn admit_payers(
+        &mut self,
+        n: u32,
+        payers: Vec<Payer>,
+        params: BillingParams,
+        advance_min: u32,
+    ) -> Result<Grant, ServerReason> {
         let admit = Admit {
             call: key(n),
             flow_no: u64::from(n),
             mapping: GatewayId(0),
-            payers: vec![Payer::plain(AccountId(0), terms)],
+            payers,
             params: Arc::new(params),
             advance_min,
             candidates: vec![candidate(1), candidate(2)],

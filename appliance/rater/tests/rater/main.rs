@@ -1,5 +1,6 @@
 //! The owner of money and lines, question by question and under load.
 
+mod accounts;
 mod admission;
 mod bench;
 mod money;

@@ -113,7 +113,7 @@ fn a_recovered_call_is_charged_without_a_reservation() {
     let told: Vec<(&str, String)> = rows.iter().map(|r| (r.account.as_str(), r.balance_after.to_string())).collect();
     let balance = |account: &str| money(&told.iter().find(|(a, _)| *a == account).unwrap().1);
     assert_eq!((balance("c"), balance("v1"), balance("gone")), (money("4.40"), money("-1.30"), money("1.40")));
-    let mut bench = Bench { rater, at_ms: 0, records: Vec::new(), answers: Vec::new(), alarms: Vec::new() };
+    let mut bench = Bench::over(rater);
     bench.configure("1000", "0", &FREE, Rules::default());
     assert_eq!(bench.account("c").balance, money("4.40"), "known to the store: no opening balance");
     assert_eq!(bench.account("v1").balance, money("-1.30"));
