@@ -117,6 +117,8 @@ fn every_call() -> Vec<Call> {
         request::RatesCommit { preview: 9 }.into(),
         request::RatesProgress {}.into(),
         request::RatesDifferences { preview: 9, offset: 4 }.into(),
+        request::RatesExport { group: "retail".to_owned(), offset: 5 }.into(),
+        request::RatesList {}.into(),
         request::RatesShow { group: "retail".to_owned(), prefix: text("44*"), ..Default::default() }.into(),
         request::RatesSet {
             group: "retail".to_owned(),
@@ -130,8 +132,6 @@ fn every_call() -> Vec<Call> {
         request::RatesCompare { group: "retail".to_owned(), from: 1, to: Some(2), examples: None }.into(),
         request::RatesRollback { group: "retail".to_owned(), version: 1, ..Default::default() }.into(),
         request::RatesDrop { group: "retail".to_owned(), commit: true, comment: String::new() }.into(),
-        request::RatesExport { group: "retail".to_owned(), offset: 5 }.into(),
-        request::RatesList {}.into(),
         request::SiteApply { toml: "[a]\n".to_owned(), terms: terms() }.into(),
         request::SiteEdit {
             edits: vec![Edit {
