@@ -13,7 +13,9 @@ mod explain;
 mod media;
 mod money;
 mod params;
+mod proof;
 mod rates;
+mod rerate;
 mod sampler;
 mod site;
 mod status;
@@ -175,6 +177,8 @@ pub(crate) struct Control {
     changing: Rc<Mutex<()>>,
     sampler: Rc<RefCell<sampler::Sampler>>,
     imports: Rc<RefCell<rates::Imports>>,
+    /// The rate sheet that calls are priced by and that is not in force.
+    held_deck: Rc<RefCell<Option<rerate::HeldDeck>>>,
 }
 
 impl ControlState {
@@ -223,6 +227,7 @@ pub fn start(state: ControlState, path: &Path) -> Result<Handle> {
                     changing: Rc::new(Mutex::new(())),
                     sampler: Rc::new(RefCell::new(sampler::Sampler::default())),
                     imports: Rc::new(RefCell::new(rates::Imports::default())),
+                    held_deck: Rc::new(RefCell::new(None)),
                 };
                 tokio_uring::spawn(sampler::run(control.clone()));
                 control.watch_pending();
@@ -376,6 +381,9 @@ impl Control {
             Call::CdrList(q) => self.cdr_list(q).await,
             Call::CdrShow(q) => self.cdr_show(q.call).await,
             Call::CdrTotals(q) => self.cdr_totals(q.filter).await,
+            Call::CdrExplain(q) => self.cdr_explain(q.call).await,
+            Call::CdrProve(q) => self.cdr_prove(q).await,
+            Call::Rerate(q) => self.rerate(actor, command, q).await,
             Call::GatewayList(q) => self.gateway_list(q.kind).await,
             Call::AccountList(q) => self.account_list(q).await,
             Call::AccountShow(q) => self.account_show(&q.name).await,

@@ -9,7 +9,7 @@ use tandem_ebpf_abi::{FlowKey, PuntReason};
 use tandem_media::rules::IpNet;
 use tandem_rater::{AccountConfig, AccountView, GatewayConfig, GatewayView, Movement, PayError, Rules};
 use tandem_rating::money::Money;
-use tandem_rating::record::{Audit, LedgerRow, Record};
+use tandem_rating::record::{Audit, Correction, LedgerRow, Record};
 use tandem_sip::config::ResendSchedule;
 use tandem_store::Encoded;
 use tokio::sync::oneshot;
@@ -93,6 +93,15 @@ pub enum RatingOrder {
     Gateways(oneshot::Sender<Vec<GatewayView>>),
     /// What calls of an account hold: (flow number, amount, seconds).
     Reservations(String, oneshot::Sender<Vec<(u64, Money, i64)>>),
+    /// Corrections of finished calls, each whole or never.
+    Correct {
+        /// Who.
+        user: String,
+        /// The corrections, without balances.
+        corrections: Vec<Correction>,
+        /// Told when they are on disk; else why those that are missing were not booked.
+        done: oneshot::Sender<Result<(), String>>,
+    },
     /// Money without a call.
     Move {
         /// What.

@@ -200,6 +200,20 @@ impl RatingThread {
             RatingOrder::Reservations(account, reply) => {
                 let _ = reply.send(self.desk.rater().reservations(&account));
             }
+            RatingOrder::Correct { user, corrections, done: reply } => {
+                // As with payments: not begun while the journal cannot be written.
+                let begun = self.desk.journal_mut().flush().map_err(|error| error.to_string());
+                let booked = begun.and_then(|_| {
+                    corrections.into_iter().try_for_each(|correction| {
+                        let call = correction.flow_no;
+                        let booked = self.desk.rater_mut().correct(now.wall_ms, &user, correction);
+                        booked.map_err(|error| format!("call {call} is not corrected: {error}"))
+                    })
+                });
+                done.push(Box::new(move |written| {
+                    let _ = reply.send(written.and(booked));
+                }));
+            }
             RatingOrder::Move { movement, audit, done: reply } => {
                 // Not begun while the journal cannot be written: what is refused must not be booked later.
                 if let Err(error) = self.desk.journal_mut().flush() {

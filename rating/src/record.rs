@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cdr::Cdr;
+use crate::fee::BillingParams;
 use crate::money::Money;
+use crate::text::Text;
 use crate::usage::Usage;
 
 /// Why money moved (spec accounts.md 2).
@@ -214,6 +216,32 @@ pub struct Change {
     pub ends_confirm: Option<u64>,
 }
 
+/// A finished call is charged otherwise (cdr.md 7). The CDR keeps what it says; this is a revision of it, and with its ledger
+/// rows one record: booked whole or never.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    /// The call.
+    pub flow_no: u64,
+    /// 1 is the first correction of the call.
+    pub revision: u32,
+    /// Run it belongs to.
+    pub run: String,
+    /// UTC ms.
+    pub at_ms: i64,
+    /// Who.
+    pub user: String,
+    /// Words of the operator.
+    pub memo: String,
+    /// Billing parameters that are in force for the call from now on.
+    pub params: BillingParams,
+    /// What every leg was rated by and came to before, as [`crate::proof`] writes it.
+    pub before: Text,
+    /// The same from now on.
+    pub after: Text,
+    /// What the difference is to each account.
+    pub ledger: Vec<LedgerRow>,
+}
+
 /// One journal record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
@@ -305,4 +333,6 @@ pub enum Record {
     },
     /// Somebody changed, or tried to change, something that has no other record.
     Audit(Box<Audit>),
+    /// A finished call is charged otherwise.
+    Corrected(Box<Correction>),
 }

@@ -21,13 +21,17 @@ macro_rules! reply {
     };
 }
 
+mod proof;
 mod rates;
+mod reprice;
 mod site;
 
+pub use proof::{CallExplained, CdrProved, CheckRow, DifferRow, ExplainedLeg};
 pub use rates::{
     RateArea, RateChange, RateGroupRow, RateRow, RateVersionRow, RatesDifferences, RatesDropped, RatesExported,
     RatesHistory, RatesImported, RatesList, RatesProgress, RatesShow, RatesUploaded, RowError,
 };
+pub use reprice::{CorrectionRow, RepricedRow, Rerated};
 pub use site::{
     AuditList, AuditRow, ChangeRow, PendingConfirm, SiteApplied, SiteChange, SiteCompared, SiteConfirmed,
     SiteDiscarded, SiteExported, SiteHistory,

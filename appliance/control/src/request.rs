@@ -3,17 +3,21 @@
 //! Parameters are objects; a name that a verb does not know is refused, so that a mistyped filter cannot show everything
 //! and a mistyped option cannot change something else.
 
+mod proof;
 mod rates;
+mod reprice;
 mod site;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use proof::{CdrExplain, CdrProve, SLICE_CALLS};
 pub use rates::{
     DIFFERENCES_MAX, EXPORT_ROWS_MAX, ImportMode, RateSort, RatesCommit, RatesCompare, RatesDelete, RatesDifferences,
     RatesDrop, RatesExport, RatesHistory, RatesImport, RatesList, RatesProgress, RatesRollback, RatesSet, RatesShow,
     RatesUpload, SheetTerms, UPLOAD_MAX,
 };
+pub use reprice::Rerate;
 pub use site::{
     AuditList, Edit, EditKind, FieldEdit, FieldOp, Side, SiteApply, SiteCommit, SiteCompare, SiteConfirm, SiteDiscard,
     SiteEdit, SiteExport, SiteHistory, SiteRollback, Terms,
@@ -93,6 +97,12 @@ verbs! {
     CdrShow = "cdr.show" -> CdrShow;
     /// Sums over finished calls.
     CdrTotals = "cdr.totals" -> CdrTotals;
+    /// One finished call: the steps of its fees, and whether record, proof and ledger agree.
+    CdrExplain = "cdr.explain" -> CallExplained;
+    /// The same for many, counted.
+    CdrProve = "cdr.prove" -> CdrProved;
+    /// Finished calls by other rates, and perhaps corrected.
+    Rerate = "rerate" -> Rerated;
     /// Gateways of both kinds.
     GatewayList = "gateway.list" -> GatewayList;
     /// Accounts.

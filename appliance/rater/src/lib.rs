@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod correct;
 mod gateway;
 mod payment;
 mod settle;

@@ -52,6 +52,7 @@ pub(super) fn command(call: &Call) -> Option<String> {
             let version = q.version.map_or_else(String::new, |version| format!(" {version}"));
             format!("rollback{version}{}", terms(&q.terms))
         }
+        Call::Rerate(q) => format!("rerate --apply, run {}", q.apply.as_ref()?),
         Call::ParamSet(q) => format!("param set {} {}", q.name, q.value),
         Call::DatapathUpgrade(q) => match &q.object {
             Some(object) => format!("upgrade-datapath --object {object}"),

@@ -14,7 +14,7 @@ use tandem_store::{CdrFilter, NumberMatch};
 use super::{Control, Reply, internal, reply};
 
 impl Control {
-    fn filter(&self, filter: request::CdrFilter) -> Result<CdrFilter, ErrorObject> {
+    pub(super) fn filter(&self, filter: request::CdrFilter) -> Result<CdrFilter, ErrorObject> {
         // Days are those of the server; its zone is UTC until a zone can be set.
         let zone = jiff::tz::TimeZone::UTC;
         let out_of_range = |field: &str| ErrorObject::bad_value(field, "a day", "a day within the calendar");

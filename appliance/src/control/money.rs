@@ -295,7 +295,7 @@ impl Control {
         })
     }
 
-    fn ledger_row(&self, row: &StoredLedgerRow) -> reply::LedgerRow {
+    pub(super) fn ledger_row(&self, row: &StoredLedgerRow) -> reply::LedgerRow {
         reply::LedgerRow {
             key: row.key.clone(),
             account: row.account.clone(),

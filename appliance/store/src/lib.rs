@@ -12,6 +12,7 @@ mod block_index;
 mod cdr_table;
 mod changes;
 mod config;
+mod correction;
 mod decks;
 mod disk;
 mod error;
@@ -32,6 +33,7 @@ mod verify;
 
 pub use changes::{AuditFilter, StoredAudit, StoredChange};
 pub use config::{StoredParam, StoredSite};
+pub use correction::StoredCorrection;
 pub use decks::{DECK_PART_BYTES, DeckVersion, StoredDeck, deck_crc, deck_parts};
 pub use disk::Disk;
 pub use error::{JournalError, StoreError};

@@ -13,6 +13,7 @@ use crate::block_index::LEDGER;
 use crate::cdr_table::{self, Layout};
 use crate::changes::{self, AuditFilter, StoredAudit, StoredChange};
 use crate::config::{self, StoredParam, StoredSite};
+use crate::correction::{self, StoredCorrection};
 use crate::decks::{self, DeckVersion, StoredDeck};
 use crate::error::StoreError;
 use crate::ledger::{self, StoredAccount};
@@ -609,6 +610,14 @@ impl Queries {
     /// The database.
     pub fn deck_versions(&self, group: &str, limit: usize, offset: u64) -> Result<(Vec<DeckVersion>, u64), StoreError> {
         decks::versions(&self.connection, &self.path, group, (limit.clamp(1, LIMIT_MAX), offset))
+    }
+
+    /// Corrections of a call, the first first.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn corrections(&self, flow_no: u64) -> Result<Vec<StoredCorrection>, StoreError> {
+        noted(&self.path, correction::of_call(&self.connection, &self.path, flow_no))
     }
 
     /// Last journal record in the database.

@@ -119,6 +119,18 @@ CREATE TABLE IF NOT EXISTS site_change (
     confirm_until_ms INTEGER,
     confirm_state TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS correction (
+    flow_no INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    user TEXT NOT NULL,
+    memo TEXT NOT NULL,
+    params TEXT NOT NULL,
+    before TEXT NOT NULL,
+    after TEXT NOT NULL,
+    PRIMARY KEY (flow_no, revision)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS audit (
     seq INTEGER PRIMARY KEY,
     at_ms INTEGER NOT NULL,

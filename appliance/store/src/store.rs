@@ -10,6 +10,7 @@ use tandem_rating::record::Record;
 use crate::block_index::{self, Tail};
 use crate::cdr_table::{self, Layout};
 use crate::changes;
+use crate::correction;
 use crate::decks;
 use crate::error::StoreError;
 use crate::ledger::{Booked, CALL_ROWS_MAX, Ledger, LedgerWriter};
@@ -423,6 +424,23 @@ impl<'c> Writer<'c> {
                 changes::confirmed(self.connection, self.path, seq, *version, audit)?;
             }
             Record::Audit(audit) => changes::audit(self.connection, self.path, seq, audit)?,
+            Record::Corrected(corrected) => {
+                if !correction::insert(self.connection, self.path, corrected)? {
+                    applied.duplicates += 1;
+                    applied.note(|| {
+                        let (call, revision) = (corrected.flow_no, corrected.revision);
+                        format!("record {seq}: call {call} has revision {revision} already; not booked again")
+                    });
+                    return Ok(Ok(()));
+                }
+                for row in &corrected.ledger {
+                    let encoded = rmp_serde::to_vec(row).map_err(|error| not_written(seq, error.to_string()))?;
+                    match Booking::read(&encoded) {
+                        Some(row) => self.book(state, applied, seq, None, &row)?,
+                        None => return Ok(Err("a ledger row in a shape that cannot be stored".to_owned())),
+                    }
+                }
+            }
         }
         Ok(Ok(()))
     }

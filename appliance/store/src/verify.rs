@@ -9,6 +9,7 @@ use tandem_rating::proof::{Proof, Role};
 
 use crate::block_index::{self, Block, LEDGER, Tail};
 use crate::cdr_table;
+use crate::correction;
 use crate::error::StoreError;
 use crate::ledger;
 use crate::query::add;
@@ -53,6 +54,8 @@ pub(crate) fn days(connection: &Connection, path: &Path) -> Result<Vec<(i64, i64
 struct Sums {
     ledger: Money,
     calls: Money,
+    /// Rows of corrections of calls.
+    corrected: Money,
     last_balance: Money,
     cdrs: Money,
 }
@@ -60,12 +63,26 @@ struct Sums {
 /// Checks that
 /// 1. each balance is the sum of the account's ledger rows, and the balance after its last row;
 /// 2. what the CDRs charge an account (as payer, agent or vendor; fee and tax) is what its `call` rows took;
-/// 3. each day has as many CDRs as were stored, and each of them is a settled call of that day.
+/// 3. what the corrections of calls changed is what their rows moved;
+/// 4. each day has as many CDRs as were stored, and each of them is a settled call of that day.
 pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Verified, StoreError> {
     let mut verified = Verified::default();
     let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
     ledger_sums(connection, path, &mut verified, &mut sums)?;
     cdr_sums(connection, path, &mut verified, &mut sums)?;
+    let mut corrections = correction::sums(connection, path)?;
+    for (name, sum) in &sums {
+        let changed = corrections.remove(name).unwrap_or_default();
+        if changed != sum.corrected {
+            verified.problem(format!(
+                "account {name}: corrections of its calls come to {changed}, their rows to {}",
+                sum.corrected
+            ));
+        }
+    }
+    for (name, changed) in corrections.into_iter().filter(|(_, changed)| !changed.is_zero()) {
+        verified.problem(format!("account {name}: corrections of its calls come to {changed}, it has no rows"));
+    }
     index(connection, path, &mut verified, LEDGER, i64::MAX)?;
     for account in ledger::accounts(connection, path)? {
         verified.accounts += 1;
@@ -99,8 +116,9 @@ fn ledger_sums(
     sums: &mut BTreeMap<String, Sums>,
 ) -> Result<(), StoreError> {
     let failed = || StoreError::sql(path, "read table ledger");
-    let mut statement =
-        connection.prepare("SELECT account, kind, amount, balance_after FROM ledger ORDER BY id").map_err(failed())?;
+    let mut statement = connection
+        .prepare("SELECT account, kind, amount, balance_after, key LIKE 'rerate:%' FROM ledger ORDER BY id")
+        .map_err(failed())?;
     let mut rows = statement.query([]).map_err(failed())?;
     while let Some(row) = rows.next().map_err(failed())? {
         let text = |index: usize| row.get::<_, String>(index).map_err(failed());
@@ -108,12 +126,16 @@ fn ledger_sums(
         let account = text(0)?;
         let amount = text(2)?;
         let last_balance = ledger::money(&account, "balance after", &text(3)?)?;
-        let is_call = text(1)? == "call";
+        let kind = text(1)?;
+        let is_correction = kind == "correction" && row.get::<_, bool>(4).map_err(failed())?;
         let sum = sums.entry(account).or_default();
         sum.ledger = add(sum.ledger, &amount, "ledger")?;
         sum.last_balance = last_balance;
-        if is_call {
+        if kind == "call" {
             sum.calls = add(sum.calls, &amount, "ledger")?;
+        }
+        if is_correction {
+            sum.corrected = add(sum.corrected, &amount, "ledger")?;
         }
     }
     Ok(())

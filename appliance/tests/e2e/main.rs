@@ -17,6 +17,7 @@ mod hostile;
 mod load;
 mod media_billing;
 mod operation;
+mod proof;
 mod rates;
 mod restart;
 mod unanswered;

@@ -12,9 +12,12 @@ mod explain;
 mod gateway;
 mod media;
 mod param;
+mod proof;
 mod quote;
 mod quote_csv;
 mod rates;
+mod replay_html;
+mod rerate;
 mod site;
 mod status;
 mod trace;
@@ -81,8 +84,12 @@ pub(crate) enum Command {
     /// System parameters
     #[command(subcommand)]
     Param(param::Command),
-    /// Which gateway and price a call would get, and why
+    /// Which gateway and price a call would get, and why; or how the fees of a finished CALL came about, proved
     Explain(explain::Explain),
+    /// Finished calls by other rates or parameters: a preview, and corrections with --apply
+    Rerate(Box<rerate::Rerate>),
+    /// What a rate sheet that is not in force would have made of past calls
+    Replay(rerate::Replay),
     /// The SIP ladder of a call
     Trace(trace::Trace),
     /// Price a call by hand, without the switch
@@ -118,6 +125,8 @@ pub(crate) fn run(command: Command, client: &mut Client, output: &mut Output) ->
         Command::Audit(audit) => changes::audit(audit, client, output),
         Command::Param(command) => param::run(command, client, output),
         Command::Explain(explain) => explain::run(explain, client, output),
+        Command::Rerate(rerate) => rerate::rerate(*rerate, client, output),
+        Command::Replay(replay) => rerate::replay(replay, client, output),
         Command::Trace(trace) => trace::run(trace, client, output),
         Command::Quote(quote) => quote::run(quote, output),
         Command::Completion(completion) => completion::run(completion, output),

@@ -899,3 +899,58 @@ fn a_row_is_set_at_once_and_a_group_is_dropped_after_a_question() {
     switch.run(&["rates", "drop", "old"]).failed(5, &["--yes"]);
     assert!(switch.run(&["rates", "drop", "old", "--yes"]).fine().out.contains("old (version 0, 0 rows) deleted"));
 }
+
+#[test]
+fn a_call_that_does_not_prove_itself_is_a_failure_that_says_what_differs() {
+    let explained = r::CallExplained {
+        call: CallId(7),
+        verdict: "differs".to_owned(),
+        differences: vec!["customer (acme): fee is stored as 0.02, comes out as 0.01".to_owned()],
+        checked: 40,
+        cdr: cdr(7),
+        legs: vec![r::ExplainedLeg {
+            leg: "customer".to_owned(),
+            account: "acme".to_owned(),
+            steps: vec!["1 duration: 21000 ms".to_owned()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let done = always(explained.clone()).run(&["explain", "7"]);
+    assert_eq!(done.code, 1);
+    for wanted in ["1 duration", "DIFFERS: customer (acme): fee", "NOT PROVED: 1 of 40"] {
+        assert!(done.out.contains(wanted), "{wanted} in {}", done.out);
+    }
+    assert!(done.err.contains("call 7 does not prove itself"), "{}", done.err);
+    let proved = r::CallExplained { verdict: "proved".to_owned(), differences: Vec::new(), ..explained.clone() };
+    assert_eq!(always(proved).run(&["explain", "7"]).code, 0);
+    let older = r::CallExplained { verdict: "no_proof".to_owned(), differences: Vec::new(), ..explained };
+    let done = always(older).run(&["explain", "7"]);
+    assert!(done.code == 0 && done.out.contains("no proof: "), "{done:?}");
+    assert_eq!(run(&["explain", "7", "--from", "in"]).code, 2, "one or the other");
+}
+
+#[test]
+fn a_range_is_proved_slice_by_slice() {
+    let switch = Switch::start(|call| {
+        let Call::CdrProve(q) = call else { panic!("{call:?}") };
+        let (next, differ) = match q.after {
+            None => (Some(CallId(20)), 0),
+            Some(CallId(20)) => (Some(CallId(40)), 1),
+            _ => (None, 0),
+        };
+        let first = (0..differ).map(|_| r::DifferRow { call: CallId(33), differences: vec!["margin".to_owned()] });
+        let first = first.collect();
+        let proved = r::CdrProved { calls: 20, proved: 19 - differ, no_proof: 1, differ, first, next };
+        Ok(serde_json::to_value(proved).unwrap())
+    });
+    let done = switch.run(&["cdr", "prove", "--from", "20261101", "-o", "json"]);
+    assert_eq!(done.code, 1);
+    let sum: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(
+        (&sum["calls"], &sum["proved"], &sum["no_proof"], &sum["differ"]),
+        (&60.into(), &56.into(), &3.into(), &1.into())
+    );
+    assert_eq!(switch.asked().len(), 3);
+    assert!(done.err.contains("1 of 60 calls"), "{}", done.err);
+}

@@ -116,7 +116,8 @@ pub(crate) fn records(records: &[Record], over: bool) -> Vec<String> {
             | Record::DeckPart { .. }
             | Record::Change(_)
             | Record::Confirmed { .. }
-            | Record::Audit(_) => {}
+            | Record::Audit(_)
+            | Record::Corrected(_) => {}
         }
     }
     if over {

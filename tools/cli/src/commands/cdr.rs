@@ -23,6 +23,8 @@ pub(crate) enum Command {
     },
     /// Sums over finished calls
     Totals(FilterArguments),
+    /// Rate finished calls again from their stored proofs and compare with record and ledger
+    Prove(FilterArguments),
 }
 
 #[derive(Args)]
@@ -104,6 +106,7 @@ pub(super) fn run(command: Command, client: &mut Client, output: &mut Output) ->
             }
             output.object(&show, show_text)
         }
+        Command::Prove(filter) => super::proof::prove(filter.into(), client, output),
         Command::Totals(filter) => output.object(&client.ask(request::CdrTotals { filter: filter.into() })?, totals),
     }
 }

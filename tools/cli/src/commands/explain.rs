@@ -1,7 +1,7 @@
-//! `tandem explain`: what the switch would do with a call.
+//! `tandem explain`: what the switch would do with a call, and what it did with one.
 
 use clap::Args;
-use tandem_control::{When, reply, request};
+use tandem_control::{CallId, When, reply, request};
 
 use super::calls::{arrow, price};
 use crate::client::Client;
@@ -11,25 +11,31 @@ use crate::output::Output;
 
 #[derive(Args)]
 pub(crate) struct Explain {
+    /// A finished call: each step of its fees, and the proof that record and ledger agree with them
+    #[arg(value_name = "CALL", conflicts_with_all = ["from", "caller", "callee", "at"])]
+    call: Option<CallId>,
     /// Mapping gateway, or the address the call would come from
-    #[arg(long, value_name = "GATEWAY")]
-    from: String,
+    #[arg(long, value_name = "GATEWAY", required_unless_present = "call")]
+    from: Option<String>,
     /// Caller as the gateway would send it
-    #[arg(long, value_name = "NUMBER")]
-    caller: String,
+    #[arg(long, value_name = "NUMBER", required_unless_present = "call")]
+    caller: Option<String>,
     /// Callee as the gateway would send it
-    #[arg(long, value_name = "NUMBER")]
-    callee: String,
+    #[arg(long, value_name = "NUMBER", required_unless_present = "call")]
+    callee: Option<String>,
     /// When: ISO 8601, yyyyMMdd, yyyyMMddHHmmss or UTC milliseconds; now if not given
     #[arg(long, value_name = "TIME")]
     at: Option<When>,
 }
 
 pub(super) fn run(arguments: Explain, client: &mut Client, output: &mut Output) -> Result<(), Failure> {
+    if let Some(call) = arguments.call {
+        return super::proof::explain(call, client, output);
+    }
     let reply = client.ask(request::Explain {
-        from: arguments.from,
-        caller: arguments.caller,
-        callee: arguments.callee,
+        from: arguments.from.unwrap_or_default(),
+        caller: arguments.caller.unwrap_or_default(),
+        callee: arguments.callee.unwrap_or_default(),
         at: arguments.at,
     })?;
     output.object(&reply, text)
