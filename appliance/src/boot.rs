@@ -157,10 +157,19 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     let boot = boot_id();
     let mut carried: Vec<Vec<Carry>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
     let mut hung_up: Vec<Vec<Vec<u8>>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
-    for call in recovered.open_calls {
+    let advance_min = snapshot.settings.overdraft_advance_min;
+    // What is lost is charged before money is held for the others: the last of it may be theirs.
+    let mut open: Vec<_> =
+        recovered.open_calls.into_iter().map(|call| (may_go_on(config, now, &boot, &call), call)).collect();
+    open.sort_by_key(|(may, _)| may.is_ok());
+    for (may, call) in open {
         let flow_no = call.usage.flow_no;
         let lost = tandem_store::settle_recovered(call.usage.clone(), call.held_ms);
-        match go_on(config, &mut rater, now, &boot, snapshot.settings.overdraft_advance_min, &call) {
+        let grant = may.and_then(|(home, held_s)| {
+            let grant = rater.adopt(&call.usage, held_s, advance_min).map_err(|why| anyhow!(why))?;
+            Ok((home, grant))
+        });
+        match grant {
             Ok((home, grant)) => {
                 let carry = Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) };
                 carried[usize::from(home)].push(carry);
@@ -306,15 +315,8 @@ struct Life {
     hung_up: Vec<Vec<u8>>,
 }
 
-/// Whether a call that was open goes on: at which shard, and what is paid of it. Its lines and money are held then.
-fn go_on(
-    config: &Config,
-    rater: &mut Rater,
-    now: Now,
-    boot: &[u8; 16],
-    advance_min: u32,
-    call: &OpenCall,
-) -> Result<(u8, (Option<i64>, bool))> {
+/// Whether a call that was open may go on: at which shard, and the seconds it is held by now.
+fn may_go_on(config: &Config, now: Now, boot: &[u8; 16], call: &OpenCall) -> Result<(u8, i64)> {
     let within_s = u64::from(config.limits.adopt_within_s);
     let (home, answered) = tandem_shard::home_of(&call.carry, boot, config.threads.shards as u8)
         .ok_or_else(|| anyhow!("it was not written for this start of the machine and these shards"))?;
@@ -327,9 +329,7 @@ fn go_on(
     if within_s == 0 || silent_s > within_s + limits::HEARTBEAT_MS / 1_000 {
         bail!("it was alive {silent_s} s ago, limits.adopt_within_s is {within_s}");
     }
-    let held_s = (now.mono.since(answered) / 1_000_000) as i64;
-    let grant = rater.adopt(&call.usage, held_s, advance_min).map_err(|why| anyhow!(why))?;
-    Ok((home, grant))
+    Ok((home, (now.mono.since(answered) / 1_000_000) as i64))
 }
 
 /// What the kernel calls the time since it was started; zeros where it does not say, and then no call is carried.

@@ -84,7 +84,16 @@ fn killed_at_random_moments_calls_go_on_and_each_is_billed_once() {
         customer.hang_up(callee);
         end(&customer, &vendor, callee, known);
     }
-    // Set-ups do not outlive the switch; a call that was answered just before goes on or is hung up at the start.
+    // An INVITE that died with the switch unheard comes again, and makes a call of the new life.
+    until("every set-up is heard of", || {
+        let heard = |callee: &String| customer.dialog(callee).is_some_and(|dialog| !dialog.waits());
+        begun.iter().all(heard).then_some(())
+    });
+    until("no set-up is under way", || {
+        let status = switch.json(&["status"]);
+        (status["calls_setup"] == 0 && status["calls_ringing"] == 0).then_some(())
+    });
+    // Other set-ups do not outlive the switch; a call that was answered just before goes on or is hung up at the start.
     for callee in &begun {
         if customer.dialog(callee).is_some_and(|dialog| dialog.stage == Stage::Talking) {
             customer.hang_up(callee);

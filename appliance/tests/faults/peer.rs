@@ -60,6 +60,13 @@ pub(crate) struct Dialog {
     last: String,
 }
 
+impl Dialog {
+    /// Something was said that nobody has answered yet.
+    pub(crate) fn waits(&self) -> bool {
+        self.pending.is_some()
+    }
+}
+
 /// The party; ends with the test.
 pub(crate) struct Peer {
     shared: Arc<Shared>,

@@ -175,29 +175,35 @@ impl Machine {
             cut: report.bytes_cut,
         };
         let (mut carried, mut hung_up) = (Vec::new(), Vec::new());
-        for call in recovered.open_calls {
+        // What is lost is charged before money is held for the others.
+        let (alive, lost): (Vec<OpenCall>, Vec<OpenCall>) =
+            recovered.open_calls.into_iter().partition(|call| may_go_on(now, &hardware, call).is_some());
+        for call in lost.into_iter().chain(alive) {
             if sabotage.forgets_open() {
                 continue;
             }
             let lost = settle_recovered(call.usage.clone(), call.held_ms);
             let caller = call.usage.caller_call_id.to_string();
-            match go_on(&mut rater, now, &hardware, advance_min, &call, &sabotage) {
-                Ok(grant) => {
-                    if sabotage.settles_adopted() {
-                        rater.settle_recovered(now, &lost);
-                    }
-                    sabotage.adopts(call.usage.flow_no, call.held_ms);
-                    carried.push((caller, Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) }));
+            let grant = may_go_on(now, &hardware, &call).map(|held_s| {
+                if sabotage.reserves_nothing() {
+                    return Ok((None, false));
                 }
-                Err(Stays { poor }) => {
-                    if poor {
-                        started.poor.push(caller);
-                    }
+                rater.adopt(&call.usage, held_s, advance_min)
+            });
+            if let Some(Ok(grant)) = grant {
+                if sabotage.settles_adopted() {
                     rater.settle_recovered(now, &lost);
-                    if tandem_shard::home_of(&call.carry, &hardware, 1).is_some() {
-                        hung_up.push(call.carry);
-                    }
                 }
+                sabotage.adopts(call.usage.flow_no, call.held_ms);
+                carried.push((caller, Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) }));
+                continue;
+            }
+            if grant.is_some() {
+                started.poor.push(caller);
+            }
+            rater.settle_recovered(now, &lost);
+            if tandem_shard::home_of(&call.carry, &hardware, 1).is_some() {
+                hung_up.push(call.carry);
             }
         }
         let sync = journal.sync_handle();
@@ -709,32 +715,13 @@ impl Machine {
     }
 }
 
-/// Why an open call does not go on.
-struct Stays {
-    /// There is no money for it.
-    poor: bool,
-}
-
-/// Whether a call that was open goes on, and what is paid of it (boot.rs `go_on`).
-fn go_on(
-    rater: &mut Rater,
-    now: Now,
-    hardware: &[u8; 16],
-    advance_min: u32,
-    call: &OpenCall,
-    sabotage: &Sabotage,
-) -> Result<(Option<i64>, bool), Stays> {
-    let (_, answered) = tandem_shard::home_of(&call.carry, hardware, 1).ok_or(Stays { poor: false })?;
+/// Whether a call that was open may go on (boot.rs `may_go_on`): the seconds it is held by now.
+fn may_go_on(now: Now, hardware: &[u8; 16], call: &OpenCall) -> Option<i64> {
+    let (_, answered) = tandem_shard::home_of(&call.carry, hardware, 1)?;
     let alive = answered.plus_millis(u64::try_from(call.held_ms).unwrap_or(0));
     let silent_s = now.mono.since(alive) / 1_000_000;
-    if !call.acknowledged || silent_s > ADOPT_WITHIN_S + HEARTBEAT_MS / 1_000 {
-        return Err(Stays { poor: false });
-    }
-    let held_s = (now.mono.since(answered) / 1_000_000) as i64;
-    if sabotage.reserves_nothing() {
-        return Ok((None, false));
-    }
-    rater.adopt(&call.usage, held_s, advance_min).map_err(|_| Stays { poor: true })
+    let young = silent_s <= ADOPT_WITHIN_S + HEARTBEAT_MS / 1_000;
+    (call.acknowledged && young).then(|| (now.mono.since(answered) / 1_000_000) as i64)
 }
 
 fn change_text(version: u64) -> Change {

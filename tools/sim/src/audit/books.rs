@@ -268,7 +268,10 @@ impl Auditor {
             return Err(format!("connected at {:?}, the wire says {}", cdr.connect_ms, answered.wall_ms));
         }
         // A call whose money is used up is cut by a timer that may be a tick late; the tick is not charged.
-        let late = if cdr.end_direction == 2 { 5 } else { 0 };
+        // Nor is what a call was on while nobody was there to cut it.
+        let away = call.gaps.last().zip(call.over).filter(|((_, to), (over, _))| over.since(*to) < 1_000_000);
+        let away_ms = away.map_or(0, |((from, _), (over, _))| over.since(*from) / 1_000) as i64;
+        let late = if cdr.end_direction == 2 { 5 + away_ms } else { 0 };
         if cdr.hold_ms > longest_ms || cdr.hold_ms < held_ms - late {
             return Err(format!("held {} ms, {held_ms} by the wire", cdr.hold_ms));
         }
@@ -384,7 +387,6 @@ impl Auditor {
         }
         // "Balance never falls below -limit" (accounts.md 5), row by row.
         let mut running: BTreeMap<&str, i128> = BTreeMap::new();
-        let mut uncut: BTreeSet<&str> = BTreeSet::new();
         for row in &books.ledger {
             let balance = running.entry(row.account.as_str()).or_default();
             *balance += units(row.amount);
@@ -395,14 +397,7 @@ impl Auditor {
                 ));
             }
             let plan = first.accounts.iter().find(|a| a.name == row.account);
-            // Nobody cuts a call while the switch is away; what it costs beyond its money takes that of others.
-            let story = row.flow_no.and_then(|flow_no| books.stories.get(&flow_no));
-            let cdr = story.and_then(|story| story.settled.as_ref()).and_then(|(_, cdr, _)| cdr.as_deref());
-            if cdr.is_some_and(|cdr| has_flag(cdr, "adopted")) {
-                uncut.insert(row.account.as_str());
-            }
-            let limited = plan.filter(|plan| !plan.clearing && !uncut.contains(row.account.as_str()));
-            if limited.is_some_and(|plan| *balance < -plan.limit) {
+            if plan.is_some_and(|plan| !plan.clearing && *balance < -plan.limit) {
                 found.push(format!("{} fell to {} by {}", row.account, price::text(*balance), row.key));
             }
         }

@@ -154,6 +154,8 @@ struct Transaction {
     began: Time,
     /// When a final response came that must be acknowledged.
     owed: Option<Time>,
+    /// An earlier life began it: only a 2xx still wants its ACK.
+    forgotten: bool,
 }
 
 /// One leg: a Call-ID in one life of the switch.
@@ -224,7 +226,8 @@ impl Leg {
             return false;
         }
         let fresh = transaction.finals.insert(status);
-        if at.since(transaction.began) < TRANSACTION_S * 1_000_000 {
+        let answers = at.since(transaction.began) < TRANSACTION_S * 1_000_000;
+        if answers && (status < 300 || !transaction.forgotten) {
             transaction.owed.get_or_insert(at);
         }
         // Only a vendor's leg begins with an INVITE of the switch; on the caller's this is a change of the session.
@@ -284,7 +287,9 @@ impl Leg {
     pub(crate) fn carried(&mut self, ended: bool) {
         self.active = self.vendor.is_some();
         self.incoming.clear();
-        self.outgoing.values_mut().for_each(|transaction| transaction.owed = None);
+        self.outgoing.values_mut().for_each(|transaction| {
+            (transaction.owed, transaction.forgotten) = (None, true);
+        });
         if ended {
             self.over.clear();
             self.hung_up.clear();
