@@ -56,7 +56,27 @@ fn every_call() -> Vec<Call> {
         }
         .into(),
         request::CdrShow { call: CallId(7) }.into(),
-        request::CdrTotals { filter }.into(),
+        request::CdrTotals { filter: filter.clone() }.into(),
+        request::CdrExplain { call: CallId(7) }.into(),
+        request::CdrProve { filter: filter.clone(), after: Some(CallId(9)) }.into(),
+        request::Rerate {
+            filter,
+            group: text("retail"),
+            stored: true,
+            deck: text("area_code\n"),
+            deck_held: Some(3),
+            rates_at: Some("20261122".parse().unwrap()),
+            all_begun: true,
+            fp: Some(4),
+            fu: text("0.0001"),
+            hold_precision: Some(50),
+            free: Some(6),
+            quantise: Some(false),
+            apply: text("march"),
+            memo: "why".to_owned(),
+            after: Some(CallId(9)),
+        }
+        .into(),
         request::GatewayList { kind: Some(GatewayKind::Routing) }.into(),
         request::AccountList {
             kind: text("customer"),
@@ -221,6 +241,7 @@ macro_rules! survive_as_default {
 fn every_reply_survives_the_wire() {
     survive_as_default! {
         Status CallsList CallShow CallKilled CdrList CdrShow CdrTotals GatewayList AccountList AccountShow AccountPaid
+        CallExplained CdrProved CheckRow DifferRow ExplainedLeg CorrectionRow RepricedRow Rerated
         LedgerList RatesImported RatesExported RatesList SiteApplied SiteExported SiteCompared
         SiteConfirmed SiteDiscarded SiteHistory SiteChange ChangeRow PendingConfirm AuditList AuditRow ParamList ParamRow ParamSet Explained
         Traced CallRow MediaSide RateShown AttemptRow GatewayRow AccountRow ReservationRow LedgerRow RateChange RowError
