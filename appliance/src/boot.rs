@@ -676,7 +676,7 @@ fn spent_before(
     dir: &Path,
 ) -> Result<()> {
     let queries = Queries::open(dir)?;
-    let zone = control::zone();
+    let zone = crate::site::zone();
     let begins = [tandem_rater::day_of(&zone, now.wall_ms).0, tandem_rater::month_of(&zone, now.wall_ms).0];
     let mut moved: HashMap<String, [Money; 2]> = HashMap::new();
     for kind in LedgerKind::ALL.into_iter().filter(|kind| !matches!(kind, LedgerKind::Call | LedgerKind::Gift)) {
@@ -780,7 +780,7 @@ pub fn rules(params: &Params, config: &Config) -> Rules {
         check_clearing: params.check_clearing(),
         currency: config.currency.clone(),
         illegal_per_s: limits::ILLEGAL_RECORDS_PER_S,
-        zone: control::zone(),
+        zone: crate::site::zone(),
     }
 }
 

@@ -52,11 +52,6 @@ use crate::site::{Ids, Listeners, Site};
 use crate::topology::Shared;
 use crate::{limits, log};
 
-/// The zone of the server, in which days begin.
-pub(crate) fn zone() -> jiff::tz::TimeZone {
-    jiff::tz::TimeZone::system()
-}
-
 /// A rate group as the control thread keeps it.
 #[derive(Clone, Debug)]
 pub struct StoredDeck {

@@ -15,6 +15,11 @@ use tandem_rating::sheet::Template;
 pub use build::{Built, Ids, Listeners};
 pub use diff::{diff, lines};
 
+/// The zone of the server, in which days begin.
+pub(crate) fn zone() -> jiff::tz::TimeZone {
+    jiff::tz::TimeZone::system()
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

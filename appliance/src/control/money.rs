@@ -264,7 +264,7 @@ impl Control {
         };
         let kinds = LedgerKind::ALL.map(LedgerKind::as_str);
         one_of("kind", &q.kind, &kinds)?;
-        let zone = super::zone();
+        let zone = crate::site::zone();
         let beyond = |field: &str, when: &tandem_control::When| {
             ErrorObject::bad_value(field, when, "an instant that the calendar has")
         };

@@ -295,7 +295,7 @@ fn calendar(
         let deck = decks.get(group).cloned().or_else(|| Deck::build(group, Vec::new()).ok().map(Arc::new));
         found.extend(deck.map(|deck| Period { window, deck }));
     }
-    (!periods.is_empty()).then(|| Arc::new(Calendar::new(found, crate::control::zone())))
+    (!periods.is_empty()).then(|| Arc::new(Calendar::new(found, super::zone())))
 }
 
 /// Phones, bound numbers and what is set of rate groups.

@@ -67,8 +67,7 @@ fn decision(vendor_rows: usize) -> Box<dyn FnMut()> {
             return;
         };
         let gateway = &snapshot.mapping[found.mapping];
-        let Ok(paid) = price(&snapshot, gateway, &snapshot.accounts[gateway.account], &found.numbers.callee, AT_MS)
-        else {
+        let Ok(paid) = price(&snapshot, gateway, &found.numbers.caller, &found.numbers.callee, AT_MS) else {
             return;
         };
         let wanted = Wanted {
