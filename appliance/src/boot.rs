@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail};
+use tandem_call::FlowNumbers;
 use tandem_call::calls::{CallsConfig, MediaAddress, MediaConfig};
 use tandem_call::snapshot::Snapshot;
 use tandem_desk::Desk;
@@ -26,6 +27,7 @@ use tandem_shard::Carry;
 use tandem_sip::Listener;
 use tandem_store::{Journal, JournalOptions, LIMIT_MAX, LedgerFilter, OpenCall, Queries, StoreOptions, StoredChange};
 
+use crate::cdr_output::{self, CdrOutput, Places};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, ControlState, Pending, StoredDeck};
@@ -45,6 +47,7 @@ pub struct Running {
     rating: JoinHandle<()>,
     sync: JoinHandle<()>,
     store: JoinHandle<()>,
+    cdr_files: JoinHandle<()>,
     media: Option<JoinHandle<()>>,
     control: control::Handle,
 }
@@ -61,6 +64,9 @@ impl Running {
             // A panic aborts the process, so a join cannot fail; nothing is left to do about it here anyway.
             let _ = thread.join();
         }
+        // The last calls are written by now.
+        self.shared.cdr_output.stop();
+        let _ = self.cdr_files.join();
         let failed = self.shared.failed.load(Ordering::SeqCst);
         // All threads have ended, and nobody else has it.
         if let Some(shared) = Arc::into_inner(self.shared) {
@@ -230,9 +236,11 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         projection: Projection::default(),
         money: MoneyCounters::default(),
         media,
+        cdr_output: Arc::new(CdrOutput::new(built.params.cdr_output())),
     });
 
     let positions = journal.positions();
+    let cdr_files = cdr_output::start(&shared.cdr_output, &Places::of(&config.data_dir), &positions)?;
     let (sync_door, sync_thread, store_thread) = disk::start(
         sync,
         &config.data_dir.join("journal"),
@@ -241,7 +249,13 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         recovered.reader,
         shared.clone(),
     )?;
-    let rating = RatingThread { desk: Desk::new(rater, journal), shared: shared.clone(), clock, sync: sync_door };
+    let rating = RatingThread {
+        desk: Desk::new(rater, journal),
+        shared: shared.clone(),
+        clock,
+        sync: sync_door,
+        external: HashSet::new(),
+    };
     let rating = std::thread::Builder::new()
         .name("rating".to_owned())
         .spawn(move || rating.run())
@@ -275,10 +289,13 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
             clock,
             started_ms: now.wall_ms,
             ports: u32::from(ports.1 - ports.0) + 1,
+            // As a shard that is not there.
+            external_numbers: (shards < limits::SHARDS_MAX)
+                .then(|| FlowNumbers::new(shards as u8, recovered.flow_floor)),
         },
         &config.control_socket,
     )?;
-    Ok(Running { shared, shards: threads, rating, sync: sync_thread, store: store_thread, media, control })
+    Ok(Running { shared, shards: threads, rating, sync: sync_thread, store: store_thread, cdr_files, media, control })
 }
 
 /// Waits for a port that a killed predecessor still holds: the kernel lets the sockets of an io_uring go some time after

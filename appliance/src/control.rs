@@ -10,11 +10,13 @@ mod cdrs;
 mod change;
 mod confirm;
 mod explain;
+mod external;
 mod media;
 mod money;
 mod params;
 mod proof;
 mod rates;
+mod reports;
 mod rerate;
 mod sampler;
 mod site;
@@ -34,6 +36,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use tandem_call::FlowNumbers;
 use tandem_call::snapshot::Snapshot;
 use tandem_control::error::{ErrorCode, ErrorObject};
 use tandem_control::frame::{self, Splitter};
@@ -162,6 +165,8 @@ pub struct ControlState {
     pub started_ms: i64,
     /// Media ports in all.
     pub ports: u32,
+    /// Gives numbers to external CDRs; none while shards have all there are.
+    pub external_numbers: Option<FlowNumbers>,
 }
 
 /// A request's access to everything; single-threaded.
@@ -373,12 +378,15 @@ impl Control {
             Call::CallsList(q) => self.calls_list(q).await,
             Call::CallsShow(q) => self.calls_show(q.call).await,
             Call::CallsKill(q) => self.calls_kill(actor, command, q.call).await,
-            Call::CdrList(q) => self.cdr_list(q).await,
-            Call::CdrShow(q) => self.cdr_show(q.call).await,
-            Call::CdrTotals(q) => self.cdr_totals(q.filter).await,
+            Call::CdrList(q) => self.cdr_list(actor, q).await,
+            Call::CdrShow(q) => self.cdr_show(actor, q.call).await,
+            Call::CdrTotals(q) => self.cdr_totals(actor, q.filter).await,
             Call::CdrExplain(q) => self.cdr_explain(q.call).await,
             Call::CdrProve(q) => self.cdr_prove(q).await,
             Call::Rerate(q) => self.rerate(actor, command, q).await,
+            Call::CdrInsert(q) => self.cdr_insert(actor, command, q).await,
+            Call::ReportDay(q) => self.report_day(actor, q).await,
+            Call::ReportCheck(q) => self.report_check(actor, q).await,
             Call::GatewayList(q) => self.gateway_list(q.kind).await,
             Call::AccountList(q) => self.account_list(q).await,
             Call::AccountShow(q) => self.account_show(&q.name).await,

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use tandem_store::{Checkpointer, Positions, Projector, Reader, SyncHandle};
 
+use crate::clock::Clock;
 use crate::limits;
 use crate::log;
 use crate::topology::Shared;
@@ -101,6 +102,27 @@ pub fn start(
     Ok((door, handle, store))
 }
 
+/// Between two looks for days that are too old. A change of the parameter is in force that much later.
+const CLEAN_EVERY: Duration = Duration::from_secs(2);
+
+/// Drops the CDRs of days that are too old. Only the database's: the journal keeps them, and a database that is written anew has
+/// them until the next look.
+fn clean(projector: &mut Projector, keep_days: u32, now_ms: i64) {
+    const DAY_MS: i64 = 86_400_000;
+    if keep_days == 0 {
+        return;
+    }
+    // Days are those of the server; its zone is UTC until a zone can be set.
+    match projector.drop_days_before(tandem_store::day_of(now_ms - i64::from(keep_days) * DAY_MS, 0)) {
+        Ok(dropped) => {
+            for day in dropped {
+                log::info(&format!("the CDRs of {day} were dropped, they are older than {keep_days} days"));
+            }
+        }
+        Err(error) => log::error(&format!("old CDRs could not be dropped: {error}")),
+    }
+}
+
 fn project(
     dir: &Path,
     projector: &mut Projector,
@@ -113,13 +135,19 @@ fn project(
     let _ = shared.projection.thread.set(std::thread::current());
     let mut last_checkpoint = Instant::now();
     let mut failing = false;
+    let mut cleaned: Option<Instant> = None;
     loop {
         let started = Instant::now();
         let ending = synced_all.load(Ordering::SeqCst);
         match projector.run_once(reader, limits::PROJECT_BATCH) {
             Ok(applied) => {
                 failing = false;
+                positions.advance_cdrs_applied(applied.cdr_records as u64);
                 positions.advance_applied(projector.applied_seq());
+                if !ending && cleaned.is_none_or(|at| at.elapsed() > CLEAN_EVERY) {
+                    cleaned = Some(Instant::now());
+                    clean(projector, shared.cdr_output.retention_days(), Clock.now().wall_ms);
+                }
                 if last_checkpoint.elapsed() > Duration::from_secs(10) {
                     last_checkpoint = Instant::now();
                     if let Err(error) = checkpointer.run() {

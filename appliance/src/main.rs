@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a binary has no outside: `pub` says that other files use it")]
 
 mod boot;
+mod cdr_output;
 mod clock;
 mod config;
 mod control;

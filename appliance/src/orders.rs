@@ -1,5 +1,6 @@
 //! What the control thread asks the owners of state, each with the place for the answer.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tandem_media::rules::IpNet;
 use tandem_rater::{AccountConfig, AccountView, GatewayConfig, GatewayView, Movement, PayError, Rules};
 use tandem_rating::money::Money;
 use tandem_rating::record::{Audit, Correction, LedgerRow, Record};
+use tandem_rating::usage::Usage;
 use tandem_sip::config::ResendSchedule;
 use tandem_store::Encoded;
 use tokio::sync::oneshot;
@@ -110,5 +112,14 @@ pub enum RatingOrder {
         audit: Box<Audit>,
         /// The row once it is on disk.
         done: oneshot::Sender<Result<LedgerRow, PayError>>,
+    },
+    /// Calls of other systems.
+    External {
+        /// Finished calls.
+        usages: Vec<Usage>,
+        /// Who.
+        audit: Box<Audit>,
+        /// Numbers of those that were stored, once they are written; the others were known.
+        done: oneshot::Sender<Result<HashSet<u64>, String>>,
     },
 }

@@ -7,6 +7,7 @@ pub mod table;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 use tandem_call::settings::{Settings, SortPlace};
@@ -14,6 +15,8 @@ use tandem_media::decide::SystemMode;
 use tandem_rating::fee::BillingParams;
 use tandem_sip::config::ResendSchedule;
 use thiserror::Error;
+
+use crate::cdr_output;
 
 pub use table::TABLE;
 
@@ -54,6 +57,8 @@ pub enum Kind {
     NumberPatterns,
     /// Hours 0-23, comma separated.
     Hours,
+    /// An address to send to by HTTP, as `http://host:8080/path` or `host:8080`; empty is off.
+    HttpServer,
     /// Any text of at most 1,000 characters on one line.
     Text,
 }
@@ -123,6 +128,10 @@ impl Kind {
             Kind::Schedule => "1 to 20 waits of 0.1 to 32 seconds, comma separated".to_owned(),
             Kind::NumberPatterns => "numbers, exact or with a trailing *, comma separated".to_owned(),
             Kind::Hours => "hours from 0 to 23, comma separated".to_owned(),
+            Kind::HttpServer => {
+                "http://host[:port][/path] or host:port, without TLS (a proxy beside the switch can add it), or nothing"
+                    .to_owned()
+            }
             Kind::Text => "one line of at most 1000 characters".to_owned(),
         }
     }
@@ -146,6 +155,7 @@ impl Kind {
                 (!digits.is_empty() || p == "*") && digits.len() <= 64 && digits.bytes().all(|b| b.is_ascii_digit())
             }),
             Kind::Hours => value.is_empty() || value.split(',').all(|h| int(h.trim(), 0, 23)),
+            Kind::HttpServer => value.is_empty() || http_server(value).is_some(),
             Kind::Text => value.chars().count() <= 1_000 && !value.contains(['\n', '\r', '\0']),
         }
     }
@@ -283,6 +293,29 @@ impl Params {
         )
     }
 
+    /// SERVER_MAX_CDR_PENDING_LIST_LENGTH.
+    pub fn cdr_pending_max(&self) -> u64 {
+        self.int("SERVER_MAX_CDR_PENDING_LIST_LENGTH").into()
+    }
+
+    /// SERVER_QUERY_CDR_MAX_DAY_INTERVAL, and the hours of SERVER_QUERY_CDR_DENY_TIME.
+    pub fn cdr_query_rules(&self) -> (u32, Vec<u8>) {
+        let hours = self.text("SERVER_QUERY_CDR_DENY_TIME").split(',').filter_map(|hour| hour.trim().parse().ok());
+        (self.int("SERVER_QUERY_CDR_MAX_DAY_INTERVAL"), hours.collect())
+    }
+
+    /// How CDRs leave the switch (cdr.md 5).
+    pub fn cdr_output(&self) -> cdr_output::Settings {
+        cdr_output::Settings {
+            write_interval: Duration::from_secs(self.int("SERVER_CDR_FILE_WRITE_INTERVAL").into()),
+            files_max: self.int("SERVER_CDR_FILE_WRITE_MAX") as usize,
+            hourly: self.on("SS_CDR_RECORD_TO_FILE"),
+            hourly_unanswered: self.on("SS_CDR_RECORD_NONCONNECT"),
+            retention_days: self.int("TANDEM_CDR_RETENTION_DAYS"),
+            report_to: http_server(self.text("SERVER_CDR_REAL_TIME_REPORT_SERVER")),
+        }
+    }
+
     /// SERVER_VERIFY_CLEARING_CUSTOMER_REMAIN_MONEY_LIMIT: whether vendor balances bound calls.
     pub fn check_clearing(&self) -> bool {
         self.on("SERVER_VERIFY_CLEARING_CUSTOMER_REMAIN_MONEY_LIMIT")
@@ -303,6 +336,25 @@ fn ports(value: &str) -> Option<(u16, u16)> {
     let (low, high) = value.split_once(',')?;
     let (low, high) = (low.trim().parse::<u16>().ok()?, high.trim().parse::<u16>().ok()?);
     (low >= 1_024 && low < high).then_some((low, high))
+}
+
+/// The URL meant by `value`; `None` when it is none.
+fn http_server(value: &str) -> Option<String> {
+    let rest = value.strip_prefix("http://").unwrap_or(value);
+    let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
+    let (name, port) = match host.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let has_scheme = rest.len() < value.len();
+    let named = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+    };
+    let port_fits = port.map_or(has_scheme, |port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    let path_fits = path.bytes().all(|b| b.is_ascii_graphic());
+    (named && port_fits && path_fits && value.len() <= 1_000).then(|| format!("http://{host}/{path}"))
 }
 
 fn tos(value: &str) -> Option<u8> {
@@ -356,6 +408,30 @@ mod tests {
         assert_eq!(params, Params::default());
         params.set("SERVER_BILLING_FEE_PRECISTION", "4").unwrap();
         assert_eq!(params.billing().unwrap().fp, 4);
+    }
+
+    #[test]
+    fn a_server_is_named_by_url_or_by_host_and_port() {
+        for (value, url) in [
+            ("http://192.0.2.1:8080/cdr?x=1", Some("http://192.0.2.1:8080/cdr?x=1")),
+            ("billing.example:8080", Some("http://billing.example:8080/")),
+            ("http://billing.example", Some("http://billing.example/")),
+            ("http://[2001:db8::1]:80/a", Some("http://[2001:db8::1]:80/a")),
+            ("billing.example", None),
+            ("https://billing.example/", None),
+            ("http://:80/", None),
+            ("http://a b:80/", None),
+            ("host:99999", None),
+            ("host:0", None),
+        ] {
+            assert_eq!(http_server(value).as_deref(), url, "{value}");
+        }
+        let mut params = Params::default();
+        let name = "SERVER_CDR_REAL_TIME_REPORT_SERVER";
+        assert!(params.set(name, "https://x/").unwrap_err().to_string().contains("without TLS"));
+        assert_eq!(params.cdr_output().report_to, None);
+        params.set(name, "127.0.0.1:80").unwrap();
+        assert_eq!(params.cdr_output().report_to.as_deref(), Some("http://127.0.0.1:80/"));
     }
 
     #[test]

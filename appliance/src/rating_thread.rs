@@ -3,6 +3,7 @@
 //! One turn takes a batch from every shard, writes the journal once, and wakes each shard once. An answer that depends on
 //! a record leaves after the record's `write(2)`, so a killed process loses nothing that anybody was told.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct RatingThread {
     pub clock: Clock,
     /// Told after each write.
     pub sync: crate::disk::SyncDoor,
+    /// External CDRs of this life: the database may not have the last of them yet.
+    pub external: HashSet<u64>,
 }
 
 /// Replies of the control thread that wait for a write.
@@ -212,6 +215,26 @@ impl RatingThread {
                 });
                 done.push(Box::new(move |written| {
                     let _ = reply.send(written.and(booked));
+                }));
+            }
+            RatingOrder::External { usages, audit, done: reply } => {
+                // Not begun while the journal cannot be written: what is refused must not be booked later.
+                if let Err(error) = self.desk.journal_mut().flush() {
+                    let _ = reply.send(Err(format!("the journal cannot be written, nothing was booked: {error}")));
+                    return;
+                }
+                let mut stored = HashSet::new();
+                for usage in &usages {
+                    if self.external.insert(usage.flow_no) {
+                        self.desk.rater_mut().settle_recovered(now, usage);
+                        stored.insert(usage.flow_no);
+                    }
+                }
+                if let Err(error) = self.desk.journal_mut().append(&Record::Audit(audit)) {
+                    log::error(&format!("a row of the audit log could not be journalled: {error}"));
+                }
+                done.push(Box::new(move |result| {
+                    let _ = reply.send(result.map(|()| stored));
                 }));
             }
             RatingOrder::Move { movement, audit, done: reply } => {

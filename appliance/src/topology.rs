@@ -6,6 +6,8 @@
 //! | `rating` | any but the shards' | balances, lines, CDRs; appends and writes the journal | `park`, woken by whoever asks |
 //! | `sync` | any | fdatasync of the journal, at most 50 ms behind | `park`, woken by `rating` |
 //! | `store` | any | journal -> SQLite | `park`, at most 400 ms; woken by who asks for CDRs |
+//! | `cdr-files` | any | journal -> backup and hourly files of CDRs | `park`, at most 100 ms |
+//! | `cdr-report` | any | journal -> another server, by HTTP | `park`, at most 100 ms; the server, at most 15 s |
 //! | `control` | any | Unix socket, configuration | tokio-uring |
 //! | `media` | any | the kernel's events and copies, interfaces, orphan flows; only with a fast path | `park`, at most 100 ms |
 //! | `main` | any | waits for signals | `sigwait` |
@@ -29,6 +31,7 @@ use tandem_call::question::{Answer, Question};
 use tandem_leg::ListenerId;
 use tandem_ring::Waker;
 
+use crate::cdr_output::CdrOutput;
 use crate::fast_path::MediaPath;
 use crate::limits;
 use crate::orders::{RatingOrder, ShardOrder};
@@ -127,6 +130,8 @@ pub struct Shared {
     pub money: MoneyCounters,
     /// The kernel's part in media.
     pub media: MediaPath,
+    /// CDRs on their way out.
+    pub cdr_output: Arc<CdrOutput>,
 }
 
 /// The store thread's door.

@@ -13,7 +13,7 @@ pub const FLOW_NO_MAX: u64 = (1 << 53) - 1;
 ///
 /// Milliseconds since 2024 (40 bits, to 2058), shard (4), counter (9).
 #[derive(Debug)]
-pub(crate) struct FlowNumbers {
+pub struct FlowNumbers {
     shard: u64,
     /// Milliseconds and counter of the last one.
     last: u64,
@@ -21,7 +21,7 @@ pub(crate) struct FlowNumbers {
 
 impl FlowNumbers {
     /// For `shard` (below 16); all numbers will be greater than `floor`.
-    pub(crate) fn new(shard: u8, floor: u64) -> FlowNumbers {
+    pub fn new(shard: u8, floor: u64) -> FlowNumbers {
         let floor_ms = floor >> (COUNTER_BITS + SHARD_BITS);
         FlowNumbers {
             shard: u64::from(shard) & ((1 << SHARD_BITS) - 1),
@@ -30,7 +30,8 @@ impl FlowNumbers {
         }
     }
 
-    pub(crate) fn next(&mut self, wall_ms: i64) -> u64 {
+    /// The next one, at `wall_ms`.
+    pub fn next(&mut self, wall_ms: i64) -> u64 {
         let now = (wall_ms.saturating_sub(EPOCH_MS).max(0) as u64) << COUNTER_BITS;
         self.last = now.max(self.last + 1);
         let (ms, counter) = (self.last >> COUNTER_BITS, self.last & ((1 << COUNTER_BITS) - 1));

@@ -34,6 +34,6 @@ pub mod weights;
 
 pub use call::CallState;
 pub use calls::{Calls, CallsConfig, Counts, MediaAddress, MediaConfig, MediaSend};
-pub use flow_no::FLOW_NO_MAX;
+pub use flow_no::{FLOW_NO_MAX, FlowNumbers};
 pub use output::{Finish, Output};
 pub use view::CallView;

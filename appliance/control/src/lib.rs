@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cdr_names;
 pub mod error;
 pub mod fields;
 pub mod frame;

@@ -32,6 +32,9 @@ pub use rates::{
     RatesHistory, RatesImported, RatesList, RatesProgress, RatesShow, RatesUploaded, RowError,
 };
 pub use reprice::{CorrectionRow, RepricedRow, Rerated};
+mod cdr;
+
+pub use cdr::{CdrInserted, InsertedCdr, ReportChecked, ReportDay, ReportRow};
 pub use site::{
     AuditList, AuditRow, ChangeRow, PendingConfirm, SiteApplied, SiteChange, SiteCompared, SiteConfirmed,
     SiteDiscarded, SiteExported, SiteHistory,

@@ -3,6 +3,7 @@
 //! Parameters are objects; a name that a verb does not know is refused, so that a mistyped filter cannot show everything
 //! and a mistyped option cannot change something else.
 
+mod cdr;
 mod proof;
 mod rates;
 mod reprice;
@@ -11,6 +12,7 @@ mod site;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use cdr::{CdrInsert, ExternalCdr, INSERT_MAX, ReportCheck, ReportDay};
 pub use proof::{CdrExplain, CdrProve, SLICE_CALLS};
 pub use rates::{
     DIFFERENCES_MAX, EXPORT_ROWS_MAX, ImportMode, RateSort, RatesCommit, RatesCompare, RatesDelete, RatesDifferences,
@@ -103,6 +105,12 @@ verbs! {
     CdrProve = "cdr.prove" -> CdrProved;
     /// Finished calls by other rates, and perhaps corrected.
     Rerate = "rerate" -> Rerated;
+    /// Previews or books calls of other systems.
+    CdrInsert = "cdr.insert" -> CdrInserted;
+    /// Sums over the calls of a day.
+    ReportDay = "report.day" -> ReportDay;
+    /// Whether they are what CDRs and ledger come to.
+    ReportCheck = "report.check" -> ReportChecked;
     /// Gateways of both kinds.
     GatewayList = "gateway.list" -> GatewayList;
     /// Accounts.
@@ -306,22 +314,70 @@ pub struct CdrFilter {
     /// Ended before this; a day counts whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<When>,
+    /// Mapping or routing gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// Direct agent of the payer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// Number of the end reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_reason: Option<i32>,
+    /// Held so many seconds or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_min_s: Option<u32>,
+    /// Held so many seconds or less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_max_s: Option<u32>,
+    /// The customer's fee is so much or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fee_min: Option<Amount>,
     /// Only answered, or only unanswered calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<bool>,
 }
 
-/// `cdr.list`: ordered by flow number. Pages by `offset`, or by `after`, which neither skips nor repeats a row while new
+/// How finished calls are sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CdrSort {
+    /// In the order of booking, which is that of the end but for calls settled after a crash.
+    #[default]
+    End,
+    /// By the customer's fee, largest first; every call that fits is read.
+    Fee,
+    /// By held time, longest first; every call that fits is read.
+    Duration,
+}
+
+impl CdrSort {
+    /// Every one with its word.
+    pub const WORDS: &[&str] = &["end", "fee", "duration"];
+}
+
+impl std::str::FromStr for CdrSort {
+    type Err = crate::value::BadValue;
+
+    fn from_str(text: &str) -> Result<CdrSort, crate::value::BadValue> {
+        match text {
+            "end" => Ok(CdrSort::End),
+            "fee" => Ok(CdrSort::Fee),
+            "duration" => Ok(CdrSort::Duration),
+            _ => Err(crate::value::BadValue { value: text.to_owned(), allowed: "end, fee or duration" }),
+        }
+    }
+}
+
+/// `cdr.list`: ordered by booking, or as `sort` says. Pages by `offset`, or by `after`, which neither skips nor repeats a row while new
 /// calls end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CdrList {
     /// Which.
     pub filter: CdrFilter,
-    /// Oldest first; newest first when false.
+    /// The order.
+    pub sort: CdrSort,
+    /// Oldest or smallest first; newest or largest first when false.
     pub oldest_first: bool,
     /// Only rows behind this flow number in the chosen order: the `next` of the page before.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -30,6 +30,11 @@ fn every_call() -> Vec<Call> {
         callee_gateway: text("out"),
         from: Some("20261122".parse().unwrap()),
         to: Some("2026-11-22T10:00:00Z".parse().unwrap()),
+        gateway: text("either"),
+        agent: text("agent"),
+        duration_min_s: Some(1),
+        duration_max_s: Some(2),
+        fee_min: Some("0.5".parse().unwrap()),
         end_reason: Some(-69),
         answered: Some(false),
     };
@@ -49,6 +54,7 @@ fn every_call() -> Vec<Call> {
         request::CallsKill { call: CallId(7) }.into(),
         request::CdrList {
             filter: filter.clone(),
+            sort: request::CdrSort::Fee,
             oldest_first: true,
             after: Some(CallId(9)),
             limit: Limit::MAX,
@@ -77,6 +83,23 @@ fn every_call() -> Vec<Call> {
             after: Some(CallId(9)),
         }
         .into(),
+        request::CdrInsert {
+            rows: vec![request::ExternalCdr {
+                account: "acme".to_owned(),
+                caller: "49".to_owned(),
+                callee: "1212".to_owned(),
+                start: tandem_control::When::from_ms(7),
+                stop: None,
+                billing_time: Some(61),
+                flow_no: Some(-1),
+                mode: Some(3),
+            }],
+            commit: true,
+            comment: "line\nbreak".to_owned(),
+        }
+        .into(),
+        request::ReportDay { day: "20261122".parse().unwrap(), by: text("area") }.into(),
+        request::ReportCheck { day: "20261122".parse().unwrap() }.into(),
         request::GatewayList { kind: Some(GatewayKind::Routing) }.into(),
         request::AccountList {
             kind: text("customer"),
@@ -242,6 +265,7 @@ fn every_reply_survives_the_wire() {
     survive_as_default! {
         Status CallsList CallShow CallKilled CdrList CdrShow CdrTotals GatewayList AccountList AccountShow AccountPaid
         CallExplained CdrProved CheckRow DifferRow ExplainedLeg CorrectionRow RepricedRow Rerated
+        CdrInserted InsertedCdr ReportDay ReportRow ReportChecked
         LedgerList RatesImported RatesExported RatesList SiteApplied SiteExported SiteCompared
         SiteConfirmed SiteDiscarded SiteHistory SiteChange ChangeRow PendingConfirm AuditList AuditRow ParamList ParamRow ParamSet Explained
         Traced CallRow MediaSide RateShown AttemptRow GatewayRow AccountRow ReservationRow LedgerRow RateChange RowError

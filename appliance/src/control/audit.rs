@@ -29,6 +29,7 @@ pub(super) fn command(call: &Call) -> Option<String> {
         }
         Call::AccountZero(q) => format!("account zero {}", q.name),
         Call::AccountReverse(q) => format!("account reverse {}", q.key),
+        Call::CdrInsert(q) if q.commit => format!("cdr insert ({} rows)", q.rows.len()),
         Call::RatesImport(RatesImport { group, mode, .. }) => {
             format!("rates import --group {group} --mode {}", mode.as_str())
         }
@@ -207,6 +208,9 @@ mod tests {
             "cdr.show",
             "cdr.totals",
             "gateway.list",
+            "cdr.insert",
+            "report.day",
+            "report.check",
             "account.list",
             "account.show",
             "ledger.list",

@@ -1,5 +1,7 @@
 //! Finished calls: lists, one record with its steps, totals.
 
+use std::str::FromStr;
+
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 use tandem_control::error::{ErrorCode, ErrorObject};
@@ -9,7 +11,8 @@ use tandem_control::value::CallId;
 use tandem_rating::cdr::{CDR_FIELDS, Cdr, CdrValue};
 use tandem_rating::fee::{BillingParams, RateTerms, explain_leg};
 use tandem_rating::money::Money;
-use tandem_store::{CdrFilter, NumberMatch};
+use tandem_rating::record::Actor;
+use tandem_store::{CdrFilter, CdrSort, NumberMatch, StoreError};
 
 use super::{Control, Reply, internal, reply};
 
@@ -26,12 +29,24 @@ impl Control {
             Some(when) => Some(when.end_ms(&zone).ok_or_else(|| out_of_range("filter.to"))?),
             None => None,
         };
+        let fee_min = match &filter.fee_min {
+            None => None,
+            Some(amount) => Some(
+                Money::from_str(amount.as_str())
+                    .map_err(|error| ErrorObject::bad_value("filter.fee_min", amount.as_str(), error))?,
+            ),
+        };
         let number = |text: String| match text.strip_suffix('*') {
             Some(prefix) => NumberMatch::Prefix(prefix.to_owned()),
             None => NumberMatch::Exact(text),
         };
         Ok(CdrFilter {
             any_account: filter.account,
+            agent_account: filter.agent,
+            gateway: filter.gateway,
+            hold_min_s: filter.duration_min_s.map(i64::from),
+            hold_max_s: filter.duration_max_s.map(i64::from),
+            fee_min,
             caller: filter.caller.map(number),
             callee: filter.callee.map(number),
             caller_gateway: filter.caller_gateway,
@@ -44,19 +59,47 @@ impl Control {
         })
     }
 
-    pub(super) async fn cdr_list(&self, q: CdrList) -> Reply {
+    /// SERVER_QUERY_CDR_DENY_TIME: refused in these hours, but to administrators.
+    pub(super) fn cdr_hours_allow(&self, actor: &Actor) -> Result<(), ErrorObject> {
+        let state = self.state.borrow();
+        let (_, hours) = state.params.cdr_query_rules();
+        // The server's zone is UTC until a zone can be set.
+        let hour = state.clock.now().wall_ms.div_euclid(3_600_000).rem_euclid(24) as u8;
+        refuse_hour(is_administrator(actor), hour, &hours)
+    }
+
+    /// That, and SERVER_QUERY_CDR_MAX_DAY_INTERVAL: longer ranges are refused, but to administrators. A range without an end
+    /// is as long as there are days.
+    async fn cdr_query_allowed(&self, actor: &Actor, filter: &CdrFilter) -> Result<(), ErrorObject> {
+        self.cdr_hours_allow(actor)?;
+        if is_administrator(actor) {
+            return Ok(());
+        }
+        let days = self.query(|queries| queries.cdr_days().map_err(|e| internal(e.to_string()))).await?;
+        let Some((first, last)) = days else { return Ok(()) };
+        let (days_max, _) = self.state.borrow().params.cdr_query_rules();
+        refuse_days(filter.from_ms, filter.to_ms, (first, last), days_max)
+    }
+
+    pub(super) async fn cdr_list(&self, actor: &Actor, q: CdrList) -> Reply {
         let filter = self.filter(q.filter)?;
+        self.cdr_query_allowed(actor, &filter).await?;
         let page = CdrFilter {
             limit: Some(q.limit.rows() as usize),
             offset: q.offset,
             oldest_first: q.oldest_first,
+            sort: match q.sort {
+                request::CdrSort::End => CdrSort::Booking,
+                request::CdrSort::Fee => CdrSort::Fee,
+                request::CdrSort::Duration => CdrSort::Duration,
+            },
             after_flow_no: q.after.map(|id| id.0),
             ..filter.clone()
         };
         let limit = q.limit.rows() as usize;
         let (rows, total) = self
             .query(move |queries| {
-                let rows = queries.cdr_list(&page).map_err(|e| internal(e.to_string()))?;
+                let rows = queries.cdr_list(&page).map_err(refused)?;
                 let total = queries.cdr_count(&filter).map_err(|e| internal(e.to_string()))?;
                 Ok((rows, total))
             })
@@ -65,7 +108,8 @@ impl Control {
         reply(&reply::CdrList { total, rows: rows.iter().map(row).collect(), next })
     }
 
-    pub(super) async fn cdr_show(&self, call: CallId) -> Reply {
+    pub(super) async fn cdr_show(&self, actor: &Actor, call: CallId) -> Reply {
+        self.cdr_hours_allow(actor)?;
         let cdr = self.query(move |queries| queries.cdr_show(call.0).map_err(|e| internal(e.to_string()))).await?;
         let Some(cdr) = cdr else {
             return Err(ErrorObject::new(
@@ -77,8 +121,9 @@ impl Control {
         reply(&reply::CdrShow { cdr: row(&cdr), customer_steps, vendor_steps })
     }
 
-    pub(super) async fn cdr_totals(&self, filter: request::CdrFilter) -> Reply {
+    pub(super) async fn cdr_totals(&self, actor: &Actor, filter: request::CdrFilter) -> Reply {
         let filter = self.filter(filter)?;
+        self.cdr_query_allowed(actor, &filter).await?;
         let totals =
             self.query(move |queries| queries.cdr_totals(&filter).map_err(|e| internal(e.to_string()))).await?;
         let currency = self.state.borrow().config.currency.clone();
@@ -98,6 +143,50 @@ impl Control {
             rtp_relayed_b_to_a: totals.callee_rtp_relayed,
         })
     }
+}
+
+/// A question that the store does not take is a bad value; all else is its trouble.
+fn refused(error: StoreError) -> ErrorObject {
+    match error {
+        StoreError::Refused { field, value, range } => ErrorObject::bad_value(field, value, range),
+        error => internal(error.to_string()),
+    }
+}
+
+/// Whether the rules of CDR queries leave them alone (cdr.md 6, accounts.md 6): the machine's administrator, whoever runs the
+/// switch, and the switch itself.
+fn is_administrator(actor: &Actor) -> bool {
+    actor.uid.is_none_or(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw())
+}
+
+fn refuse_hour(is_administrator: bool, hour: u8, denied: &[u8]) -> Result<(), ErrorObject> {
+    if is_administrator || !denied.contains(&hour) {
+        return Ok(());
+    }
+    let hours: Vec<String> = denied.iter().map(u8::to_string).collect();
+    let message = format!(
+        "CDRs cannot be queried from {hour:02}:00 to {hour:02}:59 UTC: SERVER_QUERY_CDR_DENY_TIME is {}; administrators are \
+         exempt",
+        hours.join(",")
+    );
+    Err(ErrorObject::new(ErrorCode::Refused, message))
+}
+
+fn refuse_days(from_ms: Option<i64>, to_ms: Option<i64>, stored: (u32, u32), days_max: u32) -> Result<(), ErrorObject> {
+    const DAY_MS: i64 = 86_400_000;
+    // Days are those of the server; its zone is UTC until a zone can be set.
+    let midnight = |day: u32| tandem_store::day_start_ms(i64::from(day));
+    let from_day = from_ms.unwrap_or(i64::MIN).max(midnight(stored.0)).div_euclid(DAY_MS);
+    let to_day = (to_ms.unwrap_or(i64::MAX).min(midnight(stored.1) + DAY_MS) - 1).div_euclid(DAY_MS);
+    let days = to_day - from_day + 1;
+    if days <= i64::from(days_max) {
+        return Ok(());
+    }
+    let allowed = format!(
+        "at most {days_max} days a query (SERVER_QUERY_CDR_MAX_DAY_INTERVAL); name a shorter range with from and to; \
+         administrators are exempt"
+    );
+    Err(ErrorObject::bad_value("filter.from", format!("{days} days before the end of the range"), allowed))
 }
 
 /// A record by the names of cdr.md 2; money as decimal strings.
@@ -163,4 +252,36 @@ fn steps(cdr: &Cdr, customer: bool) -> Vec<String> {
         vendor_free_time: cdr.vendor_free_time == 1,
     };
     explain_leg(cdr.hold_ms, &terms, &params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denied_hours_are_named_and_leave_administrators_alone() {
+        assert!(refuse_hour(false, 7, &[]).is_ok());
+        assert!(refuse_hour(false, 7, &[6, 8]).is_ok());
+        assert!(refuse_hour(true, 7, &[7]).is_ok());
+        let error = refuse_hour(false, 7, &[7, 8]).unwrap_err();
+        assert!(error.message.contains("SERVER_QUERY_CDR_DENY_TIME is 7,8"), "{}", error.message);
+        let uid = |uid| Actor { uid, ..Actor::default() };
+        assert!(is_administrator(&uid(Some(0))) && is_administrator(&uid(None)));
+        assert!(is_administrator(&uid(Some(rustix::process::geteuid().as_raw()))));
+        assert!(!is_administrator(&uid(Some(65_534))));
+    }
+
+    #[test]
+    fn a_range_is_counted_in_days_that_can_have_calls() {
+        let day = |day: i64| tandem_store::day_start_ms(day);
+        let stored = (20_261_001, 20_261_122);
+        let allowed = |from: Option<i64>, to: Option<i64>, max| refuse_days(from, to, stored, max).is_ok();
+        assert!(allowed(None, None, 53) && !allowed(None, None, 52), "October has 31 days");
+        assert!(allowed(Some(day(20_261_121)), None, 2) && !allowed(Some(day(20_261_121)), None, 1));
+        assert!(allowed(Some(day(20_261_121)), Some(day(20_261_122)), 1), "the end of a range is not in it");
+        assert!(!allowed(Some(day(20_261_121)), Some(day(20_261_122) + 1), 1));
+        assert!(allowed(None, Some(day(20_261_002)), 1), "days before the first have no calls");
+        let error = refuse_days(None, None, stored, 31).unwrap_err();
+        assert!(error.message.contains("SERVER_QUERY_CDR_MAX_DAY_INTERVAL"), "{}", error.message);
+    }
 }

@@ -130,6 +130,7 @@ impl Control {
             .map_err(internal)?;
         let snapshot = Arc::new(built.snapshot);
         let (prohibited, resend) = (built.prohibited, built.params.resend());
+        self.shared().cdr_output.configure(built.params.cdr_output(), seq);
         {
             let mut state = self.state.borrow_mut();
             state.version = version;

@@ -1,11 +1,13 @@
 //! Once a second: how many calls and packets since the last second, so that `status` can speak of rates.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use super::Control;
+use crate::log;
 use crate::orders::ShardOrder;
 
 /// Seconds the mean is taken over.
@@ -25,6 +27,8 @@ pub(crate) struct Sampler {
     packets: u64,
     highest: u64,
     seconds: u64,
+    /// CDRs that wait for the database.
+    pending: Pending,
     /// The latencies as they were, oldest first: what is younger than the oldest is the last minute.
     marks: VecDeque<Latencies>,
 }
@@ -81,6 +85,75 @@ impl Sampler {
     }
 }
 
+/// CDRs that wait for the database, of their limit in percent: the alarm is raised at the first and over below the second.
+const PENDING_ALARM_PCT: (u64, u64) = (80, 70);
+
+/// Where a queue of CDRs stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Pending {
+    #[default]
+    Short,
+    /// The alarm is raised.
+    Long,
+    /// At the limit.
+    Full,
+}
+
+impl Pending {
+    /// What it is now; between the two marks it stays what it was.
+    fn next(self, pending: u64, max: u64) -> Pending {
+        match self {
+            _ if pending >= max => Pending::Full,
+            _ if pending.saturating_mul(100) >= max.saturating_mul(PENDING_ALARM_PCT.0) => Pending::Long,
+            Pending::Short => Pending::Short,
+            _ if pending.saturating_mul(100) >= max.saturating_mul(PENDING_ALARM_PCT.1) => Pending::Long,
+            _ => Pending::Short,
+        }
+    }
+}
+
+impl Control {
+    /// Alarm 20006 (cdr.md 4.2). Nothing is dropped at the limit and no call is refused: the queue is the journal itself, it is
+    /// read back in order when the database can be written.
+    fn watch_pending_cdrs(&self) {
+        let (pending, max, alarms) = {
+            let state = self.state.borrow();
+            (state.positions.cdrs_pending(), state.params.cdr_pending_max(), state.shared.clone())
+        };
+        let mut sampler = self.sampler.borrow_mut();
+        let now = sampler.pending.next(pending, max);
+        let before = std::mem::replace(&mut sampler.pending, now);
+        if now == before {
+            return;
+        }
+        let limit = format!("{pending} CDRs wait for the database, SERVER_MAX_CDR_PENDING_LIST_LENGTH is {max}");
+        match now {
+            Pending::Long if before == Pending::Short => {
+                alarms.money.alarms.fetch_add(1, Ordering::Relaxed);
+                log::error(&format!("alarm 20006: {limit}"));
+            }
+            Pending::Full => {
+                alarms.money.alarms.fetch_add(1, Ordering::Relaxed);
+                log::error(&format!(
+                    "alarm 20006: {limit}: from here on they wait in the journal alone, none is dropped"
+                ));
+            }
+            Pending::Long => {}
+            Pending::Short => log::warning(&format!("alarm 20006 is over: {limit}")),
+        }
+    }
+
+    /// The alarm as a warning of `status`.
+    pub(super) fn pending_cdrs_warning(&self) -> Option<String> {
+        let sampler = self.sampler.borrow();
+        let state = self.state.borrow();
+        let (pending, max) = (state.positions.cdrs_pending(), state.params.cdr_pending_max());
+        (sampler.pending != Pending::Short).then(|| {
+            format!("alarm 20006: {pending} CDRs wait for the database, the limit is {max}; none is dropped, queries miss them")
+        })
+    }
+}
+
 /// Runs as long as the thread.
 pub(crate) async fn run(control: Control) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
@@ -89,6 +162,7 @@ pub(crate) async fn run(control: Control) {
         every.tick().await;
         control.drop_retired();
         control.drop_stale_imports();
+        control.watch_pending_cdrs();
         let Ok(counts) = control.ask_shards(ShardOrder::Counts).await else {
             continue;
         };
@@ -111,6 +185,25 @@ mod tests {
         let mut one = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap();
         values.iter().for_each(|value| one.record(*value).unwrap());
         [Some(one), None, None]
+    }
+
+    #[test]
+    fn the_alarm_of_waiting_cdrs_is_raised_at_four_fifths_and_over_below_seven_tenths() {
+        let run = |counts: &[u64]| {
+            let mut pending = Pending::default();
+            counts
+                .iter()
+                .map(|n| {
+                    pending = pending.next(*n, 10);
+                    pending
+                })
+                .collect::<Vec<_>>()
+        };
+        use Pending::{Full, Long, Short};
+        assert_eq!(
+            run(&[0, 7, 8, 7, 6, 7, 9, 10, 11, 9, 7, 0]),
+            [Short, Short, Long, Long, Short, Short, Long, Full, Full, Long, Long, Short]
+        );
     }
 
     #[test]

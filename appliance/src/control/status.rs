@@ -96,6 +96,11 @@ impl Control {
         }
         super::media::count(&state.shared.media, &mut counters);
         status.warnings.extend(state.shared.media.troubles());
+        counters.extend(state.shared.cdr_output.counters(state.positions.synced()));
+        status.warnings.extend(state.shared.cdr_output.troubles());
+        counters.insert("cdrs_pending".to_owned(), state.positions.cdrs_pending());
+        counters.insert("cdrs_pending_max".to_owned(), state.params.cdr_pending_max());
+        status.warnings.extend(self.pending_cdrs_warning());
         counters.insert("journal_written".to_owned(), state.positions.written());
         counters.insert("journal_synced".to_owned(), state.positions.synced());
         let sampler = self.sampler.borrow();

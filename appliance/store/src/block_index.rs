@@ -43,6 +43,11 @@ CREATE TABLE block_index (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Statements that forget the index of a space.
+pub(crate) fn forget_sql(space: i64) -> String {
+    format!("DELETE FROM block WHERE space = {space}; DELETE FROM block_index WHERE space = {space};")
+}
+
 /// Rows in a row, and the times they span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {

@@ -15,7 +15,7 @@ use crate::payload::{ATTEMPT, FIELDS, Field};
 
 /// Fields with a column of their own: what people ask by, and what is summed. The others stand in one JSON array, because a
 /// column costs 50 ns to bind and write whether it has a value or not, and most of a hundred are 0 or empty.
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "flow_no",
     "caller_in",
     "caller_billed",
@@ -24,6 +24,7 @@ const COLUMNS: [&str; 22] = [
     "caller_gateway",
     "callee_gateway",
     "account",
+    "agent_account",
     "vendor_account",
     "connect_ms",
     "end_ms",
@@ -42,8 +43,9 @@ const COLUMNS: [&str; 22] = [
 
 /// Fields with an index ([`crate::block_index`]): what people ask by (cdr.md 4.4; the called number and the routing gateway
 /// beside it).
-pub(crate) const INDEXED: [&str; 8] = [
+pub(crate) const INDEXED: [&str; 9] = [
     "account",
+    "agent_account",
     "callee_billed",
     "callee_gateway",
     "callee_in",
@@ -65,14 +67,14 @@ static KEYS: LazyLock<[usize; INDEXED.len()]> = LazyLock::new(|| INDEXED.map(|na
 static END_MS: LazyLock<usize> = LazyLock::new(|| place("end_ms").unwrap_or(FIELDS));
 
 /// Place of a field in [`CDR_FIELDS`].
-fn place(name: &str) -> Option<usize> {
+pub(crate) fn place(name: &str) -> Option<usize> {
     CDR_FIELDS.iter().position(|(field, _)| *field == name)
 }
 
 /// The day of an instant as yyyymmdd, `zone_offset_ms` east of UTC.
 ///
 /// Times beyond the years 0 to 9999 count as their nearest day, so that the number always has its eight digits.
-pub(crate) fn day_of(at_ms: i64, zone_offset_ms: i64) -> i64 {
+pub fn day_of(at_ms: i64, zone_offset_ms: i64) -> i64 {
     // Days from 0000-03-01 (Unix day -719468), then the civil date (Hinnant, "chrono-compatible low-level date algorithms").
     let days = at_ms.saturating_add(zone_offset_ms).div_euclid(DAY_MS).clamp(-719_528, 2_932_896) + 719_468;
     let era = days.div_euclid(146_097);
@@ -84,6 +86,18 @@ pub(crate) fn day_of(at_ms: i64, zone_offset_ms: i64) -> i64 {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     year * 10_000 + month * 100 + day
+}
+
+/// The first instant of a day, UTC ms; of a number that is no day something near it.
+pub fn day_start_ms(day: i64) -> i64 {
+    let (year, month, day) = (day / 10_000, day / 100 % 100, day % 100);
+    // The other way round (Hinnant, "days_from_civil").
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era - 719_468) * DAY_MS
 }
 
 /// Name of what people read: a view with a column for each field of [`CDR_FIELDS`].
@@ -423,6 +437,15 @@ mod tests {
             (i64::MIN, -hour, 101),
         ] {
             assert_eq!(day_of(at_ms, offset), day, "{at_ms} at {offset}");
+        }
+    }
+
+    #[test]
+    fn a_day_begins_where_it_is_first_that_day() {
+        for day in [101, 19_691_231, 19_700_101, 20_000_229, 20_240_301, 20_261_122, 20_261_231, 99_991_231] {
+            let start_ms = day_start_ms(day);
+            assert_eq!((day_of(start_ms, 0), day_of(start_ms + DAY_MS - 1, 0)), (day, day));
+            assert!(day == 101 || day_of(start_ms - 1, 0) < day, "{day}");
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Positions {
     written: AtomicU64,
     synced: AtomicU64,
     applied: AtomicU64,
+    cdrs_taken: AtomicU64,
+    cdrs_applied: AtomicU64,
 }
 
 impl Positions {
@@ -64,6 +66,17 @@ impl Positions {
     /// Last record in the database.
     pub fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
+    }
+
+    /// CDRs that were appended since the start and are not in the database.
+    pub fn cdrs_pending(&self) -> u64 {
+        let applied = self.cdrs_applied.load(Ordering::Acquire);
+        self.cdrs_taken.load(Ordering::Acquire).saturating_sub(applied)
+    }
+
+    /// Says that so many more CDRs that were appended since the start are in the database.
+    pub fn advance_cdrs_applied(&self, cdrs: u64) {
+        self.cdrs_applied.fetch_add(cdrs, Ordering::AcqRel);
     }
 
     /// Says that the database has all records up to `seq`; never goes back.
@@ -280,6 +293,9 @@ impl Journal {
         let seq = self.next_seq;
         frame::encode(&mut self.buffer, seq, record).map_err(|cause| JournalError::Encode { seq, cause })?;
         self.next_seq += 1;
+        if matches!(record, Record::Settled { cdr: Some(_), .. }) {
+            self.shared.positions.cdrs_taken.fetch_add(1, Ordering::AcqRel);
+        }
         Ok(seq)
     }
 

@@ -26,11 +26,13 @@ mod query;
 mod reader;
 mod rebuild;
 mod recover;
+mod report;
 mod schema;
 mod segment;
 mod store;
 mod verify;
 
+pub use cdr_table::{day_of, day_start_ms};
 pub use changes::{AuditFilter, StoredAudit, StoredChange};
 pub use config::{StoredParam, StoredSite};
 pub use correction::StoredCorrection;
@@ -40,10 +42,13 @@ pub use error::{JournalError, StoreError};
 pub use frame::{Encoded, PAYLOAD_MAX};
 pub use journal::{Cut, Journal, JournalOptions, MakeDisk, OpenReport, Positions, Purged, SyncHandle};
 pub use ledger::StoredAccount;
-pub use query::{CdrFilter, CdrTotals, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, NumberMatch, Queries, StoredLedgerRow};
+pub use query::{
+    CdrFilter, CdrSort, CdrTotals, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, NumberMatch, Queries, StoredLedgerRow,
+};
 pub use reader::Reader;
 pub use rebuild::{Rebuilt, is_damage, mark_damaged, marked_damaged, recover_or_rebuild};
 pub use recover::{OpenCall, Recovered, recover, settle_recovered};
+pub use report::{ReportBy, ReportChecked, ReportRow, ReportSums};
 pub use schema::DATABASE_FILE;
 pub use store::{Applied, BATCH, Checkpointed, Checkpointer, Projector, StoreOptions};
 pub use verify::Verified;

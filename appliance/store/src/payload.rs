@@ -109,6 +109,12 @@ pub(crate) fn read(payload: &[u8]) -> Payload<'_> {
     read.unwrap_or(Payload::Other)
 }
 
+/// Whether the payload is that of a settled call.
+pub(crate) fn may_settle(payload: &[u8]) -> bool {
+    let mut tokens = Tokens::new(payload);
+    tokens.next() == Some(Token::Map(1)) && tokens.next() == Some(Token::Text(b"Settled"))
+}
+
 fn settled<'a>(tokens: &mut Tokens<'a>) -> Option<Settled<'a>> {
     list(tokens, 3)?;
     let flow_no = unsigned(tokens)?;

@@ -1,10 +1,14 @@
 //! Questions to the database, on a connection that cannot write: CDRs, ledger, accounts, configuration.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
 use tandem_rating::record::LedgerKind;
@@ -19,6 +23,7 @@ use crate::error::StoreError;
 use crate::ledger::{self, StoredAccount};
 use crate::plan::{Lookup, Plan, Span};
 use crate::rebuild;
+use crate::report::{self, ReportBy, ReportChecked, ReportRow};
 use crate::schema;
 use crate::verify::{self, Verified};
 
@@ -26,6 +31,12 @@ use crate::verify::{self, Verified};
 pub const LIMIT_DEFAULT: usize = 100;
 /// Most rows of one page: about 1.5 MiB of CDRs. More come page by page.
 pub const LIMIT_MAX: usize = 5000;
+
+/// Rows of a sorted list, all pages together: their places are in memory.
+const SORTED_MAX: usize = 50_000;
+
+/// The customer's fee in units of the eighth decimal. A fee below 90 million is exact as a float of this size.
+const FEE_UNITS: &str = "CAST(round(fee * 100000000.0) AS INTEGER)";
 
 /// How a number is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +47,25 @@ pub enum NumberMatch {
     Prefix(String),
 }
 
+/// How a list of CDRs is sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CdrSort {
+    /// By day and the order of booking: what the index serves.
+    #[default]
+    Booking,
+    /// By the customer's fee. Every CDR that fits is read.
+    Fee,
+    /// By held time. Every CDR that fits is read.
+    Duration,
+}
+
 /// Which CDRs. Every part that is set must hold; the default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CdrFilter {
     /// The payer.
     pub account: Option<String>,
+    /// The direct agent of the payer.
+    pub agent_account: Option<String>,
     /// The clearing account.
     pub vendor_account: Option<String>,
     /// Payer or clearing account.
@@ -69,13 +94,21 @@ pub struct CdrFilter {
     pub end_reason: Option<i32>,
     /// Answered calls only, or the others only.
     pub answered: Option<bool>,
+    /// Held so many seconds or more.
+    pub hold_min_s: Option<i64>,
+    /// Held so many seconds or less.
+    pub hold_max_s: Option<i64>,
+    /// The customer's fee is so much or more; with at most eight decimals.
+    pub fee_min: Option<Money>,
     /// One call.
     pub flow_no: Option<u64>,
+    /// How the list is sorted.
+    pub sort: CdrSort,
     /// Rows at most, 1 to [`LIMIT_MAX`]; [`LIMIT_DEFAULT`] when not set.
     pub limit: Option<usize>,
     /// Rows to leave out first: the next page begins at `offset + limit`.
     pub offset: u64,
-    /// In the order of booking, day by day; newest first by default.
+    /// In the chosen order; newest or largest first by default.
     pub oldest_first: bool,
     /// Only CDRs behind this one in the chosen order: pages that neither skip nor repeat while new calls end.
     pub after_flow_no: Option<u64>,
@@ -212,6 +245,14 @@ impl Queries {
     /// [`StoreError::Refused`] naming the part of the question that cannot be answered; the database.
     pub fn cdr_list(&self, filter: &CdrFilter) -> Result<Vec<Cdr>, StoreError> {
         let limit = checked_limit(filter.limit)?;
+        let of_value = match filter.sort {
+            CdrSort::Booking => None,
+            CdrSort::Fee => Some(FEE_UNITS),
+            CdrSort::Duration => Some("hold_s"),
+        };
+        if let Some(value) = of_value {
+            return self.snapshot(|| self.sorted_list(filter, value, limit));
+        }
         self.snapshot(|| {
             let mut skip = filter.offset;
             let mut cdrs = Vec::new();
@@ -245,6 +286,107 @@ impl Queries {
             })?;
             Ok(cdrs)
         })
+    }
+
+    /// A page of CDRs by `value`, a whole number; equal ones in the order of booking.
+    fn sorted_list(&self, filter: &CdrFilter, value: &str, limit: usize) -> Result<Vec<Cdr>, StoreError> {
+        let refused = |field, value: String, range: String| Err(StoreError::Refused { field, value, range });
+        if filter.after_flow_no.is_some() {
+            return refused("after", "with sort".to_owned(), "only in the order of booking; use offset".to_owned());
+        }
+        let wanted = usize::try_from(filter.offset).unwrap_or(usize::MAX).saturating_add(limit);
+        if wanted > SORTED_MAX {
+            return refused(
+                "offset",
+                filter.offset.to_string(),
+                format!("the first {SORTED_MAX} rows of a sorted list; a smaller range of time has all of them"),
+            );
+        }
+        // The best so far, the worst of them on top.
+        let mut best: BinaryHeap<Reverse<(i64, i64, i64)>> = BinaryHeap::new();
+        let sign = if filter.oldest_first { -1 } else { 1 };
+        let columns = format!("id, {value}");
+        self.each_day(filter, None, |plan, day, last_id| {
+            for span in plan.spans(last_id)? {
+                plan.read(span, &columns, |row| {
+                    let failed = self.failed("read a CDR day table");
+                    let (id, value): (i64, i64) = row.get(0).and_then(|id| Ok((id, row.get(1)?))).map_err(failed)?;
+                    best.push(Reverse((value * sign, day * sign, id * sign)));
+                    if best.len() > wanted {
+                        best.pop();
+                    }
+                    Ok(true)
+                })?;
+            }
+            Ok(true)
+        })?;
+        let mut places: Vec<(i64, i64, i64)> = best.into_iter().map(|Reverse(place)| place).collect();
+        places.sort_unstable_by(|a, b| b.cmp(a));
+        let skip = usize::try_from(filter.offset).unwrap_or(usize::MAX);
+        let mut layouts: HashMap<i64, Layout> = HashMap::new();
+        let mut cdrs = Vec::new();
+        for (_, day, id) in places.into_iter().skip(skip) {
+            let (day, id) = (day * sign, id * sign);
+            let layout = match layouts.entry(day) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.layout(day)?),
+            };
+            let sql = format!("SELECT {} FROM {} WHERE id = ?1", layout.select_list(), cdr_table::table_name(day));
+            let mut statement = self.connection.prepare_cached(&sql).map_err(self.failed("read a CDR day table"))?;
+            let mut rows = statement.query([id]).map_err(self.failed("read a CDR day table"))?;
+            if let Some(row) = rows.next().map_err(self.failed("read a CDR day table"))? {
+                cdrs.push(cdr_table::read(row, layout, day)?);
+            }
+        }
+        Ok(cdrs)
+    }
+
+    /// The first and the last day with CDRs, yyyymmdd.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn cdr_days(&self) -> Result<Option<(u32, u32)>, StoreError> {
+        let days = verify::days(&self.connection, &self.path)?;
+        let number = |day: i64| u32::try_from(day).unwrap_or(0);
+        Ok(days.first().zip(days.last()).map(|((first, _), (last, _))| (number(*first), number(*last))))
+    }
+
+    /// The reports of a day (yyyymmdd), all or those of one division; empty when there were no calls.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn report_day(&self, day: u32, by: Option<ReportBy>) -> Result<Vec<ReportRow>, StoreError> {
+        self.snapshot(|| report::rows(&self.connection, &self.path, day.into(), by))
+    }
+
+    /// The days that have reports, oldest first.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn report_days(&self) -> Result<Vec<u32>, StoreError> {
+        let days = report::days(&self.connection, &self.path)?;
+        Ok(days.into_iter().filter_map(|day| u32::try_from(day).ok()).collect())
+    }
+
+    /// Makes the reports of a day again from its CDRs and compares them, and compares them with the ledger.
+    ///
+    /// # Errors
+    /// The database. What does not agree is no error but [`ReportChecked::problems`].
+    pub fn report_check(&self, day: u32) -> Result<ReportChecked, StoreError> {
+        let day = i64::from(day);
+        self.snapshot(|| {
+            let has_cdrs = verify::days(&self.connection, &self.path)?.iter().any(|(known, _)| *known == day);
+            let zone_offset_ms = report::zone_offset_ms(&self.connection, &self.path)?;
+            report::check(&self.connection, &self.path, day, has_cdrs, zone_offset_ms)
+        })
+    }
+
+    /// Whether a call of this number is settled, with or without a CDR.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn is_settled(&self, flow_no: u64) -> Result<bool, StoreError> {
+        Ok(self.settled(flow_no)?.is_some())
     }
 
     /// The CDR of one call; `None` when that call is not known, not over, or was suppressed (cdr.md 3).
@@ -787,6 +929,12 @@ fn ledger_condition(filter: &LedgerFilter) -> Condition {
     condition
 }
 
+/// An amount in units of [`FEE_UNITS`]; what is beyond them is more than any fee.
+fn fee_units(amount: Money) -> i64 {
+    let units = amount.amount().checked_mul(Decimal::from(100_000_000)).map(|units| units.ceil());
+    units.and_then(|units| units.to_i64()).unwrap_or(i64::MAX)
+}
+
 /// The values of [`OF_CALL`].
 fn of_call(flow_no: u64) -> [Value; 3] {
     [Value::Integer(flow_no as i64), Value::Integer(flow_no as i64), Value::Integer(flow_no as i64)]
@@ -824,6 +972,7 @@ fn cdr_condition(filter: &CdrFilter) -> Condition {
     condition.key("(caller_billed >= ? AND caller_billed < ? || char(0x10FFFF))", &["caller_billed"], caller);
     condition.key("(callee_billed >= ? AND callee_billed < ? || char(0x10FFFF))", &["callee_billed"], callee);
     condition.key("account = ?", &["account"], exact(&filter.account));
+    condition.key("agent_account = ?", &["agent_account"], exact(&filter.agent_account));
     condition.key("vendor_account = ?", &["vendor_account"], exact(&filter.vendor_account));
     let any_account = exact(&filter.any_account);
     condition.key("(account = ? OR vendor_account = ?)", &["account", "vendor_account"], any_account);
@@ -833,6 +982,9 @@ fn cdr_condition(filter: &CdrFilter) -> Condition {
     condition.key("callee_gateway = ?", &["callee_gateway"], exact(&filter.callee_gateway));
     condition.number("end_reason = ?", filter.end_reason.map(i64::from));
     condition.number("(connect_ms IS NOT NULL) = ?", filter.answered.map(i64::from));
+    condition.number("hold_s >= ?", filter.hold_min_s);
+    condition.number("hold_s <= ?", filter.hold_max_s);
+    condition.number("CAST(round(fee * 100000000.0) AS INTEGER) >= ?", filter.fee_min.map(fee_units));
     condition.number("flow_no = ?", filter.flow_no.map(|flow_no| flow_no as i64));
     condition.times(["end_ms >= ?", "end_ms < ?"], filter.from_ms, filter.to_ms);
     condition

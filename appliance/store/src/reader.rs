@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tandem_rating::cdr::Cdr;
 use tandem_rating::record::Record;
 
 use crate::error::JournalError;
 use crate::journal::Positions;
+use crate::payload;
 use crate::segment::{self, Cursor, Segment, Step};
 
 /// Reads records in order, across segments; at the end of what is written it can be asked again later.
@@ -138,6 +140,36 @@ impl Reader {
                 Ok(None) => break,
                 Err(error) if batch.is_empty() => return Err(error),
                 Err(_) => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The CDRs among the next records: looks at `records` of them at most, and stops after `cdrs`. Each with the sequence of
+    /// its record; [`Reader::next_seq`] tells how far it came.
+    ///
+    /// # Errors
+    /// As [`Reader::next_batch`].
+    pub fn next_cdrs(&mut self, records: usize, cdrs: usize) -> Result<Vec<(u64, Box<Cdr>)>, JournalError> {
+        let mut batch = Vec::new();
+        for _ in 0..records {
+            let found = self.find().and_then(|found| match found {
+                // Most records are of calls in progress: serde makes values only of those that may have a CDR.
+                Some(seq) if payload::may_settle(self.payload()) => match rmp_serde::from_slice(self.payload()) {
+                    Ok(record) => Ok(Some((seq, Some(record)))),
+                    Err(error) => Err(self.not_understood(seq, &error.to_string())),
+                },
+                other => Ok(other.map(|seq| (seq, None))),
+            });
+            match found {
+                Ok(Some((seq, Some(Record::Settled { cdr: Some(cdr), .. })))) => batch.push((seq, cdr)),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) if batch.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+            if batch.len() >= cdrs {
+                break;
             }
         }
         Ok(batch)

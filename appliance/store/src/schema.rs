@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::block_index;
 use crate::decks;
 use crate::error::StoreError;
+use crate::report;
 
 /// Name of the database in the data folder.
 pub const DATABASE_FILE: &str = "tandem.db";
@@ -16,7 +17,7 @@ pub const DATABASE_FILE: &str = "tandem.db";
 const APPLICATION_ID: i64 = 0x544e_444d;
 
 /// Version of the tables below. Day tables grow columns by themselves and do not count.
-pub(crate) const SCHEMA_VERSION: i64 = 2;
+pub(crate) const SCHEMA_VERSION: i64 = 3;
 
 /// How long a statement waits for another connection's lock. Readers never block the writer in WAL mode; only an operator
 /// who writes with `sqlite3` does.
@@ -156,6 +157,8 @@ pub(crate) mod key {
     pub(crate) const FLOW_MAX: &str = "flow_max";
     /// Time of the last heartbeat, UTC ms.
     pub(crate) const ALIVE_MS: &str = "alive_ms";
+    /// The zone of days and hours, ms east of UTC.
+    pub(crate) const ZONE_OFFSET_MS: &str = "zone_offset_ms";
 }
 
 /// Opens the database for its one writer; makes it when the file is missing or empty.
@@ -177,8 +180,9 @@ pub(crate) fn open_writer(path: &Path, currency: &str) -> Result<Connection, Sto
     set_up(&connection).map_err(StoreError::sql(path, "set up the database"))?;
     if version(&connection, path)? == 0 {
         let statements = format!(
-            "BEGIN IMMEDIATE; {TABLES} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
-            block_index::TABLES
+            "BEGIN IMMEDIATE; {TABLES} {} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
+            block_index::TABLES,
+            report::TABLES
         );
         connection.execute_batch(&statements).map_err(StoreError::sql(path, "make the tables"))?;
     }

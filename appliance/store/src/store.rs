@@ -16,6 +16,7 @@ use crate::error::StoreError;
 use crate::ledger::{Booked, CALL_ROWS_MAX, Ledger, LedgerWriter};
 use crate::payload::{self, Booking, FIELDS, Field, Payload, Settled, Started};
 use crate::reader::Reader;
+use crate::report;
 use crate::schema::{self, key};
 use crate::verify;
 
@@ -54,6 +55,8 @@ pub struct Applied {
     pub skipped: usize,
     /// CDRs stored.
     pub cdrs: usize,
+    /// Records of settled calls that have a CDR, known ones too.
+    pub cdr_records: usize,
     /// Calls settled without a CDR (cdr.md 3).
     pub suppressed: usize,
     /// Ledger rows booked.
@@ -156,7 +159,9 @@ impl Projector {
         let path = dir.join(schema::DATABASE_FILE);
         let connection = schema::open_writer(&path, &options.currency)?;
         let state = State::load(&connection, &path)?;
-        Ok(Projector { connection, path, zone_offset_ms: i64::from(options.zone_offset_min) * 60_000, state })
+        let zone_offset_ms = i64::from(options.zone_offset_min) * 60_000;
+        schema::set_meta(&connection, &path, key::ZONE_OFFSET_MS, &zone_offset_ms.to_string())?;
+        Ok(Projector { connection, path, zone_offset_ms, state })
     }
 
     /// Last journal record that is in the database.
@@ -240,6 +245,33 @@ impl Projector {
         Ok(Applied { skipped: skipped + applied.skipped, ..applied })
     }
 
+    /// Drops the tables of days before `day` (yyyymmdd); which were dropped. Reports, ledger and the numbers of settled calls
+    /// stay. The space is used again for later days; the file does not shrink. Costs about as long as reading them.
+    ///
+    /// # Errors
+    /// The database. Days that were dropped before the error stay dropped.
+    pub fn drop_days_before(&mut self, day: i64) -> Result<Vec<i64>, StoreError> {
+        let mut dropped = Vec::new();
+        for (old, _) in verify::days(&self.connection, &self.path)?.into_iter().take_while(|(old, _)| *old < day) {
+            let sql = format!(
+                "BEGIN IMMEDIATE; DROP VIEW IF EXISTS {}; DROP TABLE IF EXISTS {}; {}
+                 DELETE FROM cdr_day WHERE day = {old}; COMMIT;",
+                cdr_table::view_name(old),
+                cdr_table::table_name(old),
+                block_index::forget_sql(old)
+            );
+            // A statement that is kept of a table that goes would hold it.
+            self.connection.flush_prepared_statement_cache();
+            if let Err(error) = self.connection.execute_batch(&sql) {
+                let _ = self.connection.execute_batch("ROLLBACK");
+                return Err(StoreError::sql(&self.path, "drop a day of CDRs")(error));
+            }
+            self.state.days.remove(&old);
+            dropped.push(old);
+        }
+        Ok(dropped)
+    }
+
     /// Runs `work` and keeps all of it, or nothing.
     fn transaction(
         &mut self,
@@ -294,6 +326,7 @@ struct Writer<'c> {
     /// Calls that were answered in this batch: most that end in it too never go through the database.
     started: HashMap<u64, (Vec<u8>, i64)>,
     json: Vec<u8>,
+    reports: report::Batch,
 }
 
 impl<'c> Writer<'c> {
@@ -318,6 +351,7 @@ impl<'c> Writer<'c> {
                 cdrs: HashMap::new(),
                 started: HashMap::new(),
                 json: Vec::new(),
+                reports: report::Batch::default(),
             })
         };
         prepare().map_err(StoreError::sql(path, "prepare a statement"))
@@ -467,6 +501,7 @@ impl<'c> Writer<'c> {
             Some(_) => self.day(state, day)?.tail.next_id(),
             None => 0,
         };
+        applied.cdr_records += usize::from(settled.cdr.is_some());
         let ledger_id = if settled.ledger.is_empty() { 0 } else { state.ledger.next_id() };
         let new = self
             .settle
@@ -487,6 +522,7 @@ impl<'c> Writer<'c> {
         match &settled.cdr {
             Some(cdr) => {
                 self.cdr(state, day, flow_no, cdr)?;
+                self.reports.add(day, self.zone_offset_ms, cdr)?;
                 applied.cdrs += 1;
             }
             None => applied.suppressed += 1,
@@ -599,7 +635,7 @@ impl<'c> Writer<'c> {
 
     /// Writes the calls that are still open, and how many CDRs each day has now.
     fn finish(self, state: &mut State) -> Result<(), StoreError> {
-        let Writer { connection, path, started, cdrs, .. } = self;
+        let Writer { connection, path, started, cdrs, reports, .. } = self;
         let open = || -> rusqlite::Result<()> {
             let mut start = connection.prepare_cached(
                 "INSERT INTO open_call (flow_no, usage, held_ms)
@@ -618,6 +654,7 @@ impl<'c> Writer<'c> {
             Ok(())
         };
         open().map_err(StoreError::sql(path, "write table open_call"))?;
+        reports.store(connection, path)?;
         for day in cdrs.keys() {
             let cdrs = state.days.get(day).map_or(0, |day| day.tail.next_id() - 1);
             connection

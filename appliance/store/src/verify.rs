@@ -13,6 +13,7 @@ use crate::correction;
 use crate::error::StoreError;
 use crate::ledger;
 use crate::query::add;
+use crate::report;
 
 /// Problems listed; the rest is only counted.
 const PROBLEMS_MAX: usize = 100;
@@ -64,7 +65,8 @@ struct Sums {
 /// 1. each balance is the sum of the account's ledger rows, and the balance after its last row;
 /// 2. what the CDRs charge an account (as payer, agent or vendor; fee and tax) is what its `call` rows took;
 /// 3. what the corrections of calls changed is what their rows moved;
-/// 4. each day has as many CDRs as were stored, and each of them is a settled call of that day.
+/// 4. the reports of each day are what its CDRs come to;
+/// 5. each day has as many CDRs as were stored, and each of them is a settled call of that day.
 pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Verified, StoreError> {
     let mut verified = Verified::default();
     let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
@@ -142,7 +144,7 @@ fn ledger_sums(
 }
 
 /// What the agents above the direct one paid for a call; only chains of two and more have them.
-fn further_agents(legs: &str) -> Result<Vec<(String, Money)>, String> {
+pub(crate) fn further_agents(legs: &str) -> Result<Vec<(String, Money)>, String> {
     if legs.matches(r#""leg":"agent""#).nth(1).is_none() {
         return Ok(Vec::new());
     }
@@ -163,49 +165,27 @@ fn cdr_sums(
     sums: &mut BTreeMap<String, Sums>,
 ) -> Result<(), StoreError> {
     let failed = || StoreError::sql(path, "read a CDR day table");
-    for (day, counted) in days(connection, path)? {
-        let (view, table) = (cdr_table::view_name(day), cdr_table::table_name(day));
-        let mut stored = 0;
-        // Day tables of older versions have no such column.
-        let known = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = 'legs'";
-        let known: i64 = connection.query_row(known, [&view], |row| row.get(0)).map_err(failed())?;
-        let legs = if known > 0 { "legs" } else { "''" };
-        let mut statement = connection
-            .prepare(&format!(
-                "SELECT account, fee, tax, suite_fee, agent_account, agent_fee, agent_tax, agent_suite_fee,
-                   vendor_account, vendor_fee, vendor_tax, '0', {legs}
-                 FROM {view}"
-            ))
-            .map_err(failed())?;
-        let mut rows = statement.query([]).map_err(failed())?;
-        while let Some(row) = rows.next().map_err(failed())? {
-            stored += 1;
-            for first in [0, 4, 8] {
-                let text = |index: usize| row.get::<_, String>(first + index).map_err(failed());
-                let (account, fee, tax, suite) = (text(0)?, text(1)?, text(2)?, text(3)?);
-                if fee == "0" && tax == "0" {
-                    continue;
-                }
+    let days = days(connection, path)?;
+    // Of days that were dropped the reports are left.
+    for day in report::days(connection, path)? {
+        if !days.iter().any(|(kept, _)| *kept == day) {
+            for (account, charged) in report::charged(connection, path, day)? {
                 let sum = sums.entry(account).or_default();
-                sum.cdrs = add(add(sum.cdrs, &fee, &table)?, &tax, &table)?;
-                // What gift money paid is not in the ledger.
-                let due = Some(ledger::money("of the sum", &table, &suite)?)
-                    .and_then(|suite| sum.cdrs.checked_sub(suite).ok());
-                sum.cdrs = due.unwrap_or(sum.cdrs);
-            }
-            let legs: String = row.get(12).map_err(failed())?;
-            let above = further_agents(&legs).map_err(|cause| StoreError::Row {
-                table: table.clone(),
-                row: stored.to_string(),
-                column: "legs".to_owned(),
-                cause,
-            })?;
-            for (account, due) in above {
-                let sum = sums.entry(account).or_default();
-                sum.cdrs = sum.cdrs.checked_add(due).unwrap_or(sum.cdrs);
+                sum.cdrs = add(sum.cdrs, &charged.to_string(), "report_day")?;
             }
         }
-        verified.cdrs += u64::try_from(stored).unwrap_or(0);
+    }
+    let zone_offset_ms = report::zone_offset_ms(connection, path)?;
+    for (day, counted) in days {
+        let table = cdr_table::table_name(day);
+        let (batch, stored) = report::remade(connection, path, day, zone_offset_ms)?;
+        for (account, charged) in report::charged_by(batch.rows(day).iter().map(|((by, key), sums)| (*by, key, sums)))?
+        {
+            let sum = sums.entry(account).or_default();
+            sum.cdrs = add(sum.cdrs, &charged.to_string(), &table)?;
+        }
+        verified.cdrs += stored;
+        let stored = i64::try_from(stored).unwrap_or(i64::MAX);
         if stored != counted {
             verified.problem(format!("{table}: {stored} CDRs, {counted} were stored"));
         }
@@ -220,6 +200,9 @@ fn cdr_sums(
             )
             .map_err(failed())?;
         index(connection, path, verified, day, counted)?;
+        for problem in report::compare(connection, path, day, Some((batch, 0)))?.problems {
+            verified.problem(problem);
+        }
         if strays != 0 {
             verified.problem(format!("{table}: {strays} CDRs of calls that were not settled on that day"));
         }

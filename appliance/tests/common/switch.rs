@@ -153,6 +153,11 @@ impl Switch {
         self.log.lock().unwrap().clone()
     }
 
+    /// The program of the command line.
+    pub(crate) fn program(&self) -> &'static Path {
+        command_line()
+    }
+
     /// Runs `tandem`.
     #[track_caller]
     pub(crate) fn tandem(&self, arguments: &[&str]) -> Done {

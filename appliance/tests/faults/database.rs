@@ -154,6 +154,16 @@ fn a_database_that_cannot_be_written_costs_no_record() {
     assert!(status["cdr_queue"].as_u64() > Some(0), "{status:#}");
     assert!(status["warnings"].to_string().contains("the database"), "{status:#}");
     assert!(switch.log().contains("the database cannot be written, records stay in the journal"), "{}", switch.log());
+    // Alarm 20006: told, and nothing else happens.
+    switch.ok(&["param", "set", "SERVER_MAX_CDR_PENDING_LIST_LENGTH", "20"]);
+    until("the alarm of waiting CDRs", || {
+        let status = switch.json(&["status"]);
+        let pending = status["counters"]["cdrs_pending"].as_u64().unwrap();
+        (pending > 20 && status["warnings"].to_string().contains("alarm 20006")).then_some(())
+    });
+    assert!(switch.log().contains("error: alarm 20006: "), "{}", switch.log());
+    Customer { calls: 10, rate: 30, ..Default::default() }.run(&switch);
+    calls += 10;
     until("the calls are settled", || (books::counter(&switch, "cdr_settled") == calls).then_some(()));
     switch.kill();
     switch.start_again_through(Vec::new());

@@ -9,6 +9,8 @@
 mod common;
 
 mod books;
+mod cdr_output;
+mod cdr_queries;
 mod crash;
 mod database;
 mod disk;

@@ -4,6 +4,7 @@ mod account;
 mod calls;
 mod cdr;
 mod cdr_csv;
+mod cdr_insert;
 mod changes;
 mod completion;
 mod confirm;
@@ -17,6 +18,8 @@ mod quote;
 mod quote_csv;
 mod rates;
 mod replay_html;
+mod report;
+mod report_html;
 mod rerate;
 mod site;
 mod status;
@@ -43,6 +46,8 @@ pub(crate) enum Command {
     /// Finished calls
     #[command(subcommand)]
     Cdr(cdr::Command),
+    /// Sums over the calls of a day, and a page with plots
+    Report(report::Report),
     /// Gateways of customers and vendors
     #[command(subcommand)]
     Gateway(gateway::Command),
@@ -106,6 +111,7 @@ pub(crate) fn run(command: Command, client: &mut Client, output: &mut Output) ->
         Command::Media(command) => media::run(command, client, output),
         Command::UpgradeDatapath(upgrade) => media::upgrade(upgrade, client, output),
         Command::Cdr(command) => cdr::run(command, client, output),
+        Command::Report(report) => report::run(report, client, output),
         Command::Gateway(command) => gateway::run(command, client, output),
         Command::Account(command) => account::run(command, client, output),
         Command::Ledger(command) => account::run_ledger(command, client, output),

@@ -17,6 +17,8 @@ pub(crate) enum Format {
     Text,
     /// JSON: an array for lists, an object otherwise
     Json,
+    /// JSON, one object a line without an array around them
+    Jsonl,
     /// CSV with a header line
     Csv,
 }
@@ -110,6 +112,7 @@ impl Output {
                 }
                 array.end(self)
             }
+            Format::Jsonl => rows.iter().try_for_each(|row| self.json_line(row)),
             Format::Csv => {
                 self.csv(list.fields)?;
                 for row in rows {
@@ -131,6 +134,7 @@ impl Output {
         match self.format {
             Format::Text => text(self, object),
             Format::Json => self.json(object),
+            Format::Jsonl => self.json_line(object),
             Format::Csv => {
                 self.csv(&["field", "value"])?;
                 let mut rows = Vec::new();
@@ -146,6 +150,12 @@ impl Output {
     /// Indented JSON.
     pub(crate) fn json<R: Serialize>(&mut self, object: &R) -> Result<(), Failure> {
         serde_json::to_writer_pretty(&mut self.writer, object).map_err(io::Error::from)?;
+        Ok(writeln!(self.writer)?)
+    }
+
+    /// JSON on one line.
+    pub(crate) fn json_line<R: Serialize>(&mut self, object: &R) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.writer, object).map_err(io::Error::from)?;
         Ok(writeln!(self.writer)?)
     }
 

@@ -768,7 +768,7 @@ fn mistakes_on_the_command_line_are_one_sentence() {
             &["rates", "import", "x", "--group", "g", "--mode", "marge"],
             "--mode is \"marge\"; allowed is add, merge, replace; did you mean merge?",
         ),
-        (&["-o", "jsn", "status"], "--output is \"jsn\"; allowed is text, json, csv; did you mean json?"),
+        (&["-o", "jsn", "status"], "--output is \"jsn\"; allowed is text, json, jsonl, csv; did you mean json?"),
         (&["completion", "tcsh"], "<SHELL> is \"tcsh\"; allowed is bash, zsh, fish"),
         (&["rates", "import", "/nonexistent/deck.csv", "--group", "g"], "/nonexistent/deck.csv cannot be read"),
     ];

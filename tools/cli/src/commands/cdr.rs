@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use tandem_control::reply::{self, CdrRow};
-use tandem_control::request::{self, CdrFilter};
-use tandem_control::{CallId, ExitCode, Limit, When};
+use tandem_control::request::{self, CdrFilter, CdrSort};
+use tandem_control::{Amount, CallId, ExitCode, Limit, When};
 
 use super::cdr_csv;
 use crate::client::Client;
@@ -25,13 +25,18 @@ pub(crate) enum Command {
     Totals(FilterArguments),
     /// Rate finished calls again from their stored proofs and compare with record and ledger
     Prove(FilterArguments),
+    /// Book calls that other systems have made
+    Insert(super::cdr_insert::Insert),
 }
 
 #[derive(Args)]
 pub(crate) struct ListArguments {
     #[command(flatten)]
     filter: FilterArguments,
-    /// Oldest first
+    /// Order: end, fee or duration; the last two read every call that fits
+    #[arg(long, value_name = "WHAT", default_value = "end")]
+    sort: CdrSort,
+    /// Oldest or smallest first
     #[arg(long)]
     oldest_first: bool,
     /// Most rows, 1 to 5000
@@ -40,8 +45,8 @@ pub(crate) struct ListArguments {
     /// Rows to leave out first
     #[arg(long, value_name = "ROWS", default_value_t = 0, conflicts_with = "all")]
     offset: u64,
-    /// Every row that matches, however many
-    #[arg(long)]
+    /// Every row that matches, however many; in the order of the end
+    #[arg(long, conflicts_with = "sort")]
     all: bool,
 }
 
@@ -62,6 +67,21 @@ pub(crate) struct FilterArguments {
     /// Only to this routing gateway
     #[arg(long, value_name = "NAME")]
     callee_gateway: Option<String>,
+    /// Only from or to this gateway
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<String>,
+    /// Only of accounts under this agent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Only held so many seconds or more
+    #[arg(long, value_name = "SECONDS")]
+    min_duration: Option<u32>,
+    /// Only held so many seconds or less
+    #[arg(long, value_name = "SECONDS")]
+    max_duration: Option<u32>,
+    /// Only with a fee of so much or more
+    #[arg(long, value_name = "AMOUNT")]
+    min_fee: Option<Amount>,
     /// Only ended at or after TIME: ISO 8601, yyyyMMdd, yyyyMMddHHmmss or UTC milliseconds
     #[arg(long, value_name = "TIME")]
     from: Option<When>,
@@ -89,6 +109,11 @@ impl From<FilterArguments> for CdrFilter {
             callee_gateway: arguments.callee_gateway,
             from: arguments.from,
             to: arguments.to,
+            gateway: arguments.gateway,
+            agent: arguments.agent,
+            duration_min_s: arguments.min_duration,
+            duration_max_s: arguments.max_duration,
+            fee_min: arguments.min_fee,
             end_reason: arguments.end_reason,
             answered: (arguments.answered || arguments.unanswered).then_some(arguments.answered),
         }
@@ -107,6 +132,7 @@ pub(super) fn run(command: Command, client: &mut Client, output: &mut Output) ->
             output.object(&show, show_text)
         }
         Command::Prove(filter) => super::proof::prove(filter.into(), client, output),
+        Command::Insert(insert) => super::cdr_insert::run(insert, client, output),
         Command::Totals(filter) => output.object(&client.ask(request::CdrTotals { filter: filter.into() })?, totals),
     }
 }
@@ -114,6 +140,7 @@ pub(super) fn run(command: Command, client: &mut Client, output: &mut Output) ->
 fn list(arguments: ListArguments, client: &mut Client, output: &mut Output) -> Result<(), Failure> {
     let mut question = request::CdrList {
         filter: arguments.filter.into(),
+        sort: arguments.sort,
         oldest_first: arguments.oldest_first,
         after: None,
         limit: if arguments.all { Limit::MAX } else { arguments.limit },
@@ -163,6 +190,7 @@ impl Writer {
             match output.format {
                 Format::Text => self.lines.push(line(&row)),
                 Format::Json => self.array.row(output, &row)?,
+                Format::Jsonl => output.json_line(&row)?,
                 Format::Csv => output.csv(&cdr_csv::cells(&row))?,
             }
         }
@@ -173,7 +201,7 @@ impl Writer {
         match output.format {
             Format::Text => output.table(TITLES, &self.lines),
             Format::Json => self.array.end(output),
-            Format::Csv => Ok(()),
+            Format::Csv | Format::Jsonl => Ok(()),
         }
     }
 }

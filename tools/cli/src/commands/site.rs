@@ -176,7 +176,7 @@ pub(super) fn export(arguments: Export, client: &mut Client, output: &mut Output
     let site = client.ask(request::SiteExport { version: arguments.version, staged: arguments.staged })?;
     match output.format {
         Format::Text => output.raw(&site.toml),
-        Format::Json | Format::Csv => output.object(&site, |output, site| output.raw(&site.toml)),
+        Format::Json | Format::Jsonl | Format::Csv => output.object(&site, |output, site| output.raw(&site.toml)),
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn run(arguments: Trace, client: &mut Client, output: &mut Output) ->
     let traced = client.ask(request::Trace { call: arguments.call })?;
     match output.format {
         Format::Json => output.json(&traced)?,
+        Format::Jsonl => output.list(&EVENTS, &traced.events)?,
         Format::Csv => output.list(&EVENTS, &traced.events)?,
         Format::Text if traced.text.is_empty() => output.list(&EVENTS, &traced.events)?,
         Format::Text => output.text(&traced.text)?,
