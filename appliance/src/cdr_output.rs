@@ -21,26 +21,10 @@ use anyhow::{Context, Result};
 use tandem_store::Positions;
 
 use crate::log;
+pub use crate::params::CdrSettings as Settings;
 
 /// Between two looks at the journal, ms: a record leaves so much later than it was synced.
 const LOOK_MS: u64 = 100;
-
-/// What operators set (cdr.md 5); in force from the next look on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// SERVER_CDR_FILE_WRITE_INTERVAL.
-    pub write_interval: Duration,
-    /// SERVER_CDR_FILE_WRITE_MAX.
-    pub files_max: usize,
-    /// SS_CDR_RECORD_TO_FILE.
-    pub hourly: bool,
-    /// SS_CDR_RECORD_NONCONNECT.
-    pub hourly_unanswered: bool,
-    /// TANDEM_CDR_RETENTION_DAYS; 0 keeps all.
-    pub retention_days: u32,
-    /// SERVER_CDR_REAL_TIME_REPORT_SERVER as a URL.
-    pub report_to: Option<String>,
-}
 
 /// How one way stands.
 #[derive(Debug, Default)]

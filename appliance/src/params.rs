@@ -16,9 +16,24 @@ use tandem_rating::fee::BillingParams;
 use tandem_sip::config::ResendSchedule;
 use thiserror::Error;
 
-use crate::cdr_output;
-
 pub use table::TABLE;
+
+/// How CDRs leave the switch (cdr.md 5); in force from the next look on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CdrSettings {
+    /// SERVER_CDR_FILE_WRITE_INTERVAL.
+    pub write_interval: Duration,
+    /// SERVER_CDR_FILE_WRITE_MAX.
+    pub files_max: usize,
+    /// SS_CDR_RECORD_TO_FILE.
+    pub hourly: bool,
+    /// SS_CDR_RECORD_NONCONNECT.
+    pub hourly_unanswered: bool,
+    /// TANDEM_CDR_RETENTION_DAYS; 0 keeps all.
+    pub retention_days: u32,
+    /// SERVER_CDR_REAL_TIME_REPORT_SERVER as a URL.
+    pub report_to: Option<String>,
+}
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,8 +320,8 @@ impl Params {
     }
 
     /// How CDRs leave the switch (cdr.md 5).
-    pub fn cdr_output(&self) -> cdr_output::Settings {
-        cdr_output::Settings {
+    pub fn cdr_output(&self) -> CdrSettings {
+        CdrSettings {
             write_interval: Duration::from_secs(self.int("SERVER_CDR_FILE_WRITE_INTERVAL").into()),
             files_max: self.int("SERVER_CDR_FILE_WRITE_MAX") as usize,
             hourly: self.on("SS_CDR_RECORD_TO_FILE"),
