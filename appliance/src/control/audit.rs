@@ -207,6 +207,8 @@ mod tests {
             "cdr.list",
             "cdr.show",
             "cdr.totals",
+            "cdr.explain",
+            "cdr.prove",
             "gateway.list",
             "cdr.insert",
             "report.day",
@@ -234,7 +236,7 @@ mod tests {
             "trace",
         ];
         let full = json!({"call": 1, "key": "k", "name": "a", "amount": "1", "value": "1", "group": "g", "csv": "", "toml": "", "edits": [],
-            "preview": 1, "prefix": "1", "fields": {}, "version": 1});
+            "preview": 1, "prefix": "1", "fields": {}, "version": 1, "apply": "run"});
         for method in METHODS.iter().filter(|method| !questions.contains(method)) {
             // Each verb takes the parameters it knows.
             let mut params = full.clone();
