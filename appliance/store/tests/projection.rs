@@ -374,9 +374,9 @@ fn questions_that_cannot_be_answered_are_refused_in_words() {
         let error = queries.cdr_list(&filter).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
-    let filter = LedgerFilter { kind: Some("gift".into()), ..LedgerFilter::default() };
+    let filter = LedgerFilter { kind: Some("tribute".into()), ..LedgerFilter::default() };
     let error = queries.ledger_list(&filter).unwrap_err().to_string();
-    assert!(error.contains("\"gift\"") && error.contains("make_zero"), "{error}");
+    assert!(error.contains("\"tribute\"") && error.contains("make_zero"), "{error}");
     let empty = tempdir().unwrap();
     assert!(Queries::open(empty.path()).unwrap_err().to_string().contains("tandem.db"));
     projector(empty.path());
