@@ -93,7 +93,8 @@ fn past_calls_are_replayed_and_corrected_each_once_also_over_kills() {
     assert_eq!(preview.code, 5, "{preview:?}");
     assert_eq!(switch.balance("acme"), before.0);
 
-    // Killed while it is applied, at whatever place, and applied again until it is done.
+    // Killed while it is applied, at whatever place, and applied again until it is done. The instant is what varies; nothing
+    // is waited for.
     let yes = [&rerate[..], &["--yes"]].concat();
     for after_ms in [0, 20, 60] {
         std::thread::scope(|scope| {

@@ -6,9 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -61,7 +60,7 @@ fn backed_up(folder: &Path) -> Vec<u64> {
         let at = header.iter().position(|name| *name == "flowno").unwrap();
         let before = flow_nos.len();
         flow_nos.extend(lines.map(|line| line.split(',').nth(at).unwrap().parse::<u64>().unwrap()));
-        assert!(flow_nos.len() > before, "{} has no rows", path.display());
+        assert!(flow_nos.len() > before, "{}: an interval without calls makes no file", path.display());
     }
     flow_nos
 }
@@ -98,8 +97,16 @@ fn files_have_each_call_once_however_often_the_switch_is_killed() {
     let (vendor, customer) = (Peer::vendor(&switch), Peer::customer(&switch));
     for round in 0..4 {
         calls(&switch, &customer, &vendor, round * 10, 10);
-        // Each time somewhere else in the writing of the files.
-        thread::sleep(Duration::from_millis(u64::from(round) * 400));
+        // Each time somewhere else in the writing of the files: before any, when the first tells of this round, when both do.
+        let before = round as usize * 10;
+        match round {
+            0 => {}
+            1 => until("the hourly file goes on", || (hourly(&folder).len() > before).then_some(())),
+            2 => until("a backup file goes on", || (backed_up(&folder).len() > before).then_some(())),
+            _ => until("both go on", || {
+                (hourly(&folder).len() > before && backed_up(&folder).len() > before).then_some(())
+            }),
+        }
         switch.kill();
         switch.start_again();
     }
@@ -126,9 +133,6 @@ fn files_have_each_call_once_however_often_the_switch_is_killed() {
     let newest = *booked(&switch).last().unwrap();
     until("the newest call is in a backup file", || backed_up(&folder).contains(&newest).then_some(()));
     assert_eq!(hourly(&folder).len(), all.len(), "the hourly export is off");
-    let count = files(&folder, "backup_").len();
-    thread::sleep(Duration::from_millis(2_500));
-    assert_eq!(files(&folder, "backup_").len(), count, "an interval without calls makes no file");
     switch.ok(&["param", "set", "SS_CDR_RECORD_NONCONNECT", "Off"]);
     switch.ok(&["param", "set", "SS_CDR_RECORD_TO_FILE", "On"]);
     calls(&switch, &customer, &vendor, 300, 4);
@@ -200,9 +204,16 @@ enum Mood {
     Stalls,
 }
 
+/// The mood, and who waits for another.
+#[derive(Debug)]
+struct Moods {
+    now: Mutex<Mood>,
+    changed: Condvar,
+}
+
 /// A server that takes reports, at a port of its own that stays the same.
 struct Server {
-    mood: Arc<Mutex<Mood>>,
+    mood: Arc<Moods>,
     taken: Arc<Mutex<Vec<Value>>>,
     requests: Arc<Mutex<BTreeMap<String, usize>>>,
     address: String,
@@ -215,7 +226,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut server = Server {
-            mood: Arc::new(Mutex::new(Mood::Takes)),
+            mood: Arc::new(Moods { now: Mutex::new(Mood::Takes), changed: Condvar::new() }),
             taken: Arc::default(),
             requests: Arc::default(),
             address,
@@ -255,7 +266,8 @@ impl Server {
     }
 
     fn set(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+        *self.mood.now.lock().unwrap() = mood;
+        self.mood.changed.notify_all();
     }
 
     fn requests(&self, mood: Mood) -> usize {
@@ -291,7 +303,7 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: &TcpStream, mood: &Mutex<Mood>, taken: &Mutex<Vec<Value>>, requests: &Mutex<BTreeMap<String, usize>>) {
+fn serve(stream: &TcpStream, mood: &Moods, taken: &Mutex<Vec<Value>>, requests: &Mutex<BTreeMap<String, usize>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     loop {
         let (mut length, mut line) = (0, String::new());
@@ -314,7 +326,7 @@ fn serve(stream: &TcpStream, mood: &Mutex<Mood>, taken: &Mutex<Vec<Value>>, requ
         let message: Value = serde_json::from_slice(&body).unwrap();
         let rows = message["infoCdrs"].as_array().unwrap().clone();
         assert!(message["retCode"] == 0 && (1..=500).contains(&rows.len()), "{} rows", rows.len());
-        let now = *mood.lock().unwrap();
+        let now = *mood.now.lock().unwrap();
         *requests.lock().unwrap().entry(format!("{now:?}")).or_default() += 1;
         let answer = |text: &str| {
             let _ = write!(&*stream, "HTTP/1.1 {text}");
@@ -331,9 +343,8 @@ fn serve(stream: &TcpStream, mood: &Mutex<Mood>, taken: &Mutex<Vec<Value>>, requ
             Mood::Refuses => answer("503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"),
             Mood::RefusesInWords => answer("200 OK\r\nContent-Length: 18\r\n\r\n{\"retCode\":-10007}"),
             Mood::Stalls => {
-                while *mood.lock().unwrap() == Mood::Stalls {
-                    thread::sleep(Duration::from_millis(20));
-                }
+                let stalled = mood.now.lock().unwrap();
+                let _other = mood.changed.wait_while(stalled, |now| *now == Mood::Stalls).unwrap();
                 return;
             }
         }

@@ -36,6 +36,9 @@ const KEPT_MS: i64 = 10 * 60_000;
 /// Parts of a deck that may be written and not yet on the disk: 2 MiB, so that a sync on the way has little to wait for.
 const PARTS_UNSYNCED: usize = 8;
 
+/// Between two looks at how far the journal is on the disk. An import of many parts waits here, nothing else does.
+const SYNCED_LOOK: std::time::Duration = std::time::Duration::from_millis(2);
+
 /// What an import leaves on the control thread until it is committed.
 #[derive(Default)]
 pub(in crate::control) struct Imports {
@@ -370,7 +373,7 @@ impl Control {
             record.parts += 1;
             progress.done.fetch_add(part.len() as u64, Ordering::Relaxed);
             while written.len() >= PARTS_UNSYNCED && written.front().is_some_and(|seq| positions.synced() < *seq) {
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                tokio::time::sleep(SYNCED_LOOK).await;
             }
             if written.len() >= PARTS_UNSYNCED {
                 written.pop_front();

@@ -231,22 +231,9 @@ fn line(row: &CdrRow) -> Vec<String> {
     ]
 }
 
-fn show_text(output: &mut Output, show: &reply::CdrShow) -> Result<(), Failure> {
-    let value = |(name, value): (&String, &Value)| match value {
-        Value::Number(ms) if name.ends_with("_ms") && ms.as_i64().is_some_and(is_wall_clock) => {
-            format!("{ms} ({})", human::time(ms.as_i64()))
-        }
-        other => plain(other),
-    };
-    let attempts = show.cdr.get("attempts").and_then(Value::as_array);
-    let pairs: Vec<(&str, String)> = show
-        .cdr
-        .iter()
-        .filter(|(name, _)| name.as_str() != "attempts")
-        .map(|pair| (pair.0.as_str(), value(pair)))
-        .collect();
-    output.pairs(&pairs)?;
-    for attempt in attempts.into_iter().flatten() {
+/// One line an attempt to reach a vendor.
+pub(super) fn attempts(output: &mut Output, cdr: &reply::CdrRow) -> Result<(), Failure> {
+    for attempt in cdr.get("attempts").and_then(Value::as_array).into_iter().flatten() {
         let field = |name: &str| plain(&attempt[name]);
         output.line(&format!(
             "attempt: {} {} {} {}",
@@ -256,6 +243,24 @@ fn show_text(output: &mut Output, show: &reply::CdrShow) -> Result<(), Failure> 
             field("next")
         ))?;
     }
+    Ok(())
+}
+
+fn show_text(output: &mut Output, show: &reply::CdrShow) -> Result<(), Failure> {
+    let value = |(name, value): (&String, &Value)| match value {
+        Value::Number(ms) if name.ends_with("_ms") && ms.as_i64().is_some_and(is_wall_clock) => {
+            format!("{ms} ({})", human::time(ms.as_i64()))
+        }
+        other => plain(other),
+    };
+    let pairs: Vec<(&str, String)> = show
+        .cdr
+        .iter()
+        .filter(|(name, _)| name.as_str() != "attempts")
+        .map(|pair| (pair.0.as_str(), value(pair)))
+        .collect();
+    output.pairs(&pairs)?;
+    attempts(output, &show.cdr)?;
     for (title, steps) in [("fee", &show.customer_steps), ("cost", &show.vendor_steps)] {
         if !steps.is_empty() {
             output.line(&format!("how the {title} came about:"))?;

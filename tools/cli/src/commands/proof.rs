@@ -52,16 +52,7 @@ fn text(output: &mut Output, reply: &reply::CallExplained) -> Result<(), Failure
             ),
         ),
     ])?;
-    for attempt in reply.cdr.get("attempts").and_then(serde_json::Value::as_array).into_iter().flatten() {
-        let field = |name: &str| plain(&attempt[name]);
-        output.line(&format!(
-            "attempt: {} {} {} {}",
-            field("gateway"),
-            field("status"),
-            field("reason"),
-            field("next")
-        ))?;
-    }
+    super::cdr::attempts(output, &reply.cdr)?;
     for leg in &reply.legs {
         output.line("")?;
         let group = if leg.rate_group.is_empty() { String::new() } else { format!(", group {}", leg.rate_group) };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use rust_decimal::Decimal;
 
-use super::rerate::{Sum, Totals, less, minutes, signed};
+use super::rerate::{Sum, Totals, facts, less, minutes, signed};
 
 /// Rows of a plot and of a table.
 const SHOWN: usize = 100;
@@ -41,16 +41,7 @@ pub(super) fn page(title: &str, totals: &Totals) -> String {
          <body><h1>{0}</h1>\n<table>\n",
         escaped(title)
     );
-    let (old, new) = totals.margin;
-    let facts = [
-        ("calls", totals.calls.to_string()),
-        ("come to something else", totals.changed.to_string()),
-        ("without a rate", totals.no_rate.to_string()),
-        ("without proof", totals.no_proof.to_string()),
-        ("cannot be rated", totals.failed.to_string()),
-        ("margin", format!("{old} \u{2192} {new} ({}) {}", signed(less(new, old)), totals.currency)),
-    ];
-    for (name, value) in facts {
+    for (name, value) in facts(totals) {
         // Writing to a String cannot fail.
         let _ = writeln!(html, "<tr><th>{name}</th><td class=\"n\">{}</td></tr>", escaped(&value));
     }

@@ -314,16 +314,21 @@ pub(super) fn replay(arguments: Replay, client: &mut Client, output: &mut Output
 /// Rows of a table or chart; `-o json` has them all.
 const SHOWN: usize = 25;
 
-fn text(output: &mut Output, totals: &Totals) -> Result<(), Failure> {
+/// What every report begins with.
+pub(super) fn facts(totals: &Totals) -> [(&'static str, String); 6] {
     let (old, new) = totals.margin;
-    output.pairs(&[
+    [
         ("calls", totals.calls.to_string()),
         ("come to something else", totals.changed.to_string()),
         ("without a rate", totals.no_rate.to_string()),
         ("without proof", totals.no_proof.to_string()),
         ("cannot be rated", totals.failed.to_string()),
         ("margin", format!("{old} -> {new} ({}) {}", signed(less(new, old)), totals.currency)),
-    ])?;
+    ]
+}
+
+fn text(output: &mut Output, totals: &Totals) -> Result<(), Failure> {
+    output.pairs(&facts(totals))?;
     for (title, map) in [("account", &totals.accounts), ("prefix", &totals.destinations)] {
         let rows = Totals::largest(map);
         if rows.is_empty() {
