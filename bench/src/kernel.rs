@@ -16,8 +16,9 @@ use crate::subject::{Lane, find};
 pub(crate) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Only these parts: packet (the kernel's test run), veth (across a wire), rate (15,000 sessions in real time), scan
-    #[arg(value_delimiter = ',', default_value = "packet,scan,veth,rate")]
+    /// Only these parts: packet (the kernel's test run), veth (across a wire), rate (15,000 sessions in real time), scan, punts
+    /// (sockets of ports against one for all)
+    #[arg(value_delimiter = ',', default_value = "packet,scan,veth,rate,punts")]
     parts: Vec<String>,
     /// The built example, instead of building it (profile fast)
     #[arg(long, value_name = "PATH")]

@@ -1,4 +1,4 @@
-//! What the kernel program costs: `measure OBJECTS [packet | scan | veth | rate [RAW]]` (the folder of `cargo xtask ebpf`; `all`
+//! What the kernel program costs: `measure OBJECTS [packet | scan | veth | rate | punts [RAW]]` (the folder of `cargo xtask ebpf`; `all`
 //! is all of them), as root. Rows of JSON are added to the file RAW. Makes its own namespaces; for a core of its own:
 //! `taskset -c 1 nice -n -10 measure ...`. `cargo xtask bench kernel` does so and keeps the results.
 //!
@@ -7,6 +7,7 @@
 //! 2. Across veth against a reflector, 1 to 15,000 sessions: generator, relay and sink on one core, and what each takes.
 //! 3. 15,000 sessions at 50 packets a second, all on one core: is anything lost?
 //! 4. The scan of all counters through memory.
+//! 5. Sockets of ports against one socket for all that the kernel leaves to user space: calls, memory, packets, sprays.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -24,6 +25,10 @@ use tandem_ebpf_abi::{Endpoint, FlowKey, FlowValue};
 use tandem_media::flow::FlowCommand;
 use tandem_netns::{Lab, Place};
 
+#[path = "measure/punts.rs"]
+mod punts;
+#[path = "measure/spray.rs"]
+mod spray;
 #[path = "measure/wire.rs"]
 mod wire;
 
@@ -74,7 +79,10 @@ fn main() -> Result<()> {
         if wanted("veth") {
             wire::measure(&lab, &folder, &bpffs, &raw)?;
         }
-        if wanted("rate") { wire::paced(&lab, &folder, &bpffs, &raw) } else { Ok(()) }
+        if wanted("rate") {
+            wire::paced(&lab, &folder, &bpffs, &raw)?;
+        }
+        if wanted("punts") { punts::measure(&lab, &folder, &bpffs, &raw) } else { Ok(()) }
     })();
     let _ = Command::new("umount").arg(&bpffs).output();
     let _ = fs::remove_dir(&bpffs);

@@ -132,6 +132,14 @@ pub enum Refusal {
         /// What the system said.
         error: String,
     },
+    /// The kernel does not direct media to a socket.
+    #[error("the kernel does not direct media ports to one socket: {error}")]
+    NotDirected {
+        /// Whose socket; none for the one that nobody reads.
+        shard: Option<u8>,
+        /// What the system said.
+        error: String,
+    },
     /// Anything else the kernel said.
     #[error("{what} failed: {error}")]
     Kernel {
@@ -172,6 +180,7 @@ impl Refusal {
                 "set it by hand: sysctl net.ipv4.conf.lo.forwarding=1 net.ipv6.conf.lo.forwarding=1"
             }
             Refusal::NotSteered { .. } => "the other shards hand over instead; report the message",
+            Refusal::NotDirected { .. } => "every port has a socket of its own instead; report the message",
             Refusal::Kernel { .. } => "the user-space relay takes over; report the message if it should have worked",
         }
     }

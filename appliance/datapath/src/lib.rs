@@ -23,11 +23,13 @@ mod interfaces;
 mod memory;
 mod object;
 mod options;
+mod punts;
 mod steer;
 
 pub use datapath::{Datapath, InterfaceStatus, Opened, Simulated, Status, discard, open};
 pub use error::Refusal;
 pub use events::{Event, drops, punts};
 pub use options::{Attached, Mode, Notice, Options};
+pub use punts::{PuntOptions, Punts};
 pub use steer::{Steering, SteeringOptions};
 pub use tandem_ebpf_abi::{EventKind, Totals};

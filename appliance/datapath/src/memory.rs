@@ -12,7 +12,9 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tandem_ebpf_abi::{EventHead, Express, FlowCounters, FlowValue, Hop, Hot, Layout, Locals, Port, Pulse, Totals};
+use tandem_ebpf_abi::{
+    EventHead, Express, FlowCounters, FlowValue, Hop, Hot, Layout, Lease, Locals, Port, Pulse, Totals,
+};
 
 /// A type of the kernel interface: any bytes are a value of it, and it has no padding.
 ///
@@ -42,6 +44,8 @@ unsafe impl Plain for Locals {}
 unsafe impl Plain for Totals {}
 // SAFETY: as above.
 unsafe impl Plain for EventHead {}
+// SAFETY: as above.
+unsafe impl Plain for Lease {}
 
 /// The bytes of a value.
 pub(crate) fn bytes_of<T: Plain>(value: &T) -> &[u8] {

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::{fs, io};
@@ -26,16 +27,12 @@ type LayoutBytes = [u8; size_of::<Layout>()];
 
 /// What `options` ask the maps to be.
 pub(crate) fn layout_of(options: &Options) -> Result<Layout, Refusal> {
-    let count = options.addresses.len();
-    let ports = options.ports.clone().count();
-    if count == 0 || count > SLOTS_MAX || ports == 0 {
-        return Err(Refusal::Addresses { count, max: SLOTS_MAX });
-    }
+    let locals = locals_of(&options.addresses, &options.ports)?;
     let mut layout = Layout {
         version: ABI_VERSION,
-        slots: count as u32,
-        first_port: u32::from(*options.ports.start()),
-        ports: ports as u32,
+        slots: locals.count,
+        first_port: locals.first_port,
+        ports: locals.ports,
         addresses: [IpWords::UNSPECIFIED; SLOTS_MAX],
     };
     for (slot, address) in layout.addresses.iter_mut().zip(&options.addresses) {
@@ -44,22 +41,25 @@ pub(crate) fn layout_of(options: &Options) -> Result<Layout, Refusal> {
     Ok(layout)
 }
 
-/// The constants of the program for the same.
-fn locals_of(options: &Options, layout: &Layout) -> Locals {
+/// The constants of a program for these addresses and ports.
+pub(crate) fn locals_of(addresses: &[IpAddr], ports: &RangeInclusive<u16>) -> Result<Locals, Refusal> {
+    let (count, ports_count) = (addresses.len(), ports.len());
+    if count == 0 || count > SLOTS_MAX || ports_count == 0 {
+        return Err(Refusal::Addresses { count, max: SLOTS_MAX });
+    }
     let mut locals = Locals {
-        count: layout.slots,
-        first_port: layout.first_port,
-        ports: layout.ports,
-        verify_udp: u32::from(options.verify_udp),
+        count: count as u32,
+        first_port: u32::from(*ports.start()),
+        ports: ports_count as u32,
         ..Locals::default()
     };
-    for (slot, address) in options.addresses.iter().enumerate() {
+    for (slot, address) in addresses.iter().enumerate() {
         match address {
             IpAddr::V4(_) => locals.v4[slot] = IpWords::from(*address).0[3],
             IpAddr::V6(_) => locals.v6[slot] = IpWords::from(*address),
         }
     }
-    locals
+    Ok(locals)
 }
 
 /// Reads the object file, whole.
@@ -97,7 +97,8 @@ pub(crate) fn load(options: &Options, layout: &Layout, object: &[u8], path: &Pat
         }
     };
     fs::create_dir_all(&pins).map_err(|error| Refusal::NoBpffs { path: pins.clone(), error })?;
-    let locals = locals_of(options, layout);
+    let mut locals = locals_of(&options.addresses, &options.ports)?;
+    locals.verify_udp = u32::from(options.verify_udp);
     let entries = layout.slots * layout.ports;
     let mut loader = EbpfLoader::new();
     loader.override_global("LOCALS", memory::bytes_of(&locals), true);

@@ -8,6 +8,7 @@ pub(crate) const ADDRESS_BYTES: usize = size_of::<libc::sockaddr_in6>();
 const ADDRESS_V4_BYTES: usize = size_of::<libc::sockaddr_in>();
 
 const _: () = assert!(ADDRESS_BYTES == 28 && ADDRESS_V4_BYTES == 16);
+const _: () = assert!(CONTROL_HEADER == 16 && CONTROL_ALIGN == 8);
 
 /// Writes `address` as `sockaddr_in` or `sockaddr_in6` and says how many bytes of the array count.
 pub(crate) fn encode(address: SocketAddr) -> ([u8; ADDRESS_BYTES], u32) {
@@ -55,6 +56,31 @@ pub(crate) fn decode(raw: &[u8]) -> Option<SocketAddr> {
     }
 }
 
+/// Bytes of control data in which the kernel tells where a datagram was sent: one header and the larger address, as
+/// `CMSG_SPACE` rounds them.
+pub(crate) const CONTROL_BYTES: usize = CONTROL_HEADER + ADDRESS_BYTES.next_multiple_of(CONTROL_ALIGN);
+const CONTROL_HEADER: usize = size_of::<libc::cmsghdr>();
+const CONTROL_ALIGN: usize = size_of::<usize>();
+
+/// The address a datagram was sent to, out of its control data; `None` when the kernel was not asked for it.
+pub(crate) fn destination(mut control: &[u8]) -> Option<SocketAddr> {
+    // One after the other: `struct cmsghdr` (length with itself, level, type), the data, bytes to the next one's alignment.
+    while let Some((header, _)) = control.split_at_checked(CONTROL_HEADER) {
+        let len = usize::from_ne_bytes(header[0..8].try_into().ok()?);
+        let level = i32::from_ne_bytes(header[8..12].try_into().ok()?);
+        let kind = i32::from_ne_bytes(header[12..16].try_into().ok()?);
+        let data = control.get(CONTROL_HEADER..len)?;
+        if matches!(
+            (level, kind),
+            (libc::IPPROTO_IP, libc::IP_ORIGDSTADDR) | (libc::IPPROTO_IPV6, libc::IPV6_ORIGDSTADDR)
+        ) {
+            return decode(data);
+        }
+        control = control.get(len.next_multiple_of(CONTROL_ALIGN)..)?;
+    }
+    None
+}
+
 /// The form in which a socket bound to `local` can address `to`; `None` when the families do not meet.
 pub(crate) fn for_socket(local: SocketAddr, dual_stack: bool, to: SocketAddr) -> Option<SocketAddr> {
     match (local, to) {
@@ -83,6 +109,32 @@ mod tests {
     fn a_mapped_address_is_told_as_ipv4() {
         let (raw, len) = encode("[::ffff:192.0.2.7]:5060".parse().expect("test address"));
         assert_eq!(decode(&raw[..len as usize]), Some("192.0.2.7:5060".parse().expect("test address")));
+    }
+
+    #[test]
+    fn a_destination_is_found_among_control_data_and_nothing_in_broken_ones() {
+        let address: SocketAddr = "192.0.2.7:5060".parse().expect("test address");
+        let (raw, len) = encode(address);
+        let message = |len: usize, level: i32, kind: i32, data: &[u8]| {
+            let mut bytes = len.to_ne_bytes().to_vec();
+            bytes.extend(level.to_ne_bytes());
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend(data);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+            bytes
+        };
+        let other = message(20, libc::IPPROTO_IP, libc::IP_TOS, &[0; 4]);
+        let wanted = message(32, libc::IPPROTO_IP, libc::IP_ORIGDSTADDR, &raw[..len as usize]);
+        assert_eq!(destination(&wanted), Some(address));
+        assert_eq!(destination(&[&other[..], &wanted].concat()), Some(address));
+        assert_eq!(destination(&other), None);
+        for cut in 0..wanted.len() {
+            assert_eq!(destination(&wanted[..cut]), None, "{cut}");
+        }
+        // Lengths that lead nowhere: into the header, far beyond.
+        for len in [0, 8, 15, 4096, usize::MAX - 7] {
+            assert_eq!(destination(&message(len, libc::IPPROTO_IP, libc::IP_TOS, &[0; 16])), None, "{len}");
+        }
     }
 
     #[test]

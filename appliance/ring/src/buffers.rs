@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -26,9 +27,31 @@ pub struct Buffer {
     /// Where the payload starts inside the buffer.
     start: u32,
     len: u32,
+    destination: Option<SocketAddr>,
 }
 
 impl Buffer {
+    /// Where the sender sent it, on a socket that was opened to be told.
+    pub fn destination(&self) -> Option<SocketAddr> {
+        self.destination
+    }
+
+    /// Puts bytes in front, where the kernel's header was; false when there is no room.
+    pub(crate) fn prepend(&mut self, bytes: &[u8]) -> bool {
+        let Some(start) = (self.start as usize).checked_sub(bytes.len()) else { return false };
+        self.start = start as u32;
+        self.len += bytes.len() as u32;
+        self[..bytes.len()].copy_from_slice(bytes);
+        true
+    }
+
+    /// Takes away what [`Buffer::prepend`] put there.
+    pub(crate) fn strip(&mut self, bytes: usize) {
+        let bytes = (bytes as u32).min(self.len);
+        self.start += bytes;
+        self.len -= bytes;
+    }
+
     /// Shortens the datagram to its first `len` bytes; does nothing when it is not longer.
     pub fn truncate(&mut self, len: usize) {
         if let Ok(len) = u32::try_from(len) {
@@ -133,18 +156,21 @@ impl Pool {
     ///
     /// A completion of this group must just have named `id`, and each completion may be taken once.
     pub(crate) unsafe fn take(self: &Rc<Pool>, id: u16, filled: usize, header: &libc::msghdr) -> Option<Received> {
-        let mut buffer = Buffer { pool: Rc::clone(self), id, start: 0, len: filled.min(self.bytes as usize) as u32 };
+        let len = filled.min(self.bytes as usize) as u32;
+        let mut buffer = Buffer { pool: Rc::clone(self), id, start: 0, len, destination: None };
         self.lent.set(self.lent.get() + 1);
 
         let all: &[u8] = &buffer;
         let out = RecvMsgOut::parse(all, header).ok()?;
         let source = crate::address::decode(out.name_data());
+        let destination = crate::address::destination(out.control_data());
         let truncated = out.is_payload_truncated();
         let payload = out.payload_data();
         let start = payload.as_ptr() as usize - all.as_ptr() as usize;
         let len = payload.len();
         buffer.start = start as u32;
         buffer.len = len as u32;
+        buffer.destination = destination;
         Some(Received { source, buffer, truncated })
     }
 

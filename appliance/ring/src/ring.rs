@@ -3,7 +3,9 @@
 //! `wait` is the only place that sleeps and the only place that arms receives again. `next` takes what is there: handling
 //! one completion never takes another, so the caller's stack stays flat and its state whole between two of them.
 
+mod end;
 mod handle;
+mod many;
 mod queue;
 
 use std::collections::VecDeque;
@@ -14,16 +16,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::{IoUring, opcode};
+use io_uring::IoUring;
 
 use crate::address;
 use crate::buffers::{Buffer, Pool};
 use crate::config::{BufferGroup, DATAGRAM_BYTES_MAX, RingConfig};
 use crate::memory::{PAGE_BYTES, Region};
 use crate::probe::{self, ProbeError};
+use crate::raw::RawError;
 use crate::sends::{SendError, Sends, Unsent};
-use crate::sockets::{Entry, GENERATION_MASK, SocketId, Sockets};
+use crate::sockets::{Entry, GENERATION_MASK, Role, SocketId, Sockets};
 use crate::udp::{self, UdpError, UdpOptions};
 use crate::wake::{Sleeper, Waker};
 
@@ -102,6 +104,9 @@ pub enum RingError {
     /// A socket could not be opened.
     #[error(transparent)]
     Udp(#[from] UdpError),
+    /// A raw socket could not be opened.
+    #[error(transparent)]
+    Raw(#[from] RawError),
     /// All places are taken.
     #[error("all {max} sockets of the ring are open; raise sockets_max")]
     SocketsExhausted {
@@ -150,14 +155,12 @@ const WAKE: u64 = 4;
 /// ICMP reports and the like that are kept without allocating; more make the queue grow once.
 const PENDING_RESERVED: usize = 256;
 
-/// How often `drop` asks the kernel to cancel, 100 ms apart, before memory is leaked instead of freed.
-const DROP_ROUNDS: u32 = 50;
-const DROP_ROUND_NS: u32 = 100_000_000;
-
 // Layout of the page that holds what the kernel reads or writes besides buffers.
 const HEADER_OFFSET: usize = 0;
+const HEADER_MANY_OFFSET: usize = 128;
 const WORD_OFFSET: usize = 256;
-const _: () = assert!(size_of::<libc::msghdr>() <= WORD_OFFSET);
+const _: () = assert!(size_of::<libc::msghdr>() <= HEADER_MANY_OFFSET);
+const _: () = assert!(HEADER_MANY_OFFSET + size_of::<libc::msghdr>() <= WORD_OFFSET);
 
 /// One io_uring with its sockets, for one thread. See the crate's README for threads and ownership.
 ///
@@ -186,9 +189,11 @@ pub struct Ring {
     io: IoUring,
     pools: [Rc<Pool>; 2],
     sends: ManuallyDrop<Sends>,
-    /// The message header all receives share, and the word the eventfd is read into.
+    /// The message headers all receives share, and the word the eventfd is read into.
     fixed: ManuallyDrop<Region>,
     header: libc::msghdr,
+    /// The one with room for the destination.
+    header_many: libc::msghdr,
     sockets: Sockets,
     sockets_max: u32,
     /// Places whose receive is to be armed at the next wait.
@@ -236,9 +241,12 @@ impl Ring {
         // SAFETY: zero is a valid value of every field of this plain C struct.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
         header.msg_namelen = address::ADDRESS_BYTES as u32;
-        // SAFETY: the page is fresh, aligned and large enough (asserted above); the kernel only ever reads the header.
+        let mut header_many = header;
+        header_many.msg_controllen = address::CONTROL_BYTES as _;
+        // SAFETY: the page is fresh, aligned and large enough (asserted above); the kernel only ever reads the headers.
         unsafe {
             fixed.at(HEADER_OFFSET, size_of::<libc::msghdr>()).cast::<libc::msghdr>().write(header);
+            fixed.at(HEADER_MANY_OFFSET, size_of::<libc::msghdr>()).cast::<libc::msghdr>().write(header_many);
         }
         let sockets_max = config.sockets_max as usize;
         Ok(Ring {
@@ -247,6 +255,7 @@ impl Ring {
             sends: ManuallyDrop::new(sends),
             fixed: ManuallyDrop::new(fixed),
             header,
+            header_many,
             sockets: Sockets::new(config.sockets_max),
             sockets_max: config.sockets_max,
             to_arm: Vec::with_capacity(sockets_max),
@@ -312,6 +321,7 @@ impl Ring {
             group,
             local,
             dual_stack: local.is_ipv6() && !options.v6_only,
+            role: if options.tell_destination { Role::Many } else { Role::Port },
             open: true,
             armed: false,
             starved: false,
@@ -449,50 +459,6 @@ impl Ring {
             };
             if completion.is_some() {
                 return completion;
-            }
-        }
-    }
-}
-
-impl Drop for Ring {
-    /// Cancels everything, waits for the last completion of each operation, and only then frees memory.
-    ///
-    /// Closing the ring's descriptor alone would not do: the kernel ends what is in flight some time later, and a receive
-    /// could write into memory that has been given to somebody else by then.
-    fn drop(&mut self) {
-        self.close_all();
-        let round = Timespec::new().nsec(DROP_ROUND_NS);
-        for _ in 0..DROP_ROUNDS {
-            if self.in_flight == 0 {
-                break;
-            }
-            let cancel = opcode::AsyncCancel2::new(CancelBuilder::any())
-                .build()
-                .user_data(CANCEL << KIND_SHIFT | u64::from(u32::MAX));
-            // SAFETY: a cancellation of everything names no memory and no descriptor.
-            if unsafe { self.push(&cancel) } {
-                self.in_flight += 1;
-            }
-            let arguments = SubmitArgs::new().timespec(&round);
-            // A failure shows as operations left in flight, for which there is the next round and the end.
-            let _ = self.io.submitter().submit_with_args(1, &arguments);
-            self.note_taken();
-            // Takes completions as always: buffers go back, slots and places are freed, nothing is armed again.
-            while self.next().is_some() {}
-        }
-        let released =
-            BufferGroup::ALL.map(|group| self.io.submitter().unregister_buf_ring(group.index() as u16).is_ok());
-        if self.in_flight == 0 && released == [true, true] {
-            // SAFETY: both are dropped here, once, and not used afterwards: the kernel has nothing in flight and `self`
-            // is going away.
-            unsafe {
-                ManuallyDrop::drop(&mut self.sends);
-                ManuallyDrop::drop(&mut self.fixed);
-            }
-        } else {
-            // The kernel may still write there: leak the mappings rather than have it write into somebody else's memory.
-            for pool in &self.pools {
-                mem::forget(Rc::clone(pool));
             }
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct Entry {
     pub(crate) group: BufferGroup,
     pub(crate) local: SocketAddr,
     pub(crate) dual_stack: bool,
+    /// What it is for, beyond plain UDP.
+    pub(crate) role: Role,
     /// False from `close_udp` on; completions that still come are dropped.
     pub(crate) open: bool,
     /// A multishot receive is with the kernel (or in the submission queue).
@@ -36,6 +38,17 @@ pub(crate) struct Entry {
     pub(crate) failures: u8,
     /// ICMP errors read from the error queue so far; tells a send that failed for another's ICMP error from a real failure.
     pub(crate) reports: u32,
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Datagrams of its own port.
+    Port,
+    /// Receives those of many ports and is told which.
+    Many,
+    /// Sends from many ports, with this traffic class, and receives nothing.
+    Raw { tos: u8 },
 }
 
 pub(crate) struct Sockets {
@@ -137,6 +150,7 @@ mod tests {
             group: BufferGroup::Media,
             local: "127.0.0.1:1".parse().expect("test address"),
             dual_stack: false,
+            role: Role::Port,
             open: true,
             armed: false,
             starved: false,

@@ -25,12 +25,24 @@ pub struct UdpOptions {
     pub v6_only: bool,
     /// Bind an address no interface has yet (`IP_FREEBIND`), for addresses that move between machines.
     pub free_bind: bool,
+    /// Have the kernel tell the address each datagram was sent to ([`Buffer::destination`](crate::Buffer::destination)):
+    /// for a socket to which a program directs those of other ports.
+    pub tell_destination: bool,
 }
 
 impl UdpOptions {
     /// Plain exclusive socket on `addr` with the system's buffers and no marking.
     pub fn new(addr: SocketAddr) -> UdpOptions {
-        UdpOptions { addr, reuse_port: false, tos: 0, recv_buffer: 0, send_buffer: 0, v6_only: true, free_bind: false }
+        UdpOptions {
+            addr,
+            reuse_port: false,
+            tos: 0,
+            recv_buffer: 0,
+            send_buffer: 0,
+            v6_only: true,
+            free_bind: false,
+            tell_destination: false,
+        }
     }
 }
 
@@ -167,6 +179,15 @@ pub(crate) fn open(options: &UdpOptions) -> Result<Socket, UdpError> {
             socket.set_freebind_v4(true).map_err(fail("IP_FREEBIND"))?;
         }
     }
+    if options.tell_destination {
+        if addr.is_ipv6() {
+            set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVORIGDSTADDR, 1)
+                .map_err(fail("IPV6_RECVORIGDSTADDR"))?;
+        }
+        if addr.is_ipv4() || dual_stack {
+            set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR, 1).map_err(fail("IP_RECVORIGDSTADDR"))?;
+        }
+    }
     socket.bind(&addr.into()).map_err(fail(BIND))?;
     Ok(socket)
 }
@@ -185,12 +206,17 @@ pub(crate) fn receive_errors(socket: &Socket, options: &UdpOptions) -> Result<()
 }
 
 /// Sets a buffer size past the system's maximum, which takes CAP_NET_ADMIN; false when that is missing.
-fn force_buffer(socket: &Socket, option: libc::c_int, bytes: usize) -> bool {
+pub(crate) fn force_buffer(socket: &Socket, option: libc::c_int, bytes: usize) -> bool {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     set_option(socket, libc::SOL_SOCKET, option, bytes).is_ok()
 }
 
-fn set_option(socket: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(crate) fn set_option(
+    socket: &Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the descriptor is open and the value is a C int on this stack frame, passed with its own size.
     let result = unsafe {
         libc::setsockopt(

@@ -36,6 +36,22 @@ pub const EVENT_PAYLOAD_MAX: usize = 512;
 /// Places for drop reasons and for punt reasons in [`Totals`]. A power of two, so that a mask proves the index.
 pub const TOTAL_SLOTS: usize = 32;
 
+/// Whose a port is, as far as packets go to user space; entry `slot * ports + port - first_port` of the map `LEASES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Lease {
+    /// 0 for nobody's, else the number of the shard and one. User space writes it.
+    pub owner: u32,
+    /// Span of time in the upper 24 bits, datagrams in it in the lower 8. The program writes it.
+    pub seen: u32,
+}
+
+/// Datagrams that one port may give user space in a span of [`LEASE_SPAN_SHIFT`]: twice what [`FlowValue`](crate::FlowValue)'s
+/// busiest codec sends and more, and little enough for a shard.
+pub const LEASE_SEEN_MAX: u32 = 128;
+/// A span is 2^26 ns, 67 ms.
+pub const LEASE_SPAN_SHIFT: u32 = 26;
+
 /// The local media addresses and their ports: constant while a program is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]

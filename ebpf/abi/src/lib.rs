@@ -18,8 +18,8 @@ mod reason;
 
 pub use counters::{DROP_SLOTS, FlowCounters};
 pub use datapath::{
-    ABI_MARK, ABI_TEXT, ABI_VERSION, Device, EVENT_PAYLOAD_MAX, EventCopy, EventHead, EventKind, Hop, Layout, Locals,
-    Port, SLOTS_MAX, TOTAL_SLOTS, TOTALS_WORDS, Totals,
+    ABI_MARK, ABI_TEXT, ABI_VERSION, Device, EVENT_PAYLOAD_MAX, EventCopy, EventHead, EventKind, Hop, LEASE_SEEN_MAX,
+    LEASE_SPAN_SHIFT, Layout, Lease, Locals, Port, SLOTS_MAX, TOTAL_SLOTS, TOTALS_WORDS, Totals,
 };
 pub use flow::{
     Endpoint, FLAG_DTMF_COPY, FLAG_EARLY, FLAG_ON_HOLD, FLAG_RELATCH_OPEN, FLAG_RTCP_DROP, FLAG_RTCP_PAIR,

@@ -13,8 +13,9 @@ use object::elf;
 
 use crate::build;
 
-/// Objects that are made: those that the switch loads (media and SIP), and the one that measures the first.
-const OBJECTS: [&str; 3] = ["relay", "steer", "bench"];
+/// Objects that are made: those that the switch loads (media, what media leaves to user space, SIP), and the one that measures
+/// the first.
+const OBJECTS: [&str; 4] = ["relay", "punts", "steer", "bench"];
 /// Where they are put, below the top of the repository.
 const FOLDER: &str = "target/ebpf";
 const TARGET: &str = "bpfel-unknown-none";

@@ -218,6 +218,29 @@ fn samples(lab: &Lab, folder: &Path, name: &str, count: u32, middle: &OwnedFd, r
     })?
 }
 
+/// The generator with all sessions, whatever becomes of what it sends.
+pub(super) struct Offer {
+    ebpf: Ebpf,
+    _sink: FdLink,
+    packet: Vec<u8>,
+}
+
+impl Offer {
+    pub(super) fn new(lab: &Lab, folder: &Path) -> Result<Offer> {
+        let (ebpf, sink, packet) = lab.at(Place::A, || sender(folder, SESSIONS))??;
+        Ok(Offer { ebpf, _sink: sink, packet })
+    }
+
+    /// Sends so many packets; how long one took, in ns.
+    pub(super) fn send(&self, lab: &Lab, count: u32) -> Result<f64> {
+        lab.at(Place::A, || {
+            let begun = Instant::now();
+            send(&self.ebpf, &self.packet, count)?;
+            Ok(begun.elapsed().as_nanos() as f64 / f64::from(count))
+        })?
+    }
+}
+
 /// Time that a program took so far and how often it ran, while statistics are on: what the kernel says of its descriptor.
 fn spent(program: &OwnedFd) -> Result<(u64, u64)> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;

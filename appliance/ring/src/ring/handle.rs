@@ -7,7 +7,7 @@ use io_uring::cqueue;
 use super::{Completion, Ring};
 use crate::config::BufferGroup;
 use crate::error_queue::{self, Report};
-use crate::sockets::GENERATION_MASK;
+use crate::sockets::{GENERATION_MASK, Role};
 
 /// Receive errors in a row after which a socket is given up. ICMP errors do not count.
 const FAILURES_MAX: u8 = 8;
@@ -24,6 +24,7 @@ impl Ring {
             unreachable!("a socket's place is kept until its receive has completed");
         };
         let (token, group, open) = (entry.token, entry.group, entry.open);
+        let header = if entry.role == Role::Many { &self.header_many } else { &self.header };
         let ended = !cqueue::more(completion.flags());
         if ended {
             entry.armed = false;
@@ -34,7 +35,7 @@ impl Ring {
         // A completion that names a buffer has taken it from the kernel, whatever else it says.
         let received = cqueue::buffer_select(completion.flags()).and_then(|id| {
             // SAFETY: this completion names `id` of the group its socket receives into, and is taken once.
-            unsafe { self.pools[group.index()].take(id, result.max(0) as usize, &self.header) }
+            unsafe { self.pools[group.index()].take(id, result.max(0) as usize, header) }
         });
         if !open {
             self.stats.dropped += u64::from(received.is_some());

@@ -8,10 +8,10 @@ use std::time::Duration;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{opcode, squeue};
 
-use super::{CANCEL, HEADER_OFFSET, KIND_SHIFT, RECEIVE, Ring, RingError, SEND, WAKE, WORD_OFFSET};
+use super::{CANCEL, HEADER_MANY_OFFSET, HEADER_OFFSET, KIND_SHIFT, RECEIVE, Ring, RingError, SEND, WAKE, WORD_OFFSET};
 use crate::address;
 use crate::sends::SendError;
-use crate::sockets::{GENERATION_MASK, SocketId};
+use crate::sockets::{GENERATION_MASK, Role, SocketId};
 
 /// Longest sleep the kernel is asked for; longer ones are cut, which callers see as a wait that returned early.
 const SLEEP_MAX_S: u64 = 86_400;
@@ -22,7 +22,12 @@ const VISITS: usize = 8;
 impl Ring {
     pub(super) fn wire_address(&self, socket: SocketId, to: SocketAddr) -> Result<SocketAddr, SendError> {
         let entry = self.sockets.peek(socket).ok_or(SendError::Closed)?;
-        address::for_socket(entry.local, entry.dual_stack, to).ok_or(SendError::WrongFamily)
+        let mut wire = address::for_socket(entry.local, entry.dual_stack, to).ok_or(SendError::WrongFamily)?;
+        if matches!(entry.role, Role::Raw { .. }) {
+            // It is in the UDP header; here the kernel would take it for a protocol.
+            wire.set_port(0);
+        }
+        Ok(wire)
     }
 
     /// Puts one entry into the submission queue, submitting what is there when it is full.
@@ -162,7 +167,8 @@ impl Ring {
         let Some(fd) = entry.socket.as_ref().map(AsRawFd::as_raw_fd) else {
             return true;
         };
-        let header = self.fixed.at(HEADER_OFFSET, size_of::<libc::msghdr>()).cast_const().cast::<libc::msghdr>();
+        let offset = if entry.role == Role::Many { HEADER_MANY_OFFSET } else { HEADER_OFFSET };
+        let header = self.fixed.at(offset, size_of::<libc::msghdr>()).cast_const().cast::<libc::msghdr>();
         let submission = opcode::RecvMsgMulti::new(Fd(fd), header, group as u16)
             .build()
             .user_data(RECEIVE << KIND_SHIFT | u64::from(index));
