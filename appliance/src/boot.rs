@@ -29,7 +29,7 @@ use tandem_store::{Journal, JournalOptions, LIMIT_MAX, LedgerFilter, OpenCall, Q
 
 use crate::cdr_output::{self, CdrOutput, Places};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::control::{self, ControlState, Pending, StoredDeck};
 use crate::fast_path::{self, MediaPath};
 use crate::params::Params;
@@ -89,8 +89,9 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     for listen in &config.listen {
         port_is_free(listen.address).with_context(|| format!("cannot listen for SIP on {}", listen.address))?;
     }
-    port_is_free(SocketAddr::new(config.media.address, 0))
-        .with_context(|| format!("cannot use the media address {}", config.media.address))?;
+    for address in config.media.addresses() {
+        port_is_free(SocketAddr::new(address, 0)).with_context(|| format!("cannot use the media address {address}"))?;
+    }
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
 
@@ -288,7 +289,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
             shared: shared.clone(),
             clock,
             started_ms: now.wall_ms,
-            ports: u32::from(ports.1 - ports.0) + 1,
+            ports: (u32::from(ports.1 - ports.0) + 1) * config.media.addresses().count() as u32,
             // As a shard that is not there.
             external_numbers: (shards < limits::SHARDS_MAX)
                 .then(|| FlowNumbers::new(shards as u8, recovered.flow_floor)),
@@ -451,28 +452,25 @@ fn shard_config(
     };
     let rules = AnchorRules {
         allow_loopback: config.media.allow_loopback,
-        own_media_ips: config.media.addresses().chain(config.media.advertise).collect(),
+        own_media_ips: config.media.advertised().flat_map(|(local, told)| [local, told]).collect(),
         prohibited: built.prohibited.clone(),
         tos: tos_rtp,
         policer_pps_min: 200,
         ..AnchorRules::default()
     };
     let addresses: Vec<IpAddr> = config.media.addresses().collect();
-    let of_family = |v4: bool| {
-        addresses.iter().zip(0..).find(|(ip, _)| ip.is_ipv4() == v4).map(|(ip, slot)| MediaAddress {
-            slot,
-            ip: *ip,
-            // One address is advertised; the other family has no NAT in front of it.
-            advertised: config.media.advertise.filter(|a| a.is_ipv4() == v4).unwrap_or(*ip),
-        })
+    let slots_of = |listen: &Listen| {
+        let named = addresses.iter().zip(0..).filter(|(ip, _)| listen.media.contains(ip));
+        named.map(|(_, slot)| slot).collect()
     };
+    let media = config.media.advertised().zip(0..);
     let calls = CallsConfig {
         shard: n as u8,
         seed: seed_of(&seed),
         listeners: config.listen.iter().map(|l| l.advertise.unwrap_or(l.address)).collect(),
         media: MediaConfig {
-            v4: of_family(true),
-            v6: of_family(false),
+            addresses: media.map(|((ip, advertised), slot)| MediaAddress { slot, ip, advertised }).collect(),
+            of_listener: config.listen.iter().map(slots_of).collect(),
             ports: ports.clone(),
             ports_excluded: Vec::new(),
             rules: Arc::new(rules),
@@ -520,7 +518,7 @@ fn raise_descriptors() {
 }
 
 fn warn_of_descriptors(ports: usize, config: &Config) {
-    let wanted = ports * (1 + usize::from(config.media.address_other.is_some())) + 256;
+    let wanted = ports * config.media.addresses().count() + 256;
     let have = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     if have < wanted as u64 {
         log::warning(&format!(

@@ -51,6 +51,9 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Address written into Via and Contact, when the host sits behind 1:1 NAT.
     pub advertise: Option<SocketAddr>,
+    /// Media addresses of the legs that use this listener. Of a family that is not named here any address may be used.
+    #[serde(default)]
+    pub media: Vec<IpAddr>,
 }
 
 /// Media addresses.
@@ -63,6 +66,9 @@ pub struct Media {
     pub address_other: Option<IpAddr>,
     /// Address written into SDP, when the host sits behind 1:1 NAT.
     pub advertise: Option<IpAddr>,
+    /// Further addresses of either family: each has the whole range of ports.
+    #[serde(default)]
+    pub more: Vec<MoreMedia>,
     /// Whether media may go to loopback addresses: for tests and demos on one machine only.
     #[serde(default)]
     pub allow_loopback: bool,
@@ -79,10 +85,28 @@ pub struct Media {
     pub bpffs: PathBuf,
 }
 
+/// A further media address.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoreMedia {
+    /// Local address of relayed media.
+    pub address: IpAddr,
+    /// Address written into SDP, when there is a 1:1 NAT before it.
+    pub advertise: Option<IpAddr>,
+}
+
 impl Media {
     /// Local addresses in the order of their slots in the fast path.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        std::iter::once(self.address).chain(self.address_other)
+        self.advertised().map(|(address, _)| address)
+    }
+
+    /// As [`Media::addresses`], each with the one that is written into SDP.
+    pub fn advertised(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> + '_ {
+        let first = std::iter::once(self.address).chain(self.address_other);
+        // One address is advertised for the first two; the other family has no NAT in front of it.
+        let first = first.map(|ip| (ip, self.advertise.filter(|a| a.is_ipv4() == ip.is_ipv4()).unwrap_or(ip)));
+        first.chain(self.more.iter().map(|more| (more.address, more.advertise.unwrap_or(more.address))))
     }
 }
 
@@ -218,11 +242,6 @@ impl Config {
                 bail!("listen.address {} has port 0; name the port callers are told", listen.address);
             }
         }
-        for address in std::iter::once(config.media.address).chain(config.media.address_other) {
-            if address.is_unspecified() {
-                bail!("media.address {address} names every address; write the one that media is sent to");
-            }
-        }
         if !(1..=limits::SHARDS_MAX).contains(&config.threads.shards) {
             bail!("threads.shards = {} is not allowed; it takes 1 to {}", config.threads.shards, limits::SHARDS_MAX);
         }
@@ -257,9 +276,40 @@ impl Config {
         {
             bail!("media.address_other {other} is of the same family as media.address {}", config.media.address);
         }
+        check_addresses(&config)?;
         check_fast_path(&config.media)?;
         Ok(config)
     }
+}
+
+fn check_addresses(config: &Config) -> Result<()> {
+    let addresses: Vec<IpAddr> = config.media.addresses().collect();
+    for (n, address) in addresses.iter().enumerate() {
+        if address.is_unspecified() {
+            bail!("media.address {address} names every address; write the one that media is sent to");
+        }
+        if addresses[..n].contains(address) {
+            bail!("media.more has {address}, which stands there twice or is another address of [media]");
+        }
+    }
+    if addresses.len() > limits::MEDIA_ADDRESSES_MAX {
+        bail!("[media] has {} addresses; it takes at most {}", addresses.len(), limits::MEDIA_ADDRESSES_MAX);
+    }
+    for more in &config.media.more {
+        if let Some(advertise) = more.advertise.filter(|advertise| advertise.is_ipv4() != more.address.is_ipv4()) {
+            bail!("media.more.advertise {advertise} is of another family than media.more.address {}", more.address);
+        }
+    }
+    for listen in &config.listen {
+        if let Some(strange) = listen.media.iter().find(|address| !addresses.contains(address)) {
+            bail!(
+                "listen.media of {} has {strange}, which is no address of [media]; those are {}",
+                listen.address,
+                addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Ways to attach, as `media.xdp` has them.
@@ -335,6 +385,28 @@ mod tests {
         }
         let config = Config::parse(&format!("{GOOD}interfaces = [\"eth0\"]\nxdp = \"generic\"\n")).unwrap();
         assert_eq!((config.media.interfaces.len(), config.media.xdp.as_str()), (1, "generic"));
+    }
+
+    #[test]
+    fn media_addresses_belong_to_listeners() {
+        let more = "[[media.more]]\naddress = \"127.0.0.14\"\nadvertise = \"192.0.2.14\"\n";
+        let listen = "[[listen]]\naddress = \"127.0.0.14:5060\"\nmedia = [\"127.0.0.14\"]\n";
+        let config = Config::parse(&format!("{GOOD}{more}{listen}")).unwrap();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let advertised: Vec<(IpAddr, IpAddr)> = config.media.advertised().collect();
+        assert_eq!(advertised, [(ip("127.0.0.13"), ip("127.0.0.13")), (ip("127.0.0.14"), ip("192.0.2.14"))]);
+        assert_eq!(config.listen[1].media, [ip("127.0.0.14")]);
+        let many: String = (20..28).map(|n| format!("[[media.more]]\naddress = \"127.0.0.{n}\"\n")).collect();
+        for (text, words) in [
+            (listen.to_owned(), ["listen.media", "127.0.0.14:5060", "those are 127.0.0.13"]),
+            (more.replace("0.0.14", "0.0.13"), ["media.more", "127.0.0.13", "twice"]),
+            (more.replace("192.0.2.14", "2001:db8::1"), ["media.more.advertise", "2001:db8::1", "another family"]),
+            (more.replace("127.0.0.14", "::"), ["media.address", "::", "every address"]),
+            (many, ["[media]", "9 addresses", "at most 8"]),
+        ] {
+            let error = format!("{:#}", Config::parse(&format!("{GOOD}{text}")).unwrap_err());
+            assert!(words.iter().all(|word| error.contains(word)), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::steering::kernel_programs;
 use crate::topology::Shared;
 use crate::{limits, log};
 
+const _: () = assert!(limits::MEDIA_ADDRESSES_MAX == tandem_ebpf_abi::SLOTS_MAX);
+
 /// The object file among the kernel programs.
 const OBJECT: &str = "relay.o";
 /// How often the sums of an adopted kernel are read at the start until they are of one moment, and the pause between.
@@ -164,8 +166,7 @@ impl MediaPath {
     /// A shard's access.
     pub fn of_shard(&self) -> Option<Box<dyn FastPath>> {
         let datapath = self.datapath.clone()?;
-        let slots = datapath.status().addresses.len() as u8;
-        Some(Box::new(Kernel { datapath, slots }))
+        Some(Box::new(Kernel { datapath }))
     }
 
     /// Flows of the ports in `range`.
@@ -271,14 +272,6 @@ fn object(config: &Config) -> PathBuf {
 /// A shard's access to the maps. Each port is written by the shard that leases it.
 struct Kernel {
     datapath: Arc<Datapath>,
-    slots: u8,
-}
-
-impl Kernel {
-    /// The slot in which a port has a flow: one address of one side.
-    fn key(&self, port: u16) -> Option<(FlowKey, FlowValue)> {
-        (0..self.slots).map(|slot| FlowKey::new(slot, port)).find_map(|key| Some((key, self.datapath.flow(key)?)))
-    }
 }
 
 impl FastPath for Kernel {
@@ -286,12 +279,12 @@ impl FastPath for Kernel {
         self.datapath.apply(command)
     }
 
-    fn counters(&self, port: u16) -> Option<FlowCounters> {
-        self.key(port).and_then(|(key, _)| self.datapath.counters(key))
+    fn counters(&self, port: FlowKey) -> Option<FlowCounters> {
+        self.datapath.flow(port).and_then(|_| self.datapath.counters(port))
     }
 
-    fn flow(&self, port: u16) -> Option<FlowValue> {
-        self.key(port).map(|(_, value)| value)
+    fn flow(&self, port: FlowKey) -> Option<FlowValue> {
+        self.datapath.flow(port)
     }
 }
 
@@ -368,8 +361,8 @@ impl Watcher {
     }
 
     fn sort(&self, copies: &mut [Vec<Copy>], event: &Event<'_>, reason: PuntReason) {
-        let port = event.key.port;
-        let home = self.parts.iter().position(|part| part.contains(&port));
+        let port = event.key;
+        let home = self.parts.iter().position(|part| part.contains(&port.port));
         if let Some(copies) = home.and_then(|home| copies.get_mut(home)) {
             copies.push(Copy { port, reason, payload: event.payload.into() });
         }

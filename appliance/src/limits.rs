@@ -114,6 +114,8 @@ pub const MEDIA_CHECK_MS: u64 = 3_000;
 pub const ORPHANS_EVERY_S: u32 = 60;
 /// The largest value a configuration may ask for.
 pub const ORPHANS_EVERY_MAX_S: u32 = 3_600;
+/// Media addresses: as many as the kernel's program knows.
+pub const MEDIA_ADDRESSES_MAX: usize = 8;
 /// Interfaces of media; the kernel's table of ways out has places for more.
 pub const MEDIA_INTERFACES_MAX: usize = 32;
 

@@ -69,10 +69,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot watch for signals")?;
     let running = boot::start(&config, arguments.site.as_deref())?;
     let listen: Vec<String> = config.listen.iter().map(|l| l.address.to_string()).collect();
+    let media: Vec<String> = config.media.addresses().map(|address| address.to_string()).collect();
     log::info(&format!(
         "ready: SIP on {}, media on {}, control at {}",
         listen.join(", "),
-        config.media.address,
+        media.join(", "),
         config.control_socket.display()
     ));
     // A second signal while stopping has no handler's work to do; the wait for the last records is bounded.

@@ -57,7 +57,7 @@ pub enum ShardOrder {
 #[derive(Debug)]
 pub struct Copy {
     /// Local port it came to.
-    pub port: u16,
+    pub port: FlowKey,
     /// Why it is looked at.
     pub reason: PuntReason,
     /// As it was forwarded.

@@ -17,6 +17,7 @@ use hdrhistogram::Histogram;
 use tandem_call::calls::CallsConfig;
 use tandem_call::question::Question;
 use tandem_call::snapshot::Snapshot;
+use tandem_ebpf_abi::FlowKey;
 use tandem_leg::{LegId, ListenerId, Now, Time};
 use tandem_media::ports::PortCounts;
 use tandem_media::rtp::{PacketClass, classify};
@@ -29,7 +30,7 @@ use crate::limits;
 use crate::topology::{ShardDoor, Shared};
 use crate::trace::Traces;
 use latency::Latency;
-use sockets::MediaSockets;
+use sockets::{MediaSockets, port_of};
 
 /// Tokens below this name a listener, above a media port.
 const TOKEN_MEDIA: u32 = 1 << 16;
@@ -52,7 +53,7 @@ pub struct ShardConfig {
     pub calls: CallsConfig,
     /// Configuration.
     pub snapshot: Arc<Snapshot>,
-    /// Media addresses, at most one of each family.
+    /// Media addresses, by slot.
     pub media_addresses: Vec<std::net::IpAddr>,
     /// How media sockets are opened; address and port are filled in.
     pub media: UdpOptions,
@@ -104,10 +105,9 @@ pub struct ShardCounts {
 pub struct MediaCounts {
     /// Its ports.
     pub ports: std::ops::RangeInclusive<u16>,
-    /// In which state they are.
-    pub states: PortCounts,
-    /// Flows that user space knows, the fast path's among them.
-    pub flows: usize,
+    /// Of each media address: the states of its ports, flows that user space knows with those of the fast path among them, and
+    /// packets to it that were forwarded.
+    pub addresses: Vec<(PortCounts, usize, u64)>,
     /// RTP packets that user space has forwarded since the start.
     pub forwarded_rtp: u64,
     /// All packets that it has forwarded.
@@ -168,6 +168,8 @@ struct Counters {
     send_dropped: u64,
     media_dropped: std::collections::BTreeMap<&'static str, u64>,
     media_relayed: u64,
+    /// Of those, what came to each media address.
+    media_relayed_by: [u64; limits::MEDIA_ADDRESSES_MAX],
     media_rtp: u64,
     media_punted: u64,
     accepted: u64,
@@ -360,10 +362,10 @@ impl Shard {
             Completion::Datagram { token, socket: _, source, buffer, truncated } => {
                 if truncated {
                     self.counters.truncated += 1;
-                } else if token < TOKEN_MEDIA {
-                    self.signalling(now, ListenerId(token as u16), source, &buffer);
+                } else if let Some(port) = port_of(token) {
+                    self.media_packet(now, port, source, buffer);
                 } else {
-                    self.media_packet(now, (token - TOKEN_MEDIA) as u16, source, buffer);
+                    self.signalling(now, ListenerId(token as u16), source, &buffer);
                 }
             }
             // What it announces is taken at the top of the loop.
@@ -428,7 +430,7 @@ impl Shard {
         self.drain(now);
     }
 
-    fn media_packet(&mut self, now: Now, port: u16, source: SocketAddr, mut buffer: Buffer) {
+    fn media_packet(&mut self, now: Now, port: FlowKey, source: SocketAddr, mut buffer: Buffer) {
         let rtp = classify(&buffer) == PacketClass::Rtp;
         let send = match self.core.handle_media(now, port, source, &mut buffer) {
             MediaPacket::Relayed(send) => Some(send),
@@ -445,12 +447,15 @@ impl Shard {
         if let Some(send) = send {
             self.counters.media_relayed += 1;
             self.counters.media_rtp += u64::from(rtp);
-            self.send_media(send.from_port, send.to, buffer);
+            if let Some(of_address) = self.counters.media_relayed_by.get_mut(usize::from(port.slot)) {
+                *of_address += 1;
+            }
+            self.send_media(send.from, send.to, buffer);
         }
     }
 
-    fn send_media(&mut self, from_port: u16, to: SocketAddr, buffer: Buffer) {
-        let sent = self.media.socket(from_port, to).map(|socket| self.ring.send_buffer(socket, to, buffer));
+    fn send_media(&mut self, from: SocketAddr, to: SocketAddr, buffer: Buffer) {
+        let sent = self.media.socket(from).map(|socket| self.ring.send_buffer(socket, to, buffer));
         if !matches!(sent, Some(Ok(()))) {
             self.counters.send_dropped += 1;
         }
@@ -541,8 +546,7 @@ impl Shard {
     }
 
     fn reopen(&mut self, token: u32, socket: tandem_ring::SocketId) {
-        if token >= TOKEN_MEDIA {
-            let port = (token - TOKEN_MEDIA) as u16;
+        if let Some(port) = port_of(token) {
             self.media.close(&mut self.ring, port);
             self.media.open(&mut self.ring, port);
         } else if let Some(local) = self.ring.local_addr(socket) {
@@ -563,8 +567,15 @@ impl Shard {
     fn media_counts(&self) -> MediaCounts {
         MediaCounts {
             ports: self.ports.clone(),
-            states: self.core.calls().port_counts(),
-            flows: self.core.relay().len(),
+            addresses: self
+                .core
+                .calls()
+                .port_counts()
+                .into_iter()
+                .zip(self.counters.media_relayed_by)
+                .zip(0..)
+                .map(|((states, forwarded), slot)| (states, self.core.flows_of(slot), forwarded))
+                .collect(),
             forwarded_rtp: self.counters.media_rtp,
             forwarded: self.counters.media_relayed,
             live: self.core.live_packets(),
@@ -589,8 +600,8 @@ impl Shard {
             ("sends_dropped".into(), c.send_dropped),
             ("media_packets_relayed".into(), c.media_relayed),
             ("media_packets_punted".into(), c.media_punted),
-            ("media_packets_no_flow".into(), self.core.relay().no_flow()),
-            ("media_flows".into(), self.core.relay().len() as u64),
+            ("media_packets_no_flow".into(), self.core.no_flow()),
+            ("media_flows".into(), self.core.flows() as u64),
             ("calls_of_strangers".into(), c.strangers),
             ("calls_refused_overload".into(), c.overloaded),
             ("calls_unsettled".into(), self.core.unsettled() as u64),

@@ -136,6 +136,7 @@ impl Call {
     ) {
         let place = LegPlace {
             remote: remote.ip(),
+            listener: gateway.listener,
             network: cx.network(gateway.listener),
             device: gateway.media_mode,
             nat: gateway.nat,
@@ -167,8 +168,10 @@ impl Call {
         self.trace(cx, now, TraceEvent::Media { step: decision.step, relay, why: decision.why });
         let (config, ports) = (&cx.config.media, &mut cx.ports);
         let places = (&self.caller_place, &place);
-        let lease = || ports.lease(now.mono.micros());
-        let begun = self.media.begin_attempt(now, self.flow_no, config, &decision, places, lease);
+        let begun = self.media.begin_attempt(now, self.flow_no, config, &decision, places, ports);
+        if let Ok(Some(given_up)) = &begun {
+            cx.media_ports.remove(given_up);
+        }
         if let Some((caller, callee)) = self.media.ports() {
             cx.media_ports.insert(caller, (self.key, tandem_media::Side::Caller));
             cx.media_ports.insert(callee, (self.key, tandem_media::Side::Callee));

@@ -13,7 +13,7 @@ use tandem_media::{MediaEvent, Side};
 use tandem_rating::usage::Usage;
 
 use crate::attempt::Attempt;
-use crate::calls::Shared;
+use crate::calls::{MediaSend, Shared};
 use crate::failover::Cause;
 use crate::media::{CallMedia, LegPlace};
 use crate::output::Output;
@@ -224,7 +224,7 @@ impl Call {
         source: SocketAddr,
         reason: PuntReason,
         payload: &mut [u8],
-    ) -> Option<(u16, SocketAddr)> {
+    ) -> Option<MediaSend> {
         let send = self.media.packet(now, side, reason, source, payload);
         self.drain_media(cx, now);
         send
@@ -246,6 +246,9 @@ impl Call {
         if timer == CallTimer::Silence {
             // Looking is no event of the call; only what is seen may be.
             return self.ask_when_heard(cx);
+        }
+        if timer == CallTimer::StartRecord && self.look_for_record(cx, now) {
+            return;
         }
         self.trace(cx, now, TraceEvent::Timer(timer));
         match timer {

@@ -9,10 +9,11 @@ use foldhash::fast::RandomState;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use slab::Slab;
-use tandem_ebpf_abi::PuntReason;
+use smallvec::SmallVec;
+use tandem_ebpf_abi::{FlowKey, PuntReason};
 use tandem_leg::{LegEvent, LegId, ListenerId, Now, ServerReason, Time, TimerWheel};
 use tandem_media::ports::PortCounts;
-use tandem_media::{AnchorRules, IpNet, Ports, Side};
+use tandem_media::{AnchorRules, IpNet, PortPool, Side};
 
 use crate::call::{Call, CallState};
 use crate::flow_no::FlowNumbers;
@@ -39,11 +40,12 @@ pub struct MediaAddress {
 /// Media of a shard.
 #[derive(Clone, Debug)]
 pub struct MediaConfig {
-    /// IPv4 media address.
-    pub v4: Option<MediaAddress>,
-    /// IPv6 media address.
-    pub v6: Option<MediaAddress>,
-    /// Ports of this shard, on both addresses.
+    /// Media addresses, by slot.
+    pub addresses: Vec<MediaAddress>,
+    /// Slots of the addresses that the legs of a listener use, by listener. None of the family that a leg needs, or no such
+    /// listener: any address of that family.
+    pub of_listener: Vec<Vec<u8>>,
+    /// Ports of this shard, on each address.
     pub ports: RangeInclusive<u16>,
     /// Ports in the range that the kernel keeps for others.
     pub ports_excluded: Vec<RangeInclusive<u16>>,
@@ -52,9 +54,22 @@ pub struct MediaConfig {
 }
 
 impl MediaConfig {
-    /// The address of a family.
-    pub(crate) fn address(&self, v4: bool) -> Option<MediaAddress> {
-        if v4 { self.v4 } else { self.v6 }
+    /// The address of a slot.
+    pub(crate) fn address(&self, slot: u8) -> Option<MediaAddress> {
+        self.addresses.get(usize::from(slot)).copied()
+    }
+
+    /// The slot of a local address.
+    pub(crate) fn slot_of(&self, ip: IpAddr) -> Option<u8> {
+        self.addresses.iter().find(|address| address.ip == ip).map(|address| address.slot)
+    }
+
+    /// Slots of the addresses that a leg of `listener` may use.
+    pub(crate) fn slots(&self, listener: ListenerId, v4: bool) -> SmallVec<[u8; 8]> {
+        let fits = |slot: &u8| self.address(*slot).is_some_and(|address| address.ip.is_ipv4() == v4);
+        let own = self.of_listener.get(usize::from(listener.0)).map(Vec::as_slice).unwrap_or_default();
+        let named: SmallVec<[u8; 8]> = own.iter().copied().filter(fits).collect();
+        if named.is_empty() { self.addresses.iter().map(|address| address.slot).filter(fits).collect() } else { named }
     }
 }
 
@@ -78,8 +93,8 @@ pub struct CallsConfig {
 /// A packet to send on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaSend {
-    /// Local port to send from.
-    pub from_port: u16,
+    /// Local address and port to send from.
+    pub from: SocketAddr,
     /// Destination.
     pub to: SocketAddr,
 }
@@ -120,9 +135,9 @@ pub(crate) struct Shared {
     pub(crate) out: VecDeque<Output>,
     pub(crate) timers: TimerWheel<(CallKey, CallTimer)>,
     pub(crate) legs: HashMap<LegId, CallKey, RandomState>,
-    pub(crate) media_ports: HashMap<u16, (CallKey, Side), RandomState>,
+    pub(crate) media_ports: HashMap<FlowKey, (CallKey, Side), RandomState>,
     pub(crate) flows: HashMap<u64, CallKey, RandomState>,
-    pub(crate) ports: Ports,
+    pub(crate) ports: PortPool,
     pub(crate) weights: Weights,
     pub(crate) rng: StdRng,
     pub(crate) flow_numbers: FlowNumbers,
@@ -182,7 +197,8 @@ impl Calls {
     /// No calls yet. Drain the outputs: the first ports want to be opened.
     pub fn new(config: CallsConfig, snapshot: Arc<Snapshot>) -> Calls {
         let mut rng = StdRng::from_seed(config.seed);
-        let mut ports = Ports::without(config.media.ports.clone(), rng.next_u64(), &config.media.ports_excluded);
+        let seeds: SmallVec<[u64; 8]> = config.media.addresses.iter().map(|_| rng.next_u64()).collect();
+        let mut ports = PortPool::new(&config.media.ports, &seeds, &config.media.ports_excluded);
         let mut out = VecDeque::new();
         while let Some(port) = ports.want_open() {
             out.push_back(Output::OpenPort(port));
@@ -266,7 +282,7 @@ impl Calls {
     pub fn handle_media(
         &mut self,
         now: Now,
-        port: u16,
+        port: FlowKey,
         source: SocketAddr,
         reason: PuntReason,
         payload: &mut [u8],
@@ -274,18 +290,18 @@ impl Calls {
         let (key, side) = self.shared.media_ports.get(&port).copied()?;
         let mut send = None;
         self.with(key, |call, shared| send = call.handle_media(shared, now, side, source, reason, payload));
-        send.map(|(from_port, to)| MediaSend { from_port, to })
+        send
     }
 
     /// A packet that was forwarded and that user space wants to see too (RTCP reports).
-    pub fn handle_media_copy(&mut self, now: Now, port: u16, reason: PuntReason, payload: &[u8]) {
+    pub fn handle_media_copy(&mut self, now: Now, port: FlowKey, reason: PuntReason, payload: &[u8]) {
         if let Some((key, side)) = self.shared.media_ports.get(&port).copied() {
             self.with(key, |call, _| call.media.copy(now, side, reason, payload));
         }
     }
 
     /// Whether a call has this media port.
-    pub fn has_port(&self, port: u16) -> bool {
+    pub fn has_port(&self, port: FlowKey) -> bool {
         self.shared.media_ports.contains_key(&port)
     }
 
@@ -294,9 +310,9 @@ impl Calls {
         self.calls.iter().map(|(_, call)| call.media.slow_packets()).sum()
     }
 
-    /// How many media ports are in which state.
-    pub fn port_counts(&self) -> PortCounts {
-        self.shared.ports.counts()
+    /// How many media ports are in which state, of each media address by slot.
+    pub fn port_counts(&self) -> Vec<PortCounts> {
+        self.shared.ports.counts().collect()
     }
 
     /// The answer to [`Output::WhenHeard`]: the caller's side first.
@@ -306,7 +322,7 @@ impl Calls {
     }
 
     /// The answer to [`Output::OpenPort`].
-    pub fn port_opened(&mut self, now: Now, port: u16, ok: bool) {
+    pub fn port_opened(&mut self, now: Now, port: FlowKey, ok: bool) {
         self.shared.ports.opened(now.mono.micros(), port, ok);
         self.shared.tend_ports(now.mono.micros());
     }
@@ -417,13 +433,13 @@ impl Calls {
 
     /// How much there is. Cost: one pass over the calls.
     pub fn counts(&self) -> Counts {
-        let ports = self.shared.ports.counts();
+        let ports = || self.shared.ports.counts();
         let mut counts = Counts {
             calls: self.calls.len(),
             legs: self.shared.legs.len(),
             timers: self.shared.timers.len(),
-            ports_leased: ports.leased,
-            ports_ready: ports.ready,
+            ports_leased: ports().map(|ports| ports.leased).sum(),
+            ports_ready: ports().map(|ports| ports.ready).sum(),
             ports_used_percent: self.shared.ports.used_percent(),
             questions: self.shared.questions,
             ..Counts::default()

@@ -5,13 +5,13 @@
 //! dialogs belong to the protocol room. Here is the rest: ports, descriptions, and since when it is held. Not carried, and so
 //! begun anew: counters of the slow path, how often a source has moved, the draw of a random longest duration.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use smallvec::SmallVec;
-use tandem_ebpf_abi::{FlowValue, PtRewrite};
+use tandem_ebpf_abi::{FlowKey, FlowValue, PtRewrite};
 use tandem_leg::{LegId, ListenerId, Now, Time, Try};
 use tandem_media::Side;
 use tandem_rating::text::Text;
@@ -19,7 +19,7 @@ use tandem_rating::usage::Usage;
 
 use crate::attempt::Attempt;
 use crate::call::{Call, CallState};
-use crate::calls::{Calls, Shared};
+use crate::calls::{Calls, MediaConfig, Shared};
 use crate::media::{CallMedia, LegPlace};
 use crate::output::Output;
 use crate::question::{CallKey, Question};
@@ -59,9 +59,23 @@ pub(crate) struct CarriedRelay {
     pub(crate) sessions: u64,
     /// Payload types that are rewritten in packets from the vendor.
     pub(crate) pt: Vec<(u8, u8)>,
+    /// Our address on each side: its slot may be another one in the next life.
+    pub(crate) addresses: (IpAddr, IpAddr),
 }
 
 impl CarriedRelay {
+    /// Where its ports are now.
+    ///
+    /// # Errors
+    /// One of its addresses is not ours any more.
+    pub(crate) fn ports_of(&self, config: &MediaConfig) -> Result<(FlowKey, FlowKey), String> {
+        let key = |ip: IpAddr, port: u16| {
+            let slot = config.slot_of(ip).ok_or_else(|| format!("media address {ip} is gone"))?;
+            Ok::<_, String>(FlowKey::new(slot, port))
+        };
+        Ok((key(self.addresses.0, self.ports.0)?, key(self.addresses.1, self.ports.1)?))
+    }
+
     pub(crate) fn pairs(&self) -> Vec<PtRewrite> {
         self.pt.iter().map(|(from, to)| PtRewrite { from: *from, to: *to }).collect()
     }
@@ -80,12 +94,6 @@ pub struct Adopted<'a> {
     pub carry: &'a [u8],
     /// Held seconds that are paid now, and whether that is all the money there is.
     pub grant: (Option<i64>, bool),
-}
-
-/// The media ports in what the call room wrote down, caller's first: they may have flows in the fast path.
-pub fn ports_of(carry: &[u8]) -> Option<(u16, u16)> {
-    let carried: Carried = rmp_serde::from_slice(carry).ok()?;
-    carried.media.relay.map(|relay| relay.ports)
 }
 
 /// When the call was answered, by the monotonic clock of the machine that wrote it.
@@ -134,6 +142,12 @@ impl Calls {
         self.shared.next_leg()
     }
 
+    /// The media ports in what the call room wrote down, caller's first: they may have flows in the fast path.
+    pub fn ports_of(&self, carry: &[u8]) -> Option<(FlowKey, FlowKey)> {
+        let carried: Carried = rmp_serde::from_slice(carry).ok()?;
+        carried.media.relay?.ports_of(&self.shared.config.media).ok()
+    }
+
     /// The legs of a call.
     pub fn legs_of(&self, key: CallKey) -> Option<(LegId, LegId)> {
         let call = self.calls.get(key.index as usize).filter(|call| call.key == key)?;
@@ -163,6 +177,7 @@ impl Calls {
         let caller = &snapshot.mapping[mapping];
         let caller_place = LegPlace {
             remote: carried.caller.ip(),
+            listener: ListenerId(carried.listener),
             network: self.shared.network(ListenerId(carried.listener)),
             device: caller.media_mode,
             nat: caller.nat,
@@ -170,16 +185,17 @@ impl Calls {
         };
         let place = LegPlace {
             remote: carried.vendor.ip(),
+            listener: vendor.listener,
             network: self.shared.network(vendor.listener),
             device: vendor.media_mode,
             nat: vendor.nat,
             latch: vendor.latch,
         };
         let checks = [caller.media_check, vendor.media_check];
-        let ports = carried.media.relay.as_ref().map(|relay| relay.ports);
-        let media =
-            CallMedia::adopt(now, carried.media, &usage, &self.shared.config.media, [&caller_place, &place], flows)?;
-        let mut to_open = SmallVec::<[u16; 2]>::new();
+        let config = &self.shared.config.media;
+        let ports = carried.media.relay.as_ref().map(|relay| relay.ports_of(config)).transpose()?;
+        let media = CallMedia::adopt(now, carried.media, &usage, config, [&caller_place, &place], ports, flows)?;
+        let mut to_open = SmallVec::<[FlowKey; 2]>::new();
         for port in ports.iter().flat_map(|(first, second)| [*first, *second]) {
             match self.shared.ports.adopt(port) {
                 Some(true) => to_open.push(port),
@@ -188,7 +204,7 @@ impl Calls {
                     if let Some((first, _)) = ports.filter(|(_, second)| *second == port) {
                         self.shared.ports.release(now.mono.micros(), first);
                     }
-                    return Err(format!("media port {port} is not free"));
+                    return Err(format!("media port {} is not free", port.port));
                 }
             }
         }

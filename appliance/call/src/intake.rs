@@ -169,7 +169,7 @@ impl Calls {
         // The description is in `media` now; the rest of the request is small.
         invite.sdp = None;
         let usage = std::mem::take(usage);
-        let network = self.shared.network(invite.listener);
+        let (listener, network) = (invite.listener, self.shared.network(invite.listener));
         let source = invite.remote.ip();
         self.shared.guard.begin(now.mono, source, &invite.caller.user, &invite.dialled);
         let make = |key: CallKey| {
@@ -186,6 +186,7 @@ impl Calls {
                 media,
                 caller_place: LegPlace {
                     remote: source,
+                    listener,
                     network,
                     device: gateway.media_mode,
                     nat: gateway.nat,

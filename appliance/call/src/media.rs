@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_bytes::ByteBuf;
 use smallvec::SmallVec;
 use tandem_ebpf_abi::{FlowCounters, FlowKey, FlowValue, PuntReason, RemoveReason};
-use tandem_leg::{Now, ServerReason};
+use tandem_leg::{ListenerId, Now, ServerReason};
 use tandem_media::anchor::PacketOut;
 use tandem_media::decide::{self, Functions, Inputs, LegInput, Path, nat_address};
 use tandem_media::latch::LatchMode;
@@ -16,13 +16,13 @@ use tandem_media::rtcp::Quality;
 use tandem_media::rules::is_private;
 use tandem_media::sdp::Host;
 use tandem_media::{
-    Anchor, LegSdp, LocalMedia, MediaDescription, MediaEvent, ProhibitedAddress, PtMap, ResumedSide, Sdp, SdpError,
-    Side, SideSetup,
+    Anchor, LegSdp, LocalMedia, MediaDescription, MediaEvent, PortPool, ProhibitedAddress, PtMap, ResumedSide, Sdp,
+    SdpError, Side, SideSetup,
 };
 use tandem_rating::text::{Text, ToCompactString};
 use tandem_rating::usage::Usage;
 
-use crate::calls::MediaConfig;
+use crate::calls::{MediaConfig, MediaSend};
 use crate::carry::{CarriedMedia, CarriedRelay};
 use crate::output::Output;
 use crate::settings::Settings;
@@ -39,7 +39,8 @@ pub(crate) enum MediaProblem {
     #[error("{0}")]
     Prohibited(#[from] ProhibitedAddress),
     #[error("no free media port")]
-    NoPorts,
+    /// `elsewhere`: another address of ours has some, which another gateway may use.
+    NoPorts { elsewhere: bool },
     #[error("{0}")]
     Impossible(&'static str),
 }
@@ -51,13 +52,13 @@ impl MediaProblem {
             MediaProblem::Unreadable(_) | MediaProblem::Impossible(_) => ServerReason::ProtocolLimit,
             MediaProblem::NoAudio => ServerReason::CodecMismatch,
             MediaProblem::Prohibited(_) => ServerReason::ProhibitedMediaIp,
-            MediaProblem::NoPorts => ServerReason::MediaResourceExhausted,
+            MediaProblem::NoPorts { .. } => ServerReason::MediaResourceExhausted,
         }
     }
 
     /// Whether no other gateway could help (column Sw of endreasons.md 2).
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, MediaProblem::Prohibited(_) | MediaProblem::NoPorts)
+        matches!(self, MediaProblem::Prohibited(_) | MediaProblem::NoPorts { elsewhere: false })
     }
 }
 
@@ -66,6 +67,8 @@ impl MediaProblem {
 pub(crate) struct LegPlace {
     /// Signalling address of the far side.
     pub(crate) remote: IpAddr,
+    /// Our listener that the leg uses: it says which of our media addresses.
+    pub(crate) listener: ListenerId,
     /// Local network the leg uses.
     pub(crate) network: u32,
     pub(crate) device: decide::DeviceMode,
@@ -116,7 +119,7 @@ pub(crate) struct CallMedia {
 }
 
 struct Relay {
-    ports: (u16, u16),
+    ports: (FlowKey, FlowKey),
     anchor: Anchor,
     sdp: [LegSdp; 2],
     local: [LocalMedia; 2],
@@ -134,7 +137,7 @@ impl std::fmt::Debug for Relay {
 /// What is left of the media at the end of a call.
 #[derive(Debug, Default)]
 pub(crate) struct Remains {
-    pub(crate) ports: Option<(u16, u16)>,
+    pub(crate) ports: Option<(FlowKey, FlowKey)>,
     pub(crate) counters: [Vec<FlowCounters>; 2],
     pub(crate) quality: [Quality; 2],
     pub(crate) forgotten: u64,
@@ -168,21 +171,24 @@ impl CallMedia {
             told: [told(Side::Caller), told(Side::Callee)],
             codec: self.codec.clone(),
             relay: self.relay.as_ref().map(|relay| CarriedRelay {
-                ports: relay.ports,
+                ports: (relay.ports.0.port, relay.ports.1.port),
                 origins: [relay.sdp[0].origin(), relay.sdp[1].origin()],
                 sessions: relay.sessions,
                 pt: relay.anchor.pt(Side::Callee).pairs().iter().map(|pair| (pair.from, pair.to)).collect(),
+                addresses: (relay.setup[0].local_ip, relay.setup[1].local_ip),
             }),
         })
     }
 
-    /// The media of a call that goes on. `flows`: what the fast path still forwards, caller's side first.
+    /// The media of a call that goes on. `flows`: what the fast path still forwards, caller's side first; `ports`: what
+    /// [`CarriedRelay::ports_of`] says.
     pub(crate) fn adopt(
         now: Now,
         carried: CarriedMedia,
         usage: &Usage,
         config: &MediaConfig,
         places: [&LegPlace; 2],
+        ports: Option<(FlowKey, FlowKey)>,
         flows: [Option<FlowValue>; 2],
     ) -> Result<CallMedia, String> {
         let parse = |text: &Option<ByteBuf>| match text {
@@ -191,13 +197,13 @@ impl CallMedia {
         };
         let heard = [parse(&carried.heard[0])?, parse(&carried.heard[1])?];
         let told = carried.told.map(|text| text.map(ByteBuf::into_vec));
-        let relay = match carried.relay {
+        let relay = match carried.relay.zip(ports) {
             None => None,
-            Some(relay) => {
+            Some((relay, ports)) => {
                 let pairs = PtMap::from_pairs(&relay.pairs());
                 let mut sides = Vec::with_capacity(2);
                 let mut locals = Vec::with_capacity(2);
-                for (side, port) in [(Side::Caller, relay.ports.0), (Side::Callee, relay.ports.1)] {
+                for (side, port) in [(Side::Caller, ports.0), (Side::Callee, ports.1)] {
                     let place = places[side as usize];
                     let description = heard[side as usize].as_deref();
                     let host = description.and_then(host_of);
@@ -226,7 +232,7 @@ impl CallMedia {
                     LegSdp::resume(id, version, told[side as usize].clone().unwrap_or_default())
                 };
                 Some(Box::new(Relay {
-                    ports: relay.ports,
+                    ports,
                     anchor: Anchor::resume(config.rules.clone(), now.mono.micros(), sides),
                     sdp: [resumed(Side::Caller), resumed(Side::Callee)],
                     local,
@@ -278,7 +284,8 @@ impl CallMedia {
         })
     }
 
-    /// Makes ready for an attempt by `decision`. `lease` is only asked when the call has no ports yet; true when it was.
+    /// Makes ready for an attempt by `decision`. Ports are leased when the call has none yet, or when this gateway is reached
+    /// by another of our addresses than the last one; the port that was given up then comes back.
     pub(crate) fn begin_attempt(
         &mut self,
         now: Now,
@@ -286,14 +293,14 @@ impl CallMedia {
         config: &MediaConfig,
         decision: &decide::Decision,
         (caller, callee): (&LegPlace, &LegPlace),
-        lease: impl FnOnce() -> Option<(u16, u16)>,
-    ) -> Result<bool, MediaProblem> {
+        pool: &mut PortPool,
+    ) -> Result<Option<FlowKey>, MediaProblem> {
         self.step = decision.step.to_compact_string();
         self.step.push(' ');
         self.step.push_str(decision.why);
         match decision.path {
             Path::Refuse => return Err(MediaProblem::Impossible(decision.why)),
-            Path::Direct => return Ok(false),
+            Path::Direct => return Ok(None),
             Path::Relay => {}
         }
         let stream = match &self.offer {
@@ -302,25 +309,33 @@ impl CallMedia {
         };
         let now_us = now.mono.micros();
         let host = self.offer.as_deref().and_then(host_of);
-        let setup = |port, place: &LegPlace, host: Option<IpAddr>| side_setup(config, port, place, host);
+        // An address for each side is known to exist before ports are taken.
+        let callee_slots = slots(config, callee, None)?;
         if let Some(relay) = &mut self.relay {
-            let (side, local) = setup(relay.ports.1, callee, None)?;
+            let before = relay.ports.1;
+            let port = if callee_slots.contains(&before.slot) { before } else { lease(pool, &callee_slots)? };
+            let (side, local) = side_setup(config, port, callee, None)?;
             relay.sessions += 1;
             relay.sdp[Side::Callee as usize] = LegSdp::new(session_id(flow_no, relay.sessions));
             relay.local[Side::Callee as usize] = local;
             relay.setup[Side::Callee as usize] = side;
             self.forgotten += relay.anchor.next_attempt(now_us, Side::Callee, side).packets;
             self.heard[Side::Callee as usize] = None;
-            return Ok(false);
+            relay.ports.1 = port;
+            if port == before {
+                return Ok(None);
+            }
+            pool.release(now_us, before);
+            return Ok(Some(before));
         }
         // What an earlier, direct attempt told the caller names that vendor's address.
         self.told[Side::Caller as usize] = None;
-        // Both addresses are known to exist before ports are taken.
-        setup(0, caller, host)?;
-        setup(0, callee, None)?;
-        let ports = lease().ok_or(MediaProblem::NoPorts)?;
-        let (caller_side, caller_local) = setup(ports.0, caller, host)?;
-        let (callee_side, callee_local) = setup(ports.1, callee, None)?;
+        let caller_slots = slots(config, caller, host)?;
+        let caller_port = pool.lease(&caller_slots).ok_or(MediaProblem::NoPorts { elsewhere: false })?;
+        let callee_port = lease(pool, &callee_slots).inspect_err(|_| pool.release(now_us, caller_port))?;
+        let ports = (caller_port, callee_port);
+        let (caller_side, caller_local) = side_setup(config, ports.0, caller, host)?;
+        let (callee_side, callee_local) = side_setup(config, ports.1, callee, None)?;
         let mut anchor = Anchor::new(config.rules.clone(), caller_side, callee_side);
         let problem = stream.and_then(|stream| anchor.set_remote(now_us, Side::Caller, &stream).err());
         self.relay = Some(Box::new(Relay {
@@ -331,7 +346,7 @@ impl CallMedia {
             setup: [caller_side, callee_side],
             sessions: 1,
         }));
-        problem.map_or(Ok(true), |p| Err(p.into()))
+        problem.map_or(Ok(None), |p| Err(p.into()))
     }
 
     /// The offer for the vendor; `None` when the caller made none.
@@ -531,10 +546,12 @@ impl CallMedia {
         reason: PuntReason,
         source: SocketAddr,
         payload: &mut [u8],
-    ) -> Option<(u16, SocketAddr)> {
+    ) -> Option<MediaSend> {
         let relay = self.relay.as_mut()?;
         match relay.anchor.handle_packet(now.mono.micros(), side, reason, source, payload) {
-            PacketOut::Forward { from_port, to, .. } => Some((from_port, to)),
+            PacketOut::Forward { from_port, from_ip, to } => {
+                Some(MediaSend { from: SocketAddr::new(from_ip, from_port), to })
+            }
             PacketOut::Drop(_) => None,
         }
     }
@@ -610,7 +627,7 @@ impl CallMedia {
             })
     }
 
-    pub(crate) fn ports(&self) -> Option<(u16, u16)> {
+    pub(crate) fn ports(&self) -> Option<(FlowKey, FlowKey)> {
         self.relay.as_ref().map(|r| r.ports)
     }
 
@@ -630,17 +647,27 @@ impl CallMedia {
     }
 }
 
+/// Slots of our addresses that one side may use.
+fn slots(config: &MediaConfig, place: &LegPlace, host: Option<IpAddr>) -> Result<SmallVec<[u8; 8]>, MediaProblem> {
+    let slots = config.slots(place.listener, host.unwrap_or(place.remote).is_ipv4());
+    if slots.is_empty() { Err(MediaProblem::Impossible("no media address")) } else { Ok(slots) }
+}
+
+/// A port for the vendor's side.
+fn lease(pool: &mut PortPool, slots: &[u8]) -> Result<FlowKey, MediaProblem> {
+    pool.lease(slots).ok_or_else(|| MediaProblem::NoPorts { elsewhere: pool.counts().any(|counts| counts.ready > 0) })
+}
+
 /// What the relay and the descriptions need of one side.
 fn side_setup(
     config: &MediaConfig,
-    port: u16,
+    key: FlowKey,
     place: &LegPlace,
     host: Option<IpAddr>,
 ) -> Result<(SideSetup, LocalMedia), MediaProblem> {
-    let family = host.unwrap_or(place.remote).is_ipv4();
-    let address = config.address(family).ok_or(MediaProblem::Impossible("no media address"))?;
+    let address = config.address(key.slot).ok_or(MediaProblem::Impossible("no media address"))?;
     let side = SideSetup {
-        key: FlowKey::new(address.slot, port),
+        key,
         local_ip: address.ip,
         latch: Some(match place.latch {
             LatchSetting::Strict => LatchMode::Strict,
@@ -650,7 +677,7 @@ fn side_setup(
         signalling_ip: Some(place.remote),
         hairpin: false,
     };
-    Ok((side, LocalMedia { ip: address.advertised, port, rtcp: config.rules.rtcp }))
+    Ok((side, LocalMedia { ip: address.advertised, port: key.port, rtcp: config.rules.rtcp }))
 }
 
 /// What becomes of an offer inside the session.

@@ -1,6 +1,6 @@
 //! What the call room wants done, drained by the shard after every change.
 
-use tandem_ebpf_abi::FlowCounters;
+use tandem_ebpf_abi::{FlowCounters, FlowKey};
 use tandem_leg::{LegEvent, LegId, Now, Time};
 use tandem_media::flow::FlowCommand;
 use tandem_media::rtcp::Quality;
@@ -31,12 +31,12 @@ pub enum Output {
         /// The call.
         call: CallKey,
         /// Local media ports of the caller's and the vendor's side.
-        ports: (u16, u16),
+        ports: (FlowKey, FlowKey),
     },
     /// Open a socket on this media port and report with `port_opened`.
-    OpenPort(u16),
+    OpenPort(FlowKey),
     /// The linger of this media port is over: close its socket.
-    ClosePort(u16),
+    ClosePort(FlowKey),
     /// The call is over. Its flows were removed by the `Flow` outputs just before; the shard adds what the fast path
     /// counted and asks [`Question::Settle`].
     Finish(Box<Finish>),
@@ -61,7 +61,7 @@ pub struct Finish {
     /// Its a-leg.
     pub a_leg: LegId,
     /// Local media ports of the caller's and the vendor's side, when media was relayed.
-    pub ports: Option<(u16, u16)>,
+    pub ports: Option<(FlowKey, FlowKey)>,
     /// The call, with what user space saw of its media.
     pub usage: Box<Usage>,
     /// Counters of both sides, slow path first; [`Finish::add_counters`] adds those of the fast path.

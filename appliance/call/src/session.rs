@@ -24,9 +24,13 @@ const RENEW_BEFORE_S: u64 = 10;
 const GRANT_SHORT_S: u64 = 20;
 /// Renewals are never closer together, milliseconds.
 const RENEW_GAP_MS: u64 = 1_000;
-/// Longest wait of an answered call for its start record, ms. It takes about one, and some hundreds while the journal
-/// changes its file on a slow disk; a disk that needs longer would leave the caller ringing while the vendor bills.
-const START_RECORD_MS: u64 = 5_000;
+/// Longest wait of an answered call for its start record, in looks of [`START_RECORD_LOOK_MS`]: 5 s. It takes about one
+/// millisecond, and some hundreds while the journal changes its file on a slow disk; a disk that needs longer would leave the
+/// caller ringing while the vendor bills.
+const START_RECORD_LOOKS: u8 = 5;
+/// Between two looks, ms. A process that is stopped for a while loses one of them and not the calls that were being answered:
+/// the record has waited no longer than they have.
+const START_RECORD_LOOK_MS: u64 = 1_000;
 /// Longest Retry-After of a change that came too early, seconds (RFC 3261 14.2).
 const RETRY_AFTER_MAX_S: u32 = 10;
 
@@ -39,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) answered: Option<Now>,
     /// The answer for the caller, which waits for the start record.
     connect: Option<Connect>,
+    /// Looks for it that are left.
+    looks: u8,
     /// A change of the session that waits for the other side.
     change: Option<InProgress>,
     /// The rating thread was asked for more time.
@@ -85,7 +91,16 @@ impl Call {
         usage.sip_status_in = 200;
         let carry = self.carry();
         cx.ask(Question::Answered { call: self.key, usage: Box::new(usage), carry });
-        self.arm(cx, CallTimer::StartRecord, now.mono.plus_millis(START_RECORD_MS));
+        self.session.looks = START_RECORD_LOOKS;
+        self.look_for_record(cx, now);
+    }
+
+    /// Arms the next look for the start record; false when it has been waited for long enough.
+    pub(crate) fn look_for_record(&mut self, cx: &mut Shared, now: Now) -> bool {
+        let Some(left) = self.session.looks.checked_sub(1) else { return false };
+        self.session.looks = left;
+        self.arm(cx, CallTimer::StartRecord, now.mono.plus_millis(START_RECORD_LOOK_MS));
+        true
     }
 
     /// The rows and parameters in force at the answer are those of the call (billing.md 6.a and 7): the admission looked
@@ -117,7 +132,7 @@ impl Call {
         self.disarm(cx, CallTimer::StartRecord);
         self.state = CallState::Connected;
         // "start = 200 to A" (call-flows.md 1): the caller does not pay for the wait for the journal. The start record
-        // keeps the vendor's instant, at most START_RECORD_MS earlier.
+        // keeps the vendor's instant, at most that wait earlier.
         self.session.answered = Some(now);
         self.usage.connect_ms = Some(now.wall_ms);
         if self.usage.ring_ms.is_none() {

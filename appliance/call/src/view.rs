@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use tandem_ebpf_abi::FlowKey;
 use tandem_leg::{LegId, Now};
 use tandem_media::Side;
 use tandem_rating::fee::RateTerms;
@@ -55,7 +56,7 @@ pub struct CallView {
     /// The decision about it.
     pub media_step: String,
     /// Local media ports, caller's side first.
-    pub media_ports: Option<(u16, u16)>,
+    pub media_ports: Option<(FlowKey, FlowKey)>,
     /// Media address of the caller: learned from its packets, and offered.
     pub caller_media: (Option<SocketAddr>, Option<SocketAddr>),
     /// Media address of the vendor: learned, and offered.

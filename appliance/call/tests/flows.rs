@@ -1028,3 +1028,35 @@ fn a_step_of_the_wall_clock_is_marked_and_changes_no_duration() {
     assert!(cdr.flags.clock_step);
     assert_eq!((cdr.hold_ms, cdr.end_ms), (10_000, common::WALL + 10_000));
 }
+
+#[test]
+fn a_stopped_process_waits_no_longer_for_a_start_record_than_it_ran() {
+    let mut w = World::new(|_| {});
+    let a = w.call();
+    let (b, _) = w.expect_try(B1);
+    w.rating.slow = true;
+    w.answers(b, answer());
+    // Stopped for a minute: all timers are due before the rating thread, which was stopped too, has written anything.
+    w.now = w.now.plus_micros(60_000_000);
+    w.calls.handle_timeout(w.now);
+    w.drain();
+    assert!(w.orders.is_empty(), "{:?}", w.orders);
+    w.release_answers();
+    w.expect_connect(a);
+    w.news(a, LegEvent::Confirm(Confirm::default()));
+    w.hangs_up(a, DisconnectCause::Bye);
+    w.expect_end(b);
+    // A journal that does not write while we run is given up.
+    let a = w.call();
+    w.release_answers();
+    let (b, _) = w.expect_try(B1);
+    w.answers(b, answer());
+    w.advance(4_998);
+    assert!(w.orders.is_empty(), "{:?}", w.orders);
+    w.advance(4);
+    w.expect_end(b);
+    w.expect_fail(a, 503);
+    w.rating.slow = false;
+    w.drain();
+    assert_eq!(w.end().end_reason, ServerReason::SystemOverload.code());
+}

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tandem_call::snapshot::PrefixStyle;
-use tandem_ebpf_abi::PuntReason;
+use tandem_ebpf_abi::{FlowKey, PuntReason};
 use tandem_leg::*;
 use tandem_media::decide::DeviceMode;
 
@@ -107,7 +107,7 @@ fn storm(seed: u64, steps: usize) {
                 w.rating.refuse = rng.random_bool(0.05).then_some(ServerReason::CpsLimit);
             }
             7 => {
-                let port = rng.random_range(10_000..10_014);
+                let port = FlowKey::new(0, rng.random_range(10_000..10_014));
                 let mut packet = vec![0x80, 8, 0, 1, 0, 0, 0, 160, 0, 0, 0, 9, 1, 2, 3];
                 packet.truncate(rng.random_range(0..16));
                 w.calls.handle_media(w.now, port, addr("192.0.2.10:5000"), PuntReason::Unlatched, &mut packet);

@@ -707,10 +707,12 @@ reply! {
 }
 
 reply! {
-    /// The media ports of one shard.
+    /// The media ports of one shard on one media address.
     MediaShard {
-        /// Its number.
+        /// Number of the shard.
         shard: u32,
+        /// Our address.
+        address: String,
         /// First port.
         first: u16,
         /// Last port.
@@ -727,7 +729,7 @@ reply! {
         flows: u64,
         /// Of those, in the kernel too.
         kernel_flows: u64,
-        /// Packets that user space forwarded.
+        /// Packets to this address that user space forwarded.
         forwarded: u64,
     }
 }
@@ -753,7 +755,7 @@ reply! {
         kernel_drops: BTreeMap<String, u64>,
         /// What user space dropped, by reason.
         user_drops: BTreeMap<String, u64>,
-        /// The ports, shard by shard.
+        /// The ports, by shard and media address.
         shards: Vec<MediaShard>,
     }
 }

@@ -120,18 +120,12 @@ impl Ports {
         }
     }
 
-    /// Two ready ports for a call, caller's and callee's; `None` when there are not two: end reason "Media Resource
-    /// Exhausted".
-    pub fn lease(&mut self, _now_us: u64) -> Option<(u16, u16)> {
-        if self.ready.len() < 2 {
-            return None;
-        }
-        let (a, b) = (self.ready.pop_front()?, self.ready.pop_front()?);
-        for port in [a, b] {
-            self.set(port, State::Ready, State::Leased);
-        }
-        self.leased += 2;
-        Some((a, b))
+    /// A ready port for one side of a call; `None` when there is none: end reason "Media Resource Exhausted".
+    pub fn lease(&mut self) -> Option<u16> {
+        let port = self.ready.pop_front()?;
+        self.set(port, State::Ready, State::Leased);
+        self.leased += 1;
+        Some(port)
     }
 
     /// Leases `port` to a call that goes on after a restart. `None` when it is outside the range or not free any more; else

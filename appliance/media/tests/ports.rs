@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
+use tandem_ebpf_abi::FlowKey;
+use tandem_media::PortPool;
 use tandem_media::ports::{BUSY_RETRY_US, LINGER_US, PortCounts, Ports, READY_STOCK};
 
 fn open_all(ports: &mut Ports, now: u64) {
@@ -11,14 +13,19 @@ fn open_all(ports: &mut Ports, now: u64) {
     }
 }
 
+/// Both sides of a call.
+fn pair(ports: &mut Ports) -> Option<(u16, u16)> {
+    Some((ports.lease()?, ports.lease()?))
+}
+
 #[test]
 fn a_port_comes_back_after_its_linger_time() {
     let mut ports = Ports::new(10_000..=10_001, 1);
-    assert_eq!(ports.lease(0), None, "nothing is open yet");
+    assert_eq!(pair(&mut ports), None, "nothing is open yet");
     open_all(&mut ports, 0);
-    let (a, b) = ports.lease(0).unwrap();
+    let (a, b) = pair(&mut ports).unwrap();
     assert_ne!(a, b);
-    assert_eq!(ports.lease(0), None);
+    assert_eq!(pair(&mut ports), None);
     assert_eq!(ports.used_percent(), 100);
     ports.release(1_000, a);
     ports.release(2_000, b);
@@ -29,7 +36,7 @@ fn a_port_comes_back_after_its_linger_time() {
     assert_eq!(ports.poll_close(1_000 + LINGER_US), None);
     assert_eq!(ports.poll_close(2_000 + LINGER_US), Some(b));
     open_all(&mut ports, 0);
-    assert_eq!(ports.lease(0), Some((a, b)), "longest free first");
+    assert_eq!(pair(&mut ports), Some((a, b)), "longest free first");
 }
 
 #[test]
@@ -37,7 +44,7 @@ fn a_stock_is_kept_open_ahead() {
     let mut ports = Ports::new(10_000..=39_999, 7);
     open_all(&mut ports, 0);
     assert_eq!(ports.counts().ready, READY_STOCK);
-    ports.lease(0).unwrap();
+    pair(&mut ports).unwrap();
     open_all(&mut ports, 0);
     let counts = ports.counts();
     assert_eq!((counts.ready, counts.leased), (READY_STOCK, 2));
@@ -50,11 +57,11 @@ fn the_whole_default_range_carries_fifteen_thousand_calls() {
     let mut seen = HashSet::new();
     for call in 0..15_000 {
         open_all(&mut ports, 0);
-        let (a, b) = ports.lease(0).unwrap_or_else(|| panic!("call {call}"));
+        let (a, b) = pair(&mut ports).unwrap_or_else(|| panic!("call {call}"));
         assert!(seen.insert(a) && seen.insert(b));
     }
     open_all(&mut ports, 0);
-    assert_eq!(ports.lease(0), None);
+    assert_eq!(pair(&mut ports), None);
 }
 
 #[test]
@@ -64,7 +71,7 @@ fn a_busy_port_is_skipped_and_tried_again_later() {
     ports.opened(5, taken, false);
     open_all(&mut ports, 5);
     assert_eq!(ports.counts(), PortCounts { ready: 2, busy: 1, ..PortCounts::default() });
-    let (a, b) = ports.lease(5).unwrap();
+    let (a, b) = pair(&mut ports).unwrap();
     assert!(a != taken && b != taken);
     assert_eq!(ports.want_open(), None);
     assert_eq!(ports.next_timeout(), Some(5 + BUSY_RETRY_US));
@@ -89,12 +96,44 @@ fn the_order_is_the_seeds_and_excluded_ports_never_come() {
 }
 
 #[test]
+fn addresses_are_leased_evenly_and_each_has_the_whole_range() {
+    let mut pool = PortPool::new(&(10_000..=10_003), &[1, 2, 3], &[]);
+    let open = |pool: &mut PortPool| {
+        while let Some(key) = pool.want_open() {
+            pool.opened(0, key, true);
+        }
+    };
+    open(&mut pool);
+    let mut seen = HashSet::new();
+    for n in 0..8 {
+        let key = pool.lease(&[0, 2]).unwrap();
+        assert_eq!(key.slot, [0, 2][n % 2], "in turns");
+        assert!(seen.insert(key));
+    }
+    assert_eq!(pool.lease(&[0, 2]), None, "both are used up");
+    assert_eq!(pool.used_percent(), 100);
+    let other = pool.lease(&[1]).unwrap();
+    assert_eq!(other.slot, 1);
+    assert_eq!(pool.lease(&[]), None);
+    assert_eq!(pool.lease(&[9]), None, "there is no such address");
+    let leased: Vec<usize> = pool.counts().map(|counts| counts.leased).collect();
+    assert_eq!(leased, [4, 1, 4]);
+    let gone = FlowKey::new(2, 10_001);
+    pool.release(7, gone);
+    assert_eq!(pool.next_timeout(), Some(7 + LINGER_US));
+    assert_eq!(pool.poll_close(7 + LINGER_US), Some(gone));
+    assert_eq!(pool.poll_close(7 + LINGER_US), None);
+    assert_eq!(pool.adopt(gone), Some(true), "its socket is to be opened");
+    assert_eq!(pool.adopt(FlowKey::new(3, 10_001)), None);
+}
+
+#[test]
 #[cfg(debug_assertions)]
 #[should_panic(expected = "is Some(Lingering), not Leased")]
 fn a_lease_returned_twice_is_our_bug() {
     let mut ports = Ports::new(10_000..=10_001, 1);
     open_all(&mut ports, 0);
-    let (a, _) = ports.lease(0).unwrap();
+    let (a, _) = pair(&mut ports).unwrap();
     ports.release(0, a);
     ports.release(0, a);
 }
@@ -131,10 +170,9 @@ proptest! {
                     if ok { sockets.insert(port); }
                     ports.opened(now, port, ok);
                 },
-                Step::Lease => if let Some((a, b)) = ports.lease(now) {
-                    prop_assert!(sockets.contains(&a) && sockets.contains(&b));
-                    prop_assert!(a != b && !live.contains(&a) && !live.contains(&b));
-                    live.extend([a, b]);
+                Step::Lease => if let Some(port) = ports.lease() {
+                    prop_assert!(sockets.contains(&port) && !live.contains(&port));
+                    live.push(port);
                 },
                 Step::Release(n) => if !live.is_empty() {
                     let port = live.swap_remove(n % live.len());

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tandem_call::carry::{Adopted, answered_at, ports_of};
+use tandem_call::carry::{Adopted, answered_at};
 use tandem_call::question::{CallKey, Question};
 use tandem_leg::{Disconnect, LegEvent, Now, Reason, ServerReason, Time};
 use tandem_rating::usage::Usage;
@@ -106,7 +106,7 @@ impl Core {
         if carried.boot != self.boot {
             return Err("the machine was started anew since".to_owned());
         }
-        let flows = match (ports_of(&carried.call), &self.fast_path) {
+        let flows = match (self.calls.ports_of(&carried.call), &self.fast_path) {
             (Some((caller, callee)), Some(fast)) => [fast.flow(caller), fast.flow(callee)],
             _ => [None, None],
         };

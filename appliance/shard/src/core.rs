@@ -58,9 +58,9 @@ pub enum Output {
     /// Carry a question to the rating thread.
     Ask(Question),
     /// Open a socket on this media port and report with [`Core::port_opened`].
-    OpenPort(u16),
+    OpenPort(FlowKey),
     /// Close the socket of this media port.
-    ClosePort(u16),
+    ClosePort(FlowKey),
     /// A call came in and is being decided.
     Accepted(LegId),
     /// A call came from nobody we know; SIP has refused it, only its record is made.
@@ -108,10 +108,10 @@ pub trait FastPath: Send {
     fn apply(&mut self, command: &FlowCommand) -> Option<FlowCounters>;
 
     /// Counters of the flow of a local port, if it has one.
-    fn counters(&self, port: u16) -> Option<FlowCounters>;
+    fn counters(&self, port: FlowKey) -> Option<FlowCounters>;
 
     /// The flow of a local port, which may be that of another life of this switch.
-    fn flow(&self, port: u16) -> Option<FlowValue>;
+    fn flow(&self, port: FlowKey) -> Option<FlowValue>;
 }
 
 /// What became of a media packet.
@@ -129,10 +129,11 @@ pub enum MediaPacket {
 pub struct Core {
     pub(crate) endpoint: Endpoint,
     pub(crate) calls: Calls,
-    relay: UserRelay,
+    /// Flows by media address.
+    relays: Vec<UserRelay>,
     /// Last counters of removed flows until their call is finished. A flow may be installed and removed several times in
     /// one call (re-INVITE, a new source); the counts add up at the end.
-    kept: Vec<(u16, FlowCounters)>,
+    kept: Vec<(FlowKey, FlowCounters)>,
     pub(crate) queued: VecDeque<Output>,
     pub(crate) boot: [u8; 16],
     pub(crate) fast_path: Option<Box<dyn FastPath>>,
@@ -154,7 +155,13 @@ impl Core {
     pub fn new(config: Config) -> Core {
         Core {
             endpoint: Endpoint::new(config.sip),
-            relay: UserRelay::new(config.calls.media.ports.clone()),
+            relays: config
+                .calls
+                .media
+                .addresses
+                .iter()
+                .map(|_| UserRelay::new(config.calls.media.ports.clone()))
+                .collect(),
             calls: Calls::new(config.calls, config.snapshot),
             kept: Vec::new(),
             queued: VecDeque::new(),
@@ -182,9 +189,23 @@ impl Core {
         &self.calls
     }
 
-    /// The flow table, to look at.
-    pub fn relay(&self) -> &UserRelay {
-        &self.relay
+    /// Flows in the tables of user space.
+    pub fn flows(&self) -> usize {
+        self.relays.iter().map(UserRelay::len).sum()
+    }
+
+    /// Flows of one media address.
+    pub fn flows_of(&self, slot: u8) -> usize {
+        self.relays.get(usize::from(slot)).map_or(0, UserRelay::len)
+    }
+
+    /// Packets that came to a port without a flow.
+    pub fn no_flow(&self) -> u64 {
+        self.relays.iter().map(UserRelay::no_flow).sum()
+    }
+
+    fn own_counters(&self, port: FlowKey) -> Option<&FlowCounters> {
+        self.relays.get(usize::from(port.slot))?.counters(port.port)
     }
 
     /// Calls that ended and whose settlement is not confirmed.
@@ -209,19 +230,22 @@ impl Core {
 
     /// A datagram on a media port: the flow table first, the call for what it does not decide. What is sent is `payload`,
     /// rewritten in place.
-    pub fn handle_media(&mut self, now: Now, port: u16, source: SocketAddr, payload: &mut [u8]) -> MediaPacket {
+    pub fn handle_media(&mut self, now: Now, port: FlowKey, source: SocketAddr, payload: &mut [u8]) -> MediaPacket {
         let now_us = now.mono.micros();
         let beside = self.fast_path.as_ref().and_then(|fast| fast.counters(port));
+        let Some(relay) = self.relays.get_mut(usize::from(port.slot)) else {
+            return MediaPacket::Dropped(DropReason::NoDestination);
+        };
         let verdict = match &beside {
-            Some(beside) => self.relay.handle_beside(now_us, port, source, payload, beside),
-            None => self.relay.handle(now_us, port, source, payload),
+            Some(beside) => relay.handle_beside(now_us, port.port, source, payload, beside),
+            None => relay.handle(now_us, port.port, source, payload),
         };
         match verdict {
-            RelayVerdict::Send { from_port, to, copy, .. } => {
+            RelayVerdict::Send { from_port, from_ip, to, copy } => {
                 if let Some(reason) = copy {
                     self.calls.handle_media_copy(now, port, reason, payload);
                 }
-                MediaPacket::Relayed(MediaSend { from_port, to })
+                MediaPacket::Relayed(MediaSend { from: SocketAddr::new(from_ip, from_port), to })
             }
             RelayVerdict::Punt(reason) => {
                 MediaPacket::Punted(self.calls.handle_media(now, port, source, reason, payload))
@@ -231,13 +255,13 @@ impl Core {
     }
 
     /// A packet that the fast path forwarded and that is looked at here too: RTCP, telephone events.
-    pub fn handle_copy(&mut self, now: Now, port: u16, reason: PuntReason, payload: &[u8]) {
+    pub fn handle_copy(&mut self, now: Now, port: FlowKey, reason: PuntReason, payload: &[u8]) {
         self.calls.handle_media_copy(now, port, reason, payload);
     }
 
     /// What was forwarded so far from the sender to `port`: here, and by the fast path.
-    pub fn media_counters(&self, port: u16) -> [Option<FlowCounters>; 2] {
-        let own = self.relay.counters(port).copied();
+    pub fn media_counters(&self, port: FlowKey) -> [Option<FlowCounters>; 2] {
+        let own = self.own_counters(port).copied();
         joined(own, self.fast_path.as_ref().and_then(|fast| fast.counters(port)))
     }
 
@@ -245,7 +269,7 @@ impl Core {
     /// handed back.
     pub fn live_packets(&self) -> u64 {
         let kept: u64 = self.kept.iter().map(|(_, counters)| counters.packets).sum();
-        kept + self.relay.packets() + self.calls.slow_packets()
+        kept + self.relays.iter().map(UserRelay::packets).sum::<u64>() + self.calls.slow_packets()
     }
 
     /// RTP packets of attempts that failed, which are in no record.
@@ -257,7 +281,7 @@ impl Core {
     /// it. What they had counted comes back; there is no record that it belongs to.
     pub fn remove_orphans(&mut self, flows: &[FlowKey]) -> Vec<FlowCounters> {
         let Some(fast) = &mut self.fast_path else { return Vec::new() };
-        let orphans = flows.iter().filter(|key| !self.calls.has_port(key.port));
+        let orphans = flows.iter().filter(|key| !self.calls.has_port(**key));
         orphans
             .filter_map(|key| fast.apply(&FlowCommand::Remove { key: *key, reason: RemoveReason::Orphaned }))
             .collect()
@@ -274,7 +298,7 @@ impl Core {
     }
 
     /// The port of an [`Output::OpenPort`] has a socket, or cannot have one.
-    pub fn port_opened(&mut self, now: Now, port: u16, ok: bool) {
+    pub fn port_opened(&mut self, now: Now, port: FlowKey, ok: bool) {
         self.calls.port_opened(now, port, ok);
     }
 
@@ -469,8 +493,9 @@ impl Core {
             FlowCommand::Remove { reason, .. } => Some(*reason),
             FlowCommand::Install { .. } => None,
         };
-        let port = command.key().port;
-        let own = self.relay.apply(command).map(|(_, _, counters)| counters);
+        let port = command.key();
+        let relay = self.relays.get_mut(usize::from(port.slot));
+        let own = relay.and_then(|relay| relay.apply(command)).map(|(_, _, counters)| counters);
         let fast = self.fast_path.as_mut().and_then(|fast| fast.apply(command));
         // What a vendor sent whose attempt failed is not this call's media.
         if removed.is_some_and(|reason| reason != RemoveReason::AttemptEnded) {
@@ -481,8 +506,8 @@ impl Core {
     }
 
     /// When the sender to `port` was heard last, whoever forwarded it.
-    fn heard(&self, port: u16) -> Heard {
-        let own = self.relay.counters(port);
+    fn heard(&self, port: FlowKey) -> Heard {
+        let own = self.own_counters(port);
         let fast = self.fast_path.as_ref().and_then(|fast| fast.counters(port));
         own.into_iter().chain(&fast).fold(Heard::default(), |heard, counters| Heard {
             rtp_us: heard.rtp_us.max(counters.last_us),

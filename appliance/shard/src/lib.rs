@@ -12,3 +12,5 @@ mod core;
 
 pub use crate::carry::{Carry, home_of};
 pub use crate::core::{Config, Core, FastPath, MediaPacket, Output};
+
+pub use tandem_ebpf_abi::FlowKey;

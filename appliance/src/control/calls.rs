@@ -7,6 +7,7 @@ use tandem_control::error::{ErrorCode, ErrorObject};
 use tandem_control::reply;
 use tandem_control::request::{CallState, CallsList};
 use tandem_control::value::CallId;
+use tandem_ebpf_abi::FlowKey;
 use tandem_leg::{Now, ServerReason};
 use tandem_rating::record::Actor;
 
@@ -68,13 +69,15 @@ impl Control {
         let reserved = held.iter().find(|(flow_no, _, _)| *flow_no == call.0).map(|(_, amount, _)| amount.to_string());
         let talked_s = view.answered.map(|at| (now.mono.since(at.mono) / 1_000_000) as i64);
         let address = |a: Option<std::net::SocketAddr>| a.map(|a| a.to_string()).unwrap_or_default();
-        let media = self.state.borrow().config.media.address;
+        let media: Vec<std::net::IpAddr> = self.state.borrow().config.media.addresses().collect();
         let group = |account: &str| {
             let state = self.state.borrow();
             state.site.account.get(account).map_or_else(String::new, |a| a.rate_group.clone())
         };
-        let local =
-            |port: Option<u16>| port.map(|p| std::net::SocketAddr::new(media, p).to_string()).unwrap_or_default();
+        let local = |port: Option<FlowKey>| {
+            let address = port.and_then(|port| Some((media.get(usize::from(port.slot))?, port.port)));
+            address.map(|(ip, port)| std::net::SocketAddr::new(*ip, port).to_string()).unwrap_or_default()
+        };
         let side = |port, (learned, offered), m: &tandem_rating::usage::MediaUsage, kernel| reply::MediaSide {
             local: local(port),
             offered: address(offered),

@@ -90,6 +90,7 @@ impl Control {
     pub(super) async fn media_show(&self) -> Reply {
         let shards = self.ask_shards(ShardOrder::Media).await?;
         let shared = self.shared();
+        let addresses: Vec<std::net::IpAddr> = self.state.borrow().config.media.addresses().collect();
         let media = &shared.media;
         let totals = media.totals();
         let mut show = reply::MediaShow {
@@ -110,19 +111,22 @@ impl Control {
             for (reason, n) in &shard.dropped {
                 *show.user_drops.entry((*reason).to_owned()).or_default() += n;
             }
-            let states = shard.states;
-            show.shards.push(reply::MediaShard {
-                shard: n as u32,
-                first: *shard.ports.start(),
-                last: *shard.ports.end(),
-                free: (states.free + states.opening + states.ready) as u64,
-                used: states.leased as u64,
-                lingering: states.lingering as u64,
-                busy: states.busy as u64,
-                flows: shard.flows as u64,
-                kernel_flows: media.flows(&shard.ports).len() as u64,
-                forwarded: shard.forwarded,
-            });
+            let kernel = media.flows(&shard.ports);
+            for ((slot, (states, flows, forwarded)), address) in (0..).zip(&shard.addresses).zip(&addresses) {
+                show.shards.push(reply::MediaShard {
+                    shard: n as u32,
+                    address: address.to_string(),
+                    first: *shard.ports.start(),
+                    last: *shard.ports.end(),
+                    free: (states.free + states.opening + states.ready) as u64,
+                    used: states.leased as u64,
+                    lingering: states.lingering as u64,
+                    busy: states.busy as u64,
+                    flows: *flows as u64,
+                    kernel_flows: kernel.iter().filter(|key| key.slot == slot).count() as u64,
+                    forwarded: *forwarded,
+                });
+            }
         }
         reply(&show)
     }

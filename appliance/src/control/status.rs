@@ -11,6 +11,8 @@ use super::{Control, Reply, reply};
 use crate::orders::ShardOrder;
 use crate::shard::ShardCounts;
 
+/// Share of its ports at which an address is told, percent (media.md 2).
+const PORTS_USED_ALARM: u8 = 90;
 /// Percentiles that latency counters are given at.
 const PERCENTILES: &[(&str, f64)] = &[("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p999", 99.9), ("max", 100.0)];
 
@@ -116,8 +118,12 @@ impl Control {
                 waiting.version, waiting.user
             ));
         }
-        if used * 10 > u64::from(state.ports) * 9 {
-            status.warnings.push(format!("{used} of {} media ports are in use", state.ports));
+        // One address may be used up while another one has room: whoever needs it is refused.
+        if shards.iter().any(|shard| shard.calls.ports_used_percent >= PORTS_USED_ALARM) {
+            status.warnings.push(format!(
+                "{used} of {} media ports are in use, {PORTS_USED_ALARM} % or more of one address",
+                state.ports
+            ));
         }
         if counters.get("store_errors").is_some_and(|n| *n > 0) {
             status.warnings.push("the database could not be written at times; records stay in the journal".to_owned());

@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) params: Vec<(&'static str, &'static str)>,
     /// Whose silence ends a call.
     pub(crate) media_check: &'static str,
+    /// More lines of its `[[listen]]`.
+    pub(crate) listen: String,
     /// More lines of `[media]`.
     pub(crate) media: String,
     /// More of the site file.
@@ -35,6 +37,7 @@ impl Default for Plan {
             adopt_within_s: 32,
             params: Vec::new(),
             media_check: "none",
+            listen: String::new(),
             media: String::new(),
             site: |_| String::new(),
             decks: [RETAIL, WHOLESALE],
@@ -52,12 +55,13 @@ impl Plan {
     pub(crate) fn machine(&self, net: Net) -> String {
         format!(
             "node = \"test\"\nkernel_programs = \"{}\"\ndata_dir = \"data\"\ncontrol_socket = \"control.sock\"\n\
-             [[listen]]\naddress = \"{}\"\n[media]\naddress = \"{}\"\nallow_loopback = true\n{}\
+             [[listen]]\naddress = \"{}\"\n{}[media]\naddress = \"{}\"\nallow_loopback = true\n{}\
              [threads]\nshards = {}\n# Tests run beside each other and must not all sit on one core.\npin = false\nsteering = \"{}\"\n\
              [limits]\nadopt_within_s = {}\n[bootstrap]\nsite = \"site.toml\"\n[bootstrap.rates]\nretail = \"retail.csv\"\nwholesale = \"wholesale.csv\"\n",
             // Where `cargo xtask ebpf` puts them.
             concat!(env!("CARGO_MANIFEST_DIR"), "/../target/ebpf"),
             net.sip(),
+            self.listen,
             net.media(),
             self.media,
             self.shards,

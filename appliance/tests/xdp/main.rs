@@ -9,6 +9,7 @@ mod common;
 #[path = "../faults/peer.rs"]
 mod peer;
 
+mod addresses;
 mod calls;
 mod fallback;
 mod faults;

@@ -498,8 +498,8 @@ impl Site {
             seed: self.seed,
             listeners,
             media: MediaConfig {
-                v4: Some(address(0, MEDIA_V4)),
-                v6: Some(address(1, MEDIA_V6)),
+                addresses: vec![address(0, MEDIA_V4), address(1, MEDIA_V6)],
+                of_listener: Vec::new(),
                 ports: self.ports.clone(),
                 ports_excluded: Vec::new(),
                 rules: Arc::new(rules),

@@ -14,10 +14,10 @@ use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerRow, Record};
 use tandem_rating::usage::Usage;
-use tandem_shard::{Core, MediaPacket, Output};
+use tandem_shard::{Core, FlowKey, MediaPacket, Output};
 use tandem_sip::Outcome;
 
-use crate::site::{MEDIA_V4, MEDIA_V6, SIP_V4, SIP_V6, Site, parse};
+use crate::site::{SIP_V4, SIP_V6, Site, parse};
 
 /// Wall clock at the origin of virtual time: 2026-11-22 00:00 UTC.
 pub const WALL_START_MS: i64 = 1_795_305_600_000;
@@ -65,7 +65,7 @@ pub struct Switch {
     rater: Rater,
     listeners: [SocketAddr; 2],
     /// Ports with a socket.
-    open: BTreeSet<u16>,
+    open: BTreeSet<FlowKey>,
     answers: VecDeque<(Time, Answer)>,
     rater_delay_us: u64,
     sent: VecDeque<Sent>,
@@ -142,6 +142,7 @@ impl Switch {
 
     /// A datagram arrives on a media port. False when there is no socket on that port.
     pub fn media(&mut self, port: u16, source: SocketAddr, payload: &[u8]) -> bool {
+        let port = FlowKey::new(u8::from(source.is_ipv6()), port);
         if !self.open.contains(&port) {
             return false;
         }
@@ -153,7 +154,7 @@ impl Switch {
             return true;
         };
         self.drain();
-        self.send_media(send.from_port, send.to, payload);
+        self.send_media(send.from, send.to, payload);
         true
     }
 
@@ -365,7 +366,7 @@ impl Switch {
 
     /// Flows in the relay table.
     pub fn flows(&self) -> usize {
-        self.core.relay().len()
+        self.core.flows()
     }
 
     /// What is still there although every call is over, one sentence each. Ports that linger count.
@@ -382,7 +383,7 @@ impl Switch {
             (sip.dialogs, "dialogs"),
             (sip.legs, "SIP legs"),
             (sip.timers, "SIP timers"),
-            (self.core.relay().len(), "media flows"),
+            (self.core.flows(), "media flows"),
             (self.core.counters_kept(), "counters of removed flows that no CDR got"),
             (self.answers.len(), "answers under way"),
             (self.core.unsettled(), "calls not settled"),
@@ -414,7 +415,7 @@ impl Switch {
                 (calls.legs, "legs"),
                 (calls.timers, "timers"),
                 (calls.ports_leased, "leased ports"),
-                (self.core.relay().len(), "flows"),
+                (self.core.flows(), "flows"),
                 (self.core.counters_kept(), "counters of removed flows"),
             ] {
                 if n != 0 {
@@ -432,11 +433,9 @@ impl Switch {
 
     // --- the glue of the shard ------------------------------------------------------------------------------------
 
-    fn send_media(&mut self, from_port: u16, to: SocketAddr, bytes: Vec<u8>) {
-        let ip = if to.is_ipv4() { parse(MEDIA_V4) } else { parse(MEDIA_V6) };
-        let from = SocketAddr::new(ip, from_port);
+    fn send_media(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         // A port without a socket cannot send.
-        if self.open.contains(&from_port) {
+        if self.open.contains(&FlowKey::new(u8::from(from.is_ipv6()), from.port())) {
             self.sent.push_back(Sent { at: self.now.mono, from, to, bytes, media: true });
         }
     }

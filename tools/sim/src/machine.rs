@@ -13,11 +13,11 @@ use std::sync::Arc;
 use tandem_call::question::{Answer, Question};
 use tandem_call::trace::TraceEvent;
 use tandem_desk::Desk;
-use tandem_ladder::site::{Built, MEDIA_V4, SIP_V4};
+use tandem_ladder::site::{Built, SIP_V4};
 use tandem_leg::{ListenerId, Now, Time};
 use tandem_rater::{Rater, Rules};
 use tandem_rating::record::{Change, Record};
-use tandem_shard::{Carry, Config, Core, MediaPacket, Output};
+use tandem_shard::{Carry, Config, Core, FlowKey, MediaPacket, Output};
 use tandem_store::{
     Checkpointer, Encoded, Journal, JournalError, JournalOptions, OpenCall, Projector, Reader, StoreOptions,
     SyncHandle, recover, settle_recovered,
@@ -110,7 +110,7 @@ pub struct Machine {
     sync_us: u64,
     project_ms: u64,
     /// Ports with a socket.
-    open: BTreeSet<u16>,
+    open: BTreeSet<FlowKey>,
     questions: VecDeque<(Time, Question)>,
     answers: VecDeque<(Time, Answer)>,
     sent: VecDeque<Sent>,
@@ -361,6 +361,7 @@ impl Machine {
 
     /// A datagram arrives on a media port; without a socket it is lost.
     pub fn media(&mut self, port: u16, source: SocketAddr, bytes: &[u8]) {
+        let port = FlowKey::new(0, port);
         if !self.open.contains(&port) || self.fuse.is_dead() {
             return;
         }
@@ -371,9 +372,8 @@ impl Machine {
             MediaPacket::Dropped(_) => None,
         };
         self.drain();
-        if let Some(send) = send.filter(|send| self.open.contains(&send.from_port)) {
-            let from = SocketAddr::new(constant(MEDIA_V4), send.from_port);
-            self.emit(Sent { from, to: send.to, bytes: payload, media: true });
+        if let Some(send) = send.filter(|send| self.open.contains(&FlowKey::new(0, send.from.port()))) {
+            self.emit(Sent { from: send.from, to: send.to, bytes: payload, media: true });
         }
     }
 

@@ -13,7 +13,7 @@ use tandem_call::snapshot::*;
 use tandem_call::{Calls, CallsConfig, MediaAddress, MediaConfig};
 use tandem_leg::*;
 use tandem_media::decide::DeviceMode;
-use tandem_media::flow::FlowCommand;
+use tandem_media::flow::{FlowCommand, FlowKey};
 use tandem_media::{AnchorRules, Sdp};
 use tandem_rating::fee::BillingParams;
 use tandem_rating::money::parse_decimal;
@@ -285,7 +285,7 @@ impl Rating {
 /// A finished call.
 pub(crate) struct Done {
     pub(crate) usage: Usage,
-    pub(crate) ports: Option<(u16, u16)>,
+    pub(crate) ports: Option<(FlowKey, FlowKey)>,
     pub(crate) a_leg: LegId,
 }
 
@@ -298,10 +298,14 @@ pub(crate) struct World {
     pub(crate) traces: Vec<String>,
     pub(crate) done: Vec<Done>,
     /// Installed flows by port.
-    pub(crate) flows: BTreeSet<u16>,
-    pub(crate) sockets: BTreeSet<u16>,
+    pub(crate) flows: BTreeSet<FlowKey>,
+    pub(crate) sockets: BTreeSet<FlowKey>,
     next_leg: u64,
     pub(crate) tried: usize,
+}
+
+pub(crate) fn media_address(slot: u8, ip: &str) -> MediaAddress {
+    MediaAddress { slot, ip: ip.parse().unwrap(), advertised: ip.parse().unwrap() }
 }
 
 pub(crate) fn config() -> CallsConfig {
@@ -310,12 +314,8 @@ pub(crate) fn config() -> CallsConfig {
         seed: [7; 32],
         listeners: vec![addr("203.0.113.1:5060"), addr("[2001:db8::1]:5060")],
         media: MediaConfig {
-            v4: Some(MediaAddress { slot: 0, ip: T.parse().unwrap(), advertised: T.parse().unwrap() }),
-            v6: Some(MediaAddress {
-                slot: 1,
-                ip: "2001:db8::1".parse().unwrap(),
-                advertised: "2001:db8::1".parse().unwrap(),
-            }),
+            addresses: vec![media_address(0, T), media_address(1, "2001:db8::1")],
+            of_listener: Vec::new(),
             ports: 10_000..=10_199,
             ports_excluded: Vec::new(),
             rules: Arc::new(AnchorRules { own_media_ips: vec![T.parse().unwrap()], ..AnchorRules::default() }),
@@ -386,10 +386,10 @@ impl World {
             Output::Leg { leg, event, .. } => self.orders.push_back((leg, event)),
             Output::Ask(question) => self.rating.handle(self.now, question),
             Output::Flow(FlowCommand::Install { key, .. }) => {
-                self.flows.insert(key.port);
+                self.flows.insert(key);
             }
             Output::Flow(FlowCommand::Remove { key, .. }) => {
-                assert!(self.flows.remove(&key.port), "a flow that was not there is removed");
+                assert!(self.flows.remove(&key), "a flow that was not there is removed");
             }
             Output::OpenPort(port) => {
                 assert!(self.sockets.insert(port));

@@ -74,14 +74,25 @@ fn show(output: &mut Output, show: &reply::MediaShow) -> Result<(), Failure> {
         .shards
         .iter()
         .map(|row| {
-            let mut line = vec![row.shard.to_string(), format!("{}-{}", row.first, row.last)];
+            let mut line = vec![row.shard.to_string(), row.address.clone(), format!("{}-{}", row.first, row.last)];
             let numbers = [row.free, row.used, row.lingering, row.busy, row.flows, row.kernel_flows, row.forwarded];
             line.extend(numbers.iter().map(u64::to_string));
             line
         })
         .collect();
     output.table(
-        &[">shard", "ports", ">free", ">used", ">lingering", ">busy", ">flows", ">in kernel", ">by user space"],
+        &[
+            ">shard",
+            "address",
+            "ports",
+            ">free",
+            ">used",
+            ">lingering",
+            ">busy",
+            ">flows",
+            ">in kernel",
+            ">by user space",
+        ],
         &shards,
     )?;
     for (title, reasons) in [

@@ -478,7 +478,7 @@ impl Auditor {
             (sip.legs, "SIP legs"),
             (sip.timers, "SIP timers"),
             (sip.keys, "SIP keys"),
-            (core.relay().len(), "media flows"),
+            (core.flows(), "media flows"),
             (core.counters_kept(), "counters of removed flows that no record got"),
             (core.unsettled(), "calls not settled"),
             (machine.under_way(), "messages between threads"),
