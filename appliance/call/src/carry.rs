@@ -252,8 +252,6 @@ impl Calls {
         }
         call.trace(cx, now, TraceEvent::Adopted);
         call.resume(cx, now, grant.1, checks);
-        // This life numbers its requests above those of the last one; another must number above these.
-        call.carry_again(cx);
         call.drain_media(cx, now);
         // Numbers of requests go on from where this life begins: the next one must not say them again.
         call.carry_again(cx);

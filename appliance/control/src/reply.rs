@@ -316,6 +316,8 @@ reply! {
         customer_steps: Vec<String>,
         /// The same for the vendor's cost.
         vendor_steps: Vec<String>,
+        /// Corrections of it, the first first; the record itself stays as it was settled.
+        corrections: Vec<CorrectionRow>,
     }
 }
 

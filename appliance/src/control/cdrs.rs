@@ -110,15 +110,22 @@ impl Control {
 
     pub(super) async fn cdr_show(&self, actor: &Actor, call: CallId) -> Reply {
         self.cdr_hours_allow(actor)?;
-        let cdr = self.query(move |queries| queries.cdr_show(call.0).map_err(|e| internal(e.to_string()))).await?;
-        let Some(cdr) = cdr else {
+        let found = self
+            .query(move |queries| {
+                let cdr = queries.cdr_show(call.0).map_err(|e| internal(e.to_string()))?;
+                let Some(cdr) = cdr else { return Ok(None) };
+                Ok(Some((cdr, queries.corrections(call.0).map_err(|e| internal(e.to_string()))?)))
+            })
+            .await?;
+        let Some((cdr, corrections)) = found else {
             return Err(ErrorObject::new(
                 ErrorCode::NotFound,
                 format!("call {call} has no record; it may be in progress or unknown"),
             ));
         };
         let (customer_steps, vendor_steps) = (steps(&cdr, true), steps(&cdr, false));
-        reply(&reply::CdrShow { cdr: row(&cdr), customer_steps, vendor_steps })
+        let corrections = corrections.iter().map(super::proof::correction_row).collect();
+        reply(&reply::CdrShow { cdr: row(&cdr), customer_steps, vendor_steps, corrections })
     }
 
     pub(super) async fn cdr_totals(&self, actor: &Actor, filter: request::CdrFilter) -> Reply {

@@ -95,7 +95,7 @@ fn proven(cdr: &Cdr, ledger: &[StoredLedgerRow], corrections: &[StoredCorrection
     proven
 }
 
-fn correction_row(correction: &StoredCorrection) -> reply::CorrectionRow {
+pub(super) fn correction_row(correction: &StoredCorrection) -> reply::CorrectionRow {
     let due_of = |proof: &Proof| {
         proof.charge.as_ref().map_or_else(|| "0".to_owned(), |charge| due(charge).unwrap_or_default().to_string())
     };

@@ -118,7 +118,9 @@ fn past_calls_are_replayed_and_corrected_each_once_also_over_kills() {
     let call = rows[0]["flow_no"].to_string();
     let explained = switch.json(&["explain", &call]);
     assert_eq!((&explained["verdict"], &explained["corrections"][0]["run"]), (&"proved".into(), &"march".into()));
-    assert!(switch.ok(&["explain", &call]).contains("correction 1 of run march by "));
+    for question in [&["explain", &call][..], &["cdr", "show", &call]] {
+        assert!(switch.ok(question).contains("correction 1 of run march by "), "{question:?}");
+    }
     assert_eq!(int(&switch.json(&["cdr", "prove"])["proved"]), 3);
     switch.assert_the_books_agree(&rows);
 

@@ -269,7 +269,7 @@ fn show_text(output: &mut Output, show: &reply::CdrShow) -> Result<(), Failure> 
             }
         }
     }
-    Ok(())
+    show.corrections.iter().try_for_each(|row| super::proof::correction(output, row))
 }
 
 /// Whether a number of milliseconds is an instant of this century and no duration.

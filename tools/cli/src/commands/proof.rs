@@ -78,10 +78,7 @@ fn text(output: &mut Output, reply: &reply::CallExplained) -> Result<(), Failure
     }
     for row in &reply.corrections {
         output.line("")?;
-        let memo = if row.memo.is_empty() { String::new() } else { format!(": {}", row.memo) };
-        let at = human::time(Some(row.at_ms));
-        output.line(&format!("correction {} of run {} by {}, {at}{memo}", row.revision, row.run, row.user))?;
-        row.changes.iter().try_for_each(|change| output.line(&format!("  {change}")))?;
+        correction(output, row)?;
     }
     output.line("")?;
     let margin = format!("fee {} less cost {} is margin {}", cell("fee"), cell("vendor_fee"), cell("margin"));
@@ -94,6 +91,14 @@ fn text(output: &mut Output, reply: &reply::CallExplained) -> Result<(), Failure
         "no_proof" => "no proof: this record was written before records kept what they were rated by".to_owned(),
         _ => format!("NOT PROVED: {} of {} comparisons differ", reply.differences.len(), reply.checked),
     })
+}
+
+/// One correction, with what it changed.
+pub(super) fn correction(output: &mut Output, row: &reply::CorrectionRow) -> Result<(), Failure> {
+    let memo = if row.memo.is_empty() { String::new() } else { format!(": {}", row.memo) };
+    let at = human::time(Some(row.at_ms));
+    output.line(&format!("correction {} of run {} by {}, {at}{memo}", row.revision, row.run, row.user))?;
+    row.changes.iter().try_for_each(|change| output.line(&format!("  {change}")))
 }
 
 /// A range of calls, counted. Exit code 1 when one does not agree.
