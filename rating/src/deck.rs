@@ -237,11 +237,23 @@ impl Deck {
 
     /// The first row of a run that is valid at `at_ms`.
     fn valid(&self, run: usize, at_ms: i64) -> Option<Row<'_>> {
+        self.rows_of(run).find(|row| row.is_valid_at(at_ms))
+    }
+
+    fn rows_of(&self, run: usize) -> impl Iterator<Item = Row<'_>> {
         let rows = match self.runs.get(run) {
             Some(run) => run.first as usize..run.end as usize,
             None => run..run + 1,
         };
-        rows.map(|at| Row { deck: self, at }).find(|row| row.is_valid_at(at_ms))
+        rows.map(|at| Row { deck: self, at })
+    }
+
+    /// Instants after `from_ms` and before `until_ms` at which a row for `number` begins or ends, in no order: between two of
+    /// them the same row is found.
+    pub fn edges(&self, number: impl AsRef<[u8]>, from_ms: i64, until_ms: i64) -> Vec<i64> {
+        let rows = self.index.matches_at(number.as_ref()).flat_map(|(_, run)| self.rows_of(run));
+        let lives = rows.flat_map(|row| [row.life().from_ms, row.life().to_ms]);
+        lives.flatten().filter(|edge| *edge > from_ms && *edge < until_ms).collect()
     }
 
     /// Puts `to_ms` in the place of `from_ms` wherever a validity begins or ends then: a deck that was made ready at one

@@ -113,8 +113,10 @@ impl Call {
         let number = if gateway.clearing_use_callout { &self.usage.callee_out } else { &self.usage.callee_billed };
         let digits = snapshot.settings.route_prefix_digits;
         let number = billing_number(number, &gateway.billing_prefixes, digits).into();
-        self.usage.vendor =
-            snapshot.accounts.get(gateway.account).map(|account| account.leg(chosen.terms(&snapshot), number));
+        self.usage.vendor = snapshot
+            .accounts
+            .get(gateway.account)
+            .map(|account| account.leg(chosen.terms(&snapshot, self.started.wall_ms), number));
         self.usage.flags.no_vendor_rate = chosen.vendor.is_none();
         if self.session.no_cdr {
             // NO_CDR_E164S: no vendor charge record either (rates.md 6).

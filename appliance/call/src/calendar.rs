@@ -166,6 +166,11 @@ impl Calendar {
         found.map(|period| &period.deck)
     }
 
+    /// The rate groups of all periods.
+    pub fn decks(&self) -> impl Iterator<Item = &Deck> {
+        self.periods.iter().map(|period| &*period.deck)
+    }
+
     /// Instants after `from_ms` and before `until_ms` at which another period may hold, in order: ends and beginnings of
     /// windows, midnights, and changes of the clock.
     pub fn edges(&self, from_ms: i64, until_ms: i64) -> Vec<i64> {

@@ -242,6 +242,13 @@ fn row<'a>(
     })
 }
 
+/// Every rate group that may price a call of the account: those that [`row`] asks.
+fn decks<'a>(account: &'a Account, phone: Option<&'a Deck>) -> impl Iterator<Item = &'a Deck> {
+    let by_hour = account.calendar.iter().flat_map(|calendar| calendar.decks());
+    let always = [&account.private_deck, &account.deck].into_iter().filter(|_| account.calendar.is_none());
+    phone.into_iter().chain(by_hour).chain(always.flatten().map(|deck| &**deck))
+}
+
 fn leg(
     snapshot: &Snapshot,
     account: &Account,
@@ -257,8 +264,8 @@ fn leg(
 }
 
 /// The rows that take the place of the leg's row during a call that begins at `at_ms`, for rate groups that split
-/// (billing.md 6.a): where another period begins, and where the row in force ends. Where no row is in force the one before
-/// goes on: the call is there.
+/// (billing.md 6.a): where another period begins, and where a row for the number begins or ends. Where no row is in force the
+/// one before goes on: the call is there.
 fn changes(
     snapshot: &Snapshot,
     account: &Account,
@@ -271,15 +278,15 @@ fn changes(
     let Some(mut current) = leg.terms.clone().filter(|_| splits(&leg.rate_group)) else { return changes };
     let until_ms = at_ms.saturating_add(AHEAD_MS);
     let mut edges = account.calendar.as_ref().map_or_else(Vec::new, |calendar| calendar.edges(at_ms, until_ms));
-    let mut from_ms = at_ms;
-    while changes.len() < CHANGES_MAX {
-        // The end of the row in force is an edge as well.
-        let row_end = row(account, phone, &leg.number, from_ms).ok().and_then(|(_, rate)| rate.rate().effective_to_ms);
-        let next = edges.iter().copied().find(|edge| *edge > from_ms);
-        let row_end = row_end.filter(|end| *end > from_ms && *end < until_ms);
-        let Some(edge) = [next, row_end].into_iter().flatten().min() else { break };
-        edges.retain(|one| *one > edge);
-        from_ms = edge;
+    for deck in decks(account, phone) {
+        edges.extend(deck.edges(&leg.number, at_ms, until_ms));
+    }
+    edges.sort_unstable();
+    edges.dedup();
+    for edge in edges {
+        if changes.len() == CHANGES_MAX {
+            break;
+        }
         if let Ok(((_, false), rate)) = row(account, phone, &leg.number, edge) {
             let terms = rate.terms();
             if terms != current {

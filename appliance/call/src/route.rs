@@ -116,10 +116,10 @@ pub struct VendorRate {
 }
 
 impl Route {
-    /// What the vendor is paid by; `None` without a row. `snapshot` is the one the call was planned with.
-    pub fn terms(&self, snapshot: &Snapshot) -> Option<RateTerms> {
+    /// What the vendor is paid by; `None` without a row. `snapshot` and `at_ms` are those the call was planned with.
+    pub fn terms(&self, snapshot: &Snapshot, at_ms: i64) -> Option<RateTerms> {
         let account = snapshot.accounts.get(snapshot.routing.get(self.gateway)?.account)?;
-        Some(account.deck.as_ref()?.row(self.vendor?.row)?.terms())
+        Some(account.group_at(at_ms)?.row(self.vendor?.row)?.terms())
     }
 }
 
@@ -513,7 +513,7 @@ fn judge<'a>(
     }
     let caller_out = gateway.rewrite_caller.changed(wanted.caller, rng).map_err(Skip::Rewrite)?;
     let callee_out = gateway.rewrite_callee.changed(wanted.callee, rng).map_err(Skip::Rewrite)?;
-    let deck = clearing.and_then(|account| account.deck.as_deref());
+    let deck = clearing.and_then(|account| account.group_at(wanted.at_ms)).map(|deck| &**deck);
     Ok(Judged { place: 0, index, gateway, prefix_len: 0, deck, caller_out, callee_out, vendor: None })
 }
 

@@ -68,6 +68,15 @@ pub struct Account {
 }
 
 impl Account {
+    /// Its rate group at an instant: that of the hour, when it has periods. A private group of a customer comes before it, see
+    /// [`crate::price`].
+    pub fn group_at(&self, at_ms: i64) -> Option<&Arc<Deck>> {
+        match &self.calendar {
+            Some(calendar) => calendar.deck_at(at_ms),
+            None => self.deck.as_ref(),
+        }
+    }
+
     /// What it is charged by for a call to `number`.
     pub fn leg(&self, terms: Option<RateTerms>, number: Text) -> LegTerms {
         LegTerms {

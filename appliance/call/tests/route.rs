@@ -6,6 +6,7 @@ use common::{account, addr, deck, rate, routing, snapshot};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rust_decimal::Decimal;
+use tandem_call::calendar::{self, Calendar, Period};
 use tandem_call::number::RewriteRules;
 use tandem_call::route::{Plan, Wanted, plan};
 use tandem_call::settings::SortPlace;
@@ -282,6 +283,28 @@ fn protect_routes_wait_behind_the_others() {
 }
 
 #[test]
+fn a_vendor_with_prices_by_the_hour_costs_what_the_hour_costs() {
+    let by_hour = |windows: &[(&str, &str)]| {
+        let period = |(window, price): &(&str, &str)| {
+            let text = format!("{window} group");
+            let (window, _) = calendar::parse(&text).unwrap();
+            Period { window, deck: deck("v1-hour", vec![rate("", price)]).unwrap() }
+        };
+        let periods = windows.iter().map(period).collect();
+        Some(std::sync::Arc::new(Calendar::new(periods, jiff::tz::TimeZone::UTC)))
+    };
+    // The plain group says 0.01, which would be the cheapest.
+    let cost = |windows: &[(&str, &str)]| {
+        let (snapshot, plan) = planned(|s| s.accounts[1].calendar = by_hour(windows));
+        plan.routes[0].terms(&snapshot, common::WALL).map(|terms| terms.rate_per_min)
+    };
+    assert_eq!(cost(&[("00:00-24:00", "0.07")]), Some(dec("0.07")));
+    let hour = jiff::Timestamp::from_millisecond(common::WALL).unwrap().to_zoned(jiff::tz::TimeZone::UTC).hour();
+    let other = format!("{:02}:00-{:02}:30", (hour + 2) % 24, (hour + 2) % 24);
+    assert_eq!(cost(&[(&other, "0.07")]), None, "no period covers the time");
+}
+
+#[test]
 fn numbers_for_the_vendor_and_the_rated_one() {
     let (snapshot, plan) = planned(|s| {
         s.routing[0].rewrite_caller = RewriteRules::parse(":00").unwrap();
@@ -294,13 +317,17 @@ fn numbers_for_the_vendor_and_the_rated_one() {
     });
     assert_eq!((plan.caller_out(&plan.routes[0]), plan.callee_out(&plan.routes[0])), ("004930100", "008613900000000"));
     assert_eq!((plan.caller_out(&plan.routes[2]), plan.callee_out(&plan.routes[2])), ("4930100", "8613900000000"));
-    assert_eq!(plan.routes[0].terms(&snapshot).unwrap().prefix, "0086", "rated after its rules");
-    assert_eq!(plan.routes[1].terms(&snapshot).unwrap().prefix, "86", "rated before them");
+    assert_eq!(plan.routes[0].terms(&snapshot, common::WALL).unwrap().prefix, "0086", "rated after its rules");
+    assert_eq!(plan.routes[1].terms(&snapshot, common::WALL).unwrap().prefix, "86", "rated before them");
     let (snapshot, plan) = planned(|s| {
         s.settings.route_prefix_digits = 2;
         s.accounts[1].deck = deck("v1", vec![rate("139", "0.2"), rate("86", "0.1")]);
     });
-    assert_eq!(plan.routes[0].terms(&snapshot).unwrap().prefix, "139", "route digits are taken off for the rate only");
+    assert_eq!(
+        plan.routes[0].terms(&snapshot, common::WALL).unwrap().prefix,
+        "139",
+        "route digits are taken off for the rate only"
+    );
 }
 
 #[test]

@@ -28,8 +28,8 @@ impl Rater {
         let routing = self.routing_names.get(usage.callee_gateway.as_str()).copied();
         let routing = routing.ok_or_else(|| format!("routing gateway {} is gone", usage.callee_gateway))?;
         let mut holds = Vec::new();
-        // A free call holds nothing, but its place among the payers.
-        for leg in usage.customer.iter().chain(&usage.agents) {
+        // A free call holds nothing, as when it was let in.
+        for leg in usage.customer.iter().chain(&usage.agents).filter(|leg| leg.terms.is_some()) {
             match self.hold_again(leg, usage, held_s, advance_min) {
                 Ok(hold) => holds.push(hold),
                 Err(why) => {

@@ -238,11 +238,16 @@ impl Rater {
                 self.answer(call, Answer::Line { call, candidate, skipped });
             }
             Question::Answered { call, usage, carry } => {
-                let clearing = self.hold_clearing(&usage);
-                let regranted = self.reprice(&usage).or(clearing);
-                if let Some(state) = self.calls.get_mut(&usage.flow_no) {
-                    state.started = true;
-                }
+                // A call writes its start record again when its session changes and when it goes on after a restart: what
+                // it has been granted since stays.
+                let state = self.calls.get_mut(&usage.flow_no);
+                let again = state.is_some_and(|state| std::mem::replace(&mut state.started, true));
+                let regranted = if again {
+                    None
+                } else {
+                    let clearing = self.hold_clearing(&usage);
+                    self.reprice(&usage).or(clearing)
+                };
                 self.out.push_back(Output::Record(Record::Start { usage, carry }));
                 self.answer(call, Answer::Journaled { call, regranted });
             }

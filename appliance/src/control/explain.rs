@@ -110,7 +110,7 @@ impl Control {
         };
         let plan = plan(&snapshot, &wanted, &mut weights, &mut rng);
         let order = plan.open(false, |_| false, |_| false).into_iter().chain(plan.open(true, |_| false, |_| false));
-        answer.candidates = order.map(|n| candidate(&snapshot, &plan, &plan.routes[n], sell.as_ref())).collect();
+        answer.candidates = order.map(|n| candidate(&snapshot, at_ms, &plan, &plan.routes[n], sell.as_ref())).collect();
         answer.skipped = plan
             .all_skipped(&snapshot)
             .iter()
@@ -184,12 +184,18 @@ fn invite(snapshot: &Snapshot, q: &Explain) -> Result<Try, ErrorObject> {
     })
 }
 
-fn candidate(snapshot: &Snapshot, plan: &Plan, route: &Route, sell: Option<&RateTerms>) -> reply::CandidateRow {
+fn candidate(
+    snapshot: &Snapshot,
+    at_ms: i64,
+    plan: &Plan,
+    route: &Route,
+    sell: Option<&RateTerms>,
+) -> reply::CandidateRow {
     let gateway = &snapshot.routing[route.gateway];
     let account = snapshot.accounts.get(gateway.account);
     let name = account.map_or("", |a| a.name.as_str());
-    let group = account.and_then(|a| a.deck.as_ref()).map_or("", |d| d.name());
-    let terms = route.terms(snapshot);
+    let group = account.and_then(|a| a.group_at(at_ms)).map_or("", |d| d.name());
+    let terms = route.terms(snapshot, at_ms);
     let cost = terms.as_ref().map(|t| t.rate_per_min);
     let plain = |d: Decimal| d.normalize().to_string();
     let margin = sell.map(|s| s.rate_per_min).zip(cost).and_then(|(sell, cost)| sell.checked_sub(cost));

@@ -3,6 +3,7 @@
 use tandem_rater::{PayError, Rater, Rules};
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerKind, Record};
+use tandem_rating::split::RateChange;
 
 use crate::bench::{Bench, FREE, answered, failed, money, now_ms, terms};
 
@@ -171,4 +172,47 @@ fn a_call_of_another_life_holds_what_it_held() {
     let gone = tandem_rating::usage::Usage { callee_gateway: "b9".into(), flow_no: 2, ..usage };
     assert!(bench.rater.adopt(&gone, 1, 1).unwrap_err().contains("b9"));
     bench.nothing_left();
+}
+
+#[test]
+fn a_free_call_of_another_life_holds_its_lines_and_no_money() {
+    let mut bench = Bench::prepaid("1");
+    let usage = tandem_rating::usage::Usage {
+        caller_gateway: "a".into(),
+        callee_gateway: "b1".into(),
+        ..answered(1, 0, None, None)
+    };
+    assert!(usage.customer.as_ref().is_some_and(|leg| leg.terms.is_none()), "it has a payer who pays nothing");
+    assert_eq!(bench.rater.adopt(&usage, 70, 1), Ok((None, false)));
+    assert_eq!((bench.account("c").calls, bench.account("c").reserved), (0, Money::ZERO), "as when it was let in");
+    assert_eq!((bench.gateway("a").in_use, bench.gateway("b1").in_use), (1, 1));
+    bench.settle(&tandem_rating::usage::Usage { hold_ms: 80_000, ..usage });
+    bench.nothing_left();
+}
+
+#[test]
+fn a_start_record_that_is_written_again_leaves_what_was_granted() {
+    use tandem_call::question::{Answer, Question};
+    let mut bench = Bench::prepaid("10");
+    let rate = terms("0.60", 1, 1);
+    let mut usage = tandem_rating::usage::Usage {
+        caller_gateway: "a".into(),
+        callee_gateway: "b1".into(),
+        ..answered(1, 0, Some(rate.clone()), None)
+    };
+    // A price that changes during the call is reserved from the answer on.
+    let change = RateChange { from_ms: i64::MAX, terms: rate };
+    usage.customer.as_mut().unwrap().changes.push(change);
+    assert_eq!(bench.rater.adopt(&usage, 130, 1), Ok((Some(180), false)));
+    let held = bench.account("c").reserved;
+    assert_eq!(held, money("1.80"));
+    let again = Question::Answered { call: crate::bench::key(1), usage: Box::new(usage), carry: Vec::new() };
+    bench.rater.handle(now_ms(0), again);
+    let mut regrants = Vec::new();
+    while let Some(output) = bench.rater.poll_output() {
+        if let tandem_rater::Output::Answer { answer: Answer::Journaled { regranted, .. }, .. } = output {
+            regrants.push(regranted);
+        }
+    }
+    assert_eq!((regrants, bench.account("c").reserved), (vec![None], held));
 }
