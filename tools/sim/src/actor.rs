@@ -135,12 +135,7 @@ impl Actor {
     /// The caller calls.
     pub fn call(&mut self) -> (String, Speech) {
         let sdp = self.rng.random_bool(0.92).then(|| self.media_address(0));
-        let say = Say {
-            sdp,
-            from: Some(format!("49301{:07}", self.plan.index)),
-            to: Some(self.plan.number()),
-            ..Say::default()
-        };
+        let say = Say { sdp, from: Some(self.plan.caller()), to: Some(self.plan.number()), ..Say::default() };
         let (_, datagram) = self.devices[0].call("INVITE", &say);
         self.will(0, 500, Word::Repeat("INVITE", 0));
         match self.rng.random_range(0..100) {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tandem_call::question::{Answer, Question};
 use tandem_leg::Time;
+use tandem_rating::usage::Usage;
 
 /// What is broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +49,50 @@ pub enum Bug {
     AdoptedAnew,
     /// Calls that should go on are forgotten.
     AdoptedNever,
+    /// The topmost agent of a call is not charged.
+    AgentForgotten,
+    /// Agents are charged by twice their price.
+    AgentDoubled,
+    /// A callee who should pay does not.
+    CalleeSpared,
+    /// A price that changes during a call does not.
+    SplitIgnored,
+    /// Prices by the hour do not know that clocks change.
+    ClockChangeIgnored,
+    /// A change of decks is confirmed and does not reach the calls.
+    DeckLate,
+    /// A movement of money is confirmed and not booked.
+    MoveForgotten,
+    /// A movement of money is booked twice.
+    MovedTwice,
+    /// An external call whose number is known is booked all the same.
+    ExternalTwice,
+    /// Gift time is not used.
+    GiftsTaken,
+    /// A correction is confirmed and not booked.
+    CorrectionForgotten,
+    /// A call is corrected once more, under another run.
+    CorrectedTwice,
+    /// Days and hours of reports are those of another zone.
+    DaysSkewed,
 }
+
+/// Bugs of the money side.
+pub const OF_MONEY: [Bug; 13] = [
+    Bug::AgentForgotten,
+    Bug::AgentDoubled,
+    Bug::CalleeSpared,
+    Bug::SplitIgnored,
+    Bug::ClockChangeIgnored,
+    Bug::DeckLate,
+    Bug::MoveForgotten,
+    Bug::MovedTwice,
+    Bug::ExternalTwice,
+    Bug::GiftsTaken,
+    Bug::CorrectionForgotten,
+    Bug::CorrectedTwice,
+    Bug::DaysSkewed,
+];
 
 /// Bugs that only a crash brings to light.
 pub const OF_CRASHES: [Bug; 4] = [Bug::AdoptedTwice, Bug::AdoptedUnpaid, Bug::AdoptedAnew, Bug::AdoptedNever];
@@ -98,6 +142,9 @@ impl Sabotage {
         answers: &mut VecDeque<(Time, Answer)>,
         now: Time,
     ) -> Vec<Question> {
+        if let Question::Answered { usage, .. } | Question::Settle { usage, .. } = &mut question {
+            self.spoil(usage);
+        }
         match &mut question {
             Question::Settle { usage, awaited, .. } if usage.hold_ms > 1_000 => {
                 if self.once(Bug::SettlementDropped) {
@@ -133,6 +180,73 @@ impl Sabotage {
             _ => {}
         }
         vec![question]
+    }
+
+    /// What a call costs.
+    fn spoil(&mut self, usage: &mut Usage) {
+        match self.bug {
+            Bug::AgentForgotten => {
+                usage.agents.pop();
+            }
+            Bug::AgentDoubled => {
+                for terms in usage.agents.iter_mut().filter_map(|leg| leg.terms.as_mut()) {
+                    terms.rate_per_min *= rust_decimal::Decimal::TWO;
+                }
+            }
+            Bug::CalleeSpared if usage.billing_type == 1 => {
+                usage.customer.iter_mut().for_each(|leg| leg.terms = None);
+            }
+            Bug::SplitIgnored => {
+                let legs = usage.customer.iter_mut().chain(&mut usage.agents).chain(&mut usage.vendor);
+                legs.for_each(|leg| leg.changes.clear());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a movement of money gets lost behind its confirmation.
+    pub(crate) fn movement(&mut self) -> bool {
+        self.once(Bug::MoveForgotten)
+    }
+
+    /// Whether it is booked again under another key.
+    pub(crate) fn moves_twice(&mut self) -> bool {
+        self.once(Bug::MovedTwice)
+    }
+
+    /// Whether an external call is booked although it is known.
+    pub(crate) fn external_again(&mut self) -> bool {
+        self.once(Bug::ExternalTwice)
+    }
+
+    /// Whether gifts are kept from it.
+    pub(crate) fn takes_gifts(&self) -> bool {
+        self.bug == Bug::GiftsTaken
+    }
+
+    /// Whether a correction gets lost behind its confirmation.
+    pub(crate) fn correction(&mut self) -> bool {
+        self.once(Bug::CorrectionForgotten)
+    }
+
+    /// Whether it is booked again.
+    pub(crate) fn corrects_twice(&mut self) -> bool {
+        self.once(Bug::CorrectedTwice)
+    }
+
+    /// Whether the zone has no changes of the clock.
+    pub(crate) fn fixed_zone(&self) -> bool {
+        self.bug == Bug::ClockChangeIgnored
+    }
+
+    /// How far days and hours of reports are off, minutes.
+    pub(crate) fn skew_min(&self) -> i32 {
+        if self.bug == Bug::DaysSkewed { 60 } else { 0 }
+    }
+
+    /// Whether the calls hear of a change.
+    pub(crate) fn publishes(&self) -> bool {
+        self.bug != Bug::DeckLate
     }
 
     /// Whether the shard hears this answer.

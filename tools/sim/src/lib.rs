@@ -8,13 +8,17 @@
 
 pub mod actor;
 pub mod audit;
+pub mod bill;
 pub mod bug;
+pub mod civil;
 pub mod disk;
 pub mod fuse;
 pub mod hash;
 pub mod machine;
+pub mod office;
 pub mod plan;
 pub mod price;
 pub mod run;
 pub mod setup;
+pub mod trade;
 pub mod world;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tandem_call::question::{Answer, Question};
+use tandem_call::snapshot::Snapshot;
 use tandem_call::trace::TraceEvent;
 use tandem_desk::Desk;
 use tandem_ladder::site::{Built, SIP_V4};
@@ -26,6 +27,7 @@ use tandem_store::{
 use crate::bug::{Bug, Sabotage};
 use crate::disk::SimDisk;
 use crate::fuse::Fuse;
+use crate::office::Office;
 use crate::plan::Plan;
 use crate::setup;
 
@@ -98,13 +100,16 @@ pub struct Machine {
     /// Its disk.
     pub disk: SimDisk,
     now: Now,
-    core: Core,
-    desk: Desk,
+    pub(crate) core: Core,
+    pub(crate) desk: Desk,
+    /// What calls are priced by.
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) office: Office,
     sync: SyncHandle,
     projector: Projector,
     reader: Reader,
     checkpointer: Checkpointer,
-    sabotage: Sabotage,
+    pub(crate) sabotage: Sabotage,
     rules: Rules,
     rating_us: u64,
     sync_us: u64,
@@ -155,16 +160,18 @@ impl Machine {
         let failed = |what: &str, error: String| format!("the switch does not start, {what}: {error}");
         let (mut journal, report) = Journal::open(dir, options).map_err(|e| failed("journal", e.to_string()))?;
         let first_seq = journal.next_seq();
-        let recovered = recover(&mut journal, &StoreOptions::new("USD"), now.wall_ms)
-            .map_err(|e| failed("database", e.to_string()))?;
+        let mut sabotage = Sabotage::new(bug);
+        let zone_offset_min = plan.store_offset_min + sabotage.skew_min();
+        let store = StoreOptions { zone_offset_min, ..StoreOptions::new("USD") };
+        let recovered = recover(&mut journal, &store, now.wall_ms).map_err(|e| failed("database", e.to_string()))?;
         let fresh = recovered.version == 0;
         let version = recovered.version.max(1);
         let wanted = plan.versions.get(version as usize - 1).ok_or("a configuration that was never committed")?;
-        let built = setup::build(plan, wanted, boot)?;
+        let built = setup::build(plan, wanted, boot, sabotage.fixed_zone())?;
 
         let mut rater = Rater::new(recovered.balances);
-        rater.configure(now, &built.accounts, &built.gateways, rules(plan));
-        let mut sabotage = Sabotage::new(bug);
+        let rules = rules(plan)?;
+        rater.configure(now, &built.accounts, &built.gateways, rules.clone());
         let advance_min = built.snapshot.settings.overdraft_advance_min;
         let mut started = Started {
             first_seq,
@@ -220,6 +227,7 @@ impl Machine {
         }
         let mut calls = built.calls;
         calls.flow_floor = recovered.flow_floor;
+        let snapshot = built.snapshot.clone();
         let core = Core::new(Config {
             sip: built.sip,
             calls,
@@ -237,12 +245,14 @@ impl Machine {
             now,
             core,
             desk,
+            snapshot,
+            office: Office::new(recovered.flow_floor),
             sync,
             projector: recovered.projector,
             reader: recovered.reader,
             checkpointer,
             sabotage,
-            rules: rules(plan),
+            rules,
             rating_us: plan.rating_us,
             sync_us: 500 + plan.switch_seed % 8_000,
             project_ms: plan.project_ms,
@@ -310,6 +320,44 @@ impl Machine {
     /// Version of the configuration in force, from 1.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Sequence of the next record.
+    pub fn next_seq(&self) -> u64 {
+        self.desk.journal().next_seq()
+    }
+
+    /// Something an operator has to know.
+    pub(crate) fn alarm(&mut self, text: String) {
+        self.news.push_back(News::Alarm(text));
+    }
+
+    /// Has everything on record synced and in the database, as a question of an operator waits for. A slow disk takes longer
+    /// than he waits.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub(crate) fn bring_up(&mut self) -> Result<(), String> {
+        if self.broken || self.stopping.is_some() || self.disk.mood().sync_us > 0 || !self.fuse.step() {
+            return Err("the database is behind".to_owned());
+        }
+        self.turn_write()?;
+        match self.sync.sync() {
+            Ok(_) => {
+                // What is ordered in this very instant comes behind it.
+                self.durable_until = Time(self.now.mono.micros().saturating_sub(1));
+                self.oldest_unsynced = None;
+            }
+            Err(error) => {
+                if !self.fuse.is_dead() {
+                    self.alarm(format!("the journal could not be synced: {error}"));
+                    self.stop();
+                }
+                return Err("the database is behind".to_owned());
+            }
+        }
+        self.project();
+        if self.fuse.is_dead() { Err("dead".to_owned()) } else { Ok(()) }
     }
 
     /// Whether it stops because its disk is broken.
@@ -420,7 +468,7 @@ impl Machine {
         let Some(version) = plan.versions.get(next as usize - 1) else {
             return Err("there is no other version".to_owned());
         };
-        let built: Built = setup::build(plan, version, boot)?;
+        let built: Built = setup::build(plan, version, boot, self.sabotage.fixed_zone())?;
         let record = Record::Change(Box::new(Change { version: next, how: "apply".into(), ..change_text(next) }));
         let encoded = Encoded::of(&record)?;
         self.desk.journal_mut().write_whole(&encoded).map_err(|error| error.to_string())?;
@@ -429,7 +477,10 @@ impl Machine {
         // What configure itself records (a new account) is written like any record of the rater.
         let _ = self.turn_write();
         self.version = next;
-        self.core.publish(built.sip, Vec::new(), built.snapshot);
+        if self.sabotage.publishes() {
+            self.snapshot = built.snapshot.clone();
+            self.core.publish(built.sip, Vec::new(), built.snapshot);
+        }
         self.drain();
         Ok(next)
     }
@@ -559,7 +610,7 @@ impl Machine {
     }
 
     /// The end of a turn: write, then let go of the answers that may leave.
-    fn turn_write(&mut self) -> Result<(), String> {
+    pub(crate) fn turn_write(&mut self) -> Result<(), String> {
         let result = self.desk.write();
         if self.fuse.is_dead() {
             return Err("dead".to_owned());
@@ -728,8 +779,13 @@ fn change_text(version: u64) -> Change {
     Change { text: Some(format!("version {version}")), ..Change::default() }
 }
 
-fn rules(plan: &Plan) -> Rules {
-    Rules { record_zero_hold: plan.versions[0].record_zero_hold, ..Rules::default() }
+fn rules(plan: &Plan) -> Result<Rules, String> {
+    Ok(Rules {
+        record_zero_hold: plan.versions[0].record_zero_hold,
+        no_cdr_numbers: setup::no_cdr_numbers(),
+        zone: setup::zone(plan, false)?,
+        ..Rules::default()
+    })
 }
 
 fn constant<T: std::str::FromStr>(text: &str) -> T

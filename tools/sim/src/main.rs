@@ -12,7 +12,6 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tandem_sim::audit::Seen;
 use tandem_sim::plan::{Mask, Profile};
-use tandem_sim::price;
 use tandem_sim::run::{Job, shrink, story};
 use tandem_sim::world::Outcome;
 
@@ -188,19 +187,7 @@ struct Totals {
 
 impl Totals {
     fn add(&mut self, outcome: &Outcome) {
-        let (all, one) = (&mut self.seen, &outcome.seen);
-        all.heard += one.heard;
-        all.said += one.said;
-        all.media_in += one.media_in;
-        all.media_out += one.media_out;
-        all.calls += one.calls;
-        all.answered += one.answered;
-        all.refused += one.refused;
-        all.recovered += one.recovered;
-        all.adopted += one.adopted;
-        all.ghosts += one.ghosts;
-        all.cdrs += one.cdrs;
-        all.charged += one.charged;
+        self.seen.add(&outcome.seen);
         self.crashes += u64::from(outcome.crashes);
         self.power_cuts += u64::from(outcome.power_cuts);
         self.bytes_lost += outcome.bytes_lost;
@@ -208,27 +195,17 @@ impl Totals {
     }
 
     fn text(&self) -> String {
-        let s = &self.seen;
         format!(
-            "{} calls, {} answered, {} refused without a record, {} records ({} of crashes), {} charged; {} SIP messages \
-             in, {} out; {} media packets in, {} out; {} deaths, {} with the power, {} calls went on ({} of them ended), {} unsynced bytes lost, {} refusals of \
-             the disk",
-            s.calls,
-            s.answered,
-            s.refused,
-            s.cdrs,
-            s.recovered,
-            price::text(s.charged),
-            s.heard,
-            s.said,
-            s.media_in,
-            s.media_out,
+            "{}; {} deaths, {} with the power, {} calls went on ({} of them ended), {} unsynced bytes lost, {} refusals of \
+             the disk; {}",
+            self.seen.calls_text(),
             self.crashes,
             self.power_cuts,
-            s.adopted,
-            s.ghosts,
+            self.seen.adopted,
+            self.seen.ghosts,
             self.bytes_lost,
-            self.disk_refused
+            self.disk_refused,
+            self.seen.money_text()
         )
     }
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::civil::Zone;
 use crate::price::{Billing, Row, UNITS};
+use crate::trade::{self, Act, Again, ExternalCall, Line, Period};
 
 /// Which kinds of trouble a run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -21,6 +23,9 @@ pub enum Profile {
     Disk,
     /// As `faults`, and the switch is killed or loses power.
     Crash,
+    /// As `calm`, and everything that moves money: agents, callees who pay, prices by the hour and over the change of clocks,
+    /// payments and reversals, changes of decks, calls of other systems, calls rated again.
+    Money,
     /// Everything at once.
     All,
 }
@@ -33,6 +38,7 @@ impl Profile {
             Profile::Faults => "faults",
             Profile::Disk => "disk",
             Profile::Crash => "crash",
+            Profile::Money => "money",
             Profile::All => "all",
         }
     }
@@ -60,12 +66,19 @@ pub struct CallPlan {
     pub prefix: &'static str,
     /// Everything its parties do by chance.
     pub seed: u64,
+    /// Whose number the caller has.
+    pub line: Line,
 }
 
 impl CallPlan {
     /// The number that is dialled: no other call has it.
     pub fn number(&self) -> String {
         format!("{}{:07}", self.prefix, self.index)
+    }
+
+    /// The caller's number.
+    pub fn caller(&self) -> String {
+        format!("49301{:07}", self.index)
     }
 }
 
@@ -140,6 +153,29 @@ pub enum FaultKind {
     },
     /// The next version of the configuration comes into force.
     Configure,
+    /// An operator moves money.
+    Move {
+        /// Which account.
+        account: usize,
+        /// How.
+        act: Act,
+        /// He asks for it a second time.
+        again: bool,
+    },
+    /// Calls of another system are told.
+    External {
+        /// The calls.
+        list: Vec<ExternalCall>,
+        /// They are told a second time, those that came with a number of their own.
+        again: bool,
+    },
+    /// All finished calls are rated again, and corrected.
+    Rerate {
+        /// By what.
+        again: Again,
+        /// Calls of one page: between two of them anything may happen.
+        page: usize,
+    },
     /// The network says that a vendor is not there.
     Unreachable {
         /// Which.
@@ -162,7 +198,8 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    fn word(&self) -> &'static str {
+    /// The word in names.
+    pub fn word(&self) -> &'static str {
         match self {
             FaultKind::Crash { .. } => "crash",
             FaultKind::DiskFull { .. }
@@ -172,6 +209,9 @@ impl FaultKind {
             FaultKind::Clock { .. } => "clock",
             FaultKind::Pay { .. } => "pay",
             FaultKind::Configure => "configure",
+            FaultKind::Move { .. } => "move",
+            FaultKind::External { .. } => "external",
+            FaultKind::Rerate { .. } => "rerate",
             FaultKind::Unreachable { .. } => "unreachable",
             FaultKind::KillAll => "kill_all",
             FaultKind::Garbage { .. } => "garbage",
@@ -192,7 +232,7 @@ pub struct Link {
 }
 
 /// An account that pays, with its prices.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountPlan {
     /// Name.
     pub name: String,
@@ -204,10 +244,16 @@ pub struct AccountPlan {
     pub clearing: bool,
     /// Prices.
     pub rows: Vec<Row>,
+    /// The agent above it.
+    pub above: Option<usize>,
+    /// Its rows may change during a call.
+    pub split: bool,
+    /// Prices of a minute by the hour, the most specific first; empty: those of the rows.
+    pub periods: Vec<Period>,
 }
 
 /// A customer's or a vendor's gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayPlan {
     /// Name.
     pub name: String,
@@ -221,6 +267,12 @@ pub struct GatewayPlan {
     pub prefixes: Vec<&'static str>,
     /// Vendors: low first.
     pub priority: i32,
+    /// Customers: callers that are phones pay themselves.
+    pub phones: bool,
+    /// Customers: callers that are bound numbers pay themselves.
+    pub bound: bool,
+    /// Customers: calls to phones of ours are free.
+    pub own_free: Option<bool>,
 }
 
 /// One version of the configuration.
@@ -273,6 +325,12 @@ pub struct Plan {
     pub begin_us: u64,
     /// Everything must be over by then, virtual microseconds; a run ends when it is.
     pub end_us: u64,
+    /// Wall clock at the beginning, UTC ms.
+    pub wall_start_ms: i64,
+    /// Zone of prices by the hour.
+    pub zone: Zone,
+    /// Zone of the days of records and reports: minutes east of UTC.
+    pub store_offset_min: i32,
 }
 
 /// What calls are made to: deck rows have these prefixes or beginnings of them.
@@ -302,6 +360,7 @@ impl Plan {
                 customer: rng.random_range(0..customers),
                 prefix: PREFIXES[rng.random_range(0..PREFIXES.len())],
                 seed: rng.random(),
+                line: Line::Plain,
             })
             .collect();
         list.sort_by_key(|call| (call.at_us, call.index));
@@ -309,7 +368,7 @@ impl Plan {
 
         let mut faults = Vec::new();
         let mut versions = vec![first];
-        let trouble = profile != Profile::Calm;
+        let trouble = !matches!(profile, Profile::Calm | Profile::Money);
         let active = begin_us + 60 * SECOND;
         let add = |faults: &mut Vec<Fault>, rng: &mut StdRng, kind: FaultKind| {
             faults.push(Fault { name: String::new(), at_us: rng.random_range(SECOND..SECOND + active), kind });
@@ -387,7 +446,7 @@ impl Plan {
                 if bad { Link { loss, repeat, delay_us } } else { Link { delay_us: MS, ..Link::default() } }
             })
             .collect();
-        Plan {
+        let mut plan = Plan {
             seed,
             profile,
             calls: list,
@@ -403,7 +462,14 @@ impl Plan {
             begin_us,
             // Every vendor may ring for two minutes and be given up; then the longest call, and what nobody answers.
             end_us: last_us + (VENDORS_MAX as u64 * 125 + 300) * SECOND,
+            wall_start_ms: tandem_ladder::switch::WALL_START_MS,
+            zone: Zone::Utc,
+            store_offset_min: 0,
+        };
+        if matches!(profile, Profile::Money | Profile::All) {
+            trade::add(&mut plan, calls);
         }
+        plan
     }
 
     /// Takes out what `mask` names.
@@ -455,6 +521,7 @@ impl Version {
                     limit: limit * UNITS / 100,
                     clearing: false,
                     rows: rows(rng, &[0, 6_000_000, 300_000_000, 456_000, 1_234_567]),
+                    ..AccountPlan::default()
                 });
                 accounts.len() - 1
             };
@@ -463,8 +530,7 @@ impl Version {
                 account,
                 capacity: rng.random_bool(0.3).then(|| rng.random_range(1..40)),
                 cps: rng.random_bool(0.2).then(|| rng.random_range(1..20)),
-                prefixes: Vec::new(),
-                priority: 0,
+                ..GatewayPlan::default()
             });
         }
         let mut vendors = Vec::new();
@@ -475,6 +541,7 @@ impl Version {
                 limit: 0,
                 clearing: true,
                 rows: rows(rng, &[0, 3_000_000, 55_000_000, 235_000]),
+                ..AccountPlan::default()
             });
             vendors.push(GatewayPlan {
                 name: format!("b{n}"),
@@ -483,6 +550,7 @@ impl Version {
                 cps: rng.random_bool(0.1).then(|| rng.random_range(1..20)),
                 prefixes: if n == 0 || rng.random_bool(0.6) { vec![""] } else { vec!["86", "49"] },
                 priority: rng.random_range(1..4),
+                ..GatewayPlan::default()
             });
         }
         Version {
@@ -519,7 +587,7 @@ impl Version {
     }
 }
 
-fn billing(rng: &mut StdRng) -> Billing {
+pub(crate) fn billing(rng: &mut StdRng) -> Billing {
     // Precision and unit fit each other (billing.md 6.6).
     let (fp, fee_unit) =
         [(2, UNITS / 100), (3, UNITS / 1_000), (4, UNITS / 10_000), (3, UNITS / 100), (2, UNITS / 1_000)]
@@ -536,6 +604,11 @@ fn billing(rng: &mut StdRng) -> Billing {
 
 /// A row for everything, and some for longer prefixes; one of them may change its price at an instant.
 fn rows(rng: &mut StdRng, rates: &[i128]) -> Vec<Row> {
+    rows_at(rng, rates, tandem_ladder::switch::WALL_START_MS)
+}
+
+/// The same for a run that begins at `wall_ms`.
+pub(crate) fn rows_at(rng: &mut StdRng, rates: &[i128], wall_ms: i64) -> Vec<Row> {
     let mut rows = vec![row(rng, rates, "")];
     for prefix in ["86", "8613", "49", "1212"] {
         if rng.random_bool(0.4) {
@@ -543,7 +616,7 @@ fn rows(rng: &mut StdRng, rates: &[i128]) -> Vec<Row> {
         }
     }
     if rng.random_bool(0.3) {
-        let at_ms = tandem_ladder::switch::WALL_START_MS + rng.random_range(1_000..120_000);
+        let at_ms = wall_ms + rng.random_range(1_000..120_000);
         let mut later = row(rng, rates, "");
         rows[0].to_ms = Some(at_ms);
         later.from_ms = Some(at_ms);
@@ -565,8 +638,7 @@ fn row(rng: &mut StdRng, rates: &[i128], prefix: &str) -> Row {
         next_s,
         connection: if rng.random_bool(0.2) { UNITS / 50 } else { 0 },
         tax_pct: if rng.random_bool(0.2) { 19 * UNITS } else { 0 },
-        from_ms: None,
-        to_ms: None,
+        ..Row::default()
     }
 }
 

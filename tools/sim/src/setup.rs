@@ -1,14 +1,21 @@
 //! From a version of the plan to what the rooms of the switch are configured with.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use jiff::tz::{Offset, TimeZone};
 use rust_decimal::Decimal;
-use tandem_ladder::site::{Built, Customer, Site, Vendor};
+use tandem_call::calendar::{self, Calendar};
+use tandem_call::snapshot::Snapshot;
+use tandem_ladder::site::{Agent, Built, Customer, PhoneLine, Site, Vendor};
+use tandem_rating::fee::{BillingParams, Section};
 use tandem_rating::money::Money;
-use tandem_rating::rate::Rate;
+use tandem_rating::rate::{Deck, Rate};
 
+use crate::civil::{self, Zone};
 use crate::plan::{AccountPlan, Plan, Version};
-use crate::price::Row;
+use crate::price::{Billing, Row};
+use crate::trade::{FREE, Line, NO_CDR, OWN_PHONE, Period, TOLL_FREE};
 
 /// Where customer `n` speaks SIP.
 pub fn customer_address(n: usize) -> SocketAddr {
@@ -33,11 +40,12 @@ pub fn money(units: i128) -> Result<Money, String> {
     Money::new(decimal(units)).map_err(|error| error.to_string())
 }
 
-fn decimal(units: i128) -> Decimal {
+pub(crate) fn decimal(units: i128) -> Decimal {
     Decimal::from_i128_with_scale(units, 8).normalize()
 }
 
-fn rates(rows: &[Row]) -> Vec<Rate> {
+/// Rows of a deck as the product has them.
+pub(crate) fn rates(rows: &[Row]) -> Vec<Rate> {
     rows.iter()
         .map(|row| Rate {
             rate_id: row.id,
@@ -49,18 +57,58 @@ fn rates(rows: &[Row]) -> Vec<Rate> {
             tax_pct: decimal(row.tax_pct),
             effective_from_ms: row.from_ms,
             effective_to_ms: row.to_ms,
+            sections: (1..)
+                .zip(&row.sections)
+                .map(|(position, (time_s, amount))| Section {
+                    position,
+                    time_s: *time_s as u32,
+                    amount: decimal(*amount),
+                })
+                .collect(),
+            lock: row.locked,
             ..Rate::default()
         })
         .collect()
 }
 
-/// The rooms' configuration of `version`; `boot` makes the randomness of each start of the switch its own.
+/// Parameters of billing as the product has them.
+pub(crate) fn params(billing: &Billing) -> BillingParams {
+    BillingParams {
+        fp: billing.fp as u8,
+        fu: decimal(billing.fee_unit),
+        p_hold_ms: billing.hold_ms as u16,
+        free_s: billing.free_s as u32,
+        quantise_rate: billing.quantise,
+        vendor_free_time: billing.free_vendor,
+    }
+}
+
+/// Numbers that leave no record.
+pub fn no_cdr_numbers() -> Vec<String> {
+    vec![format!("{NO_CDR}*")]
+}
+
+/// The zone of the server. `fixed`: it does not know that clocks change.
+pub fn zone(plan: &Plan, fixed: bool) -> Result<TimeZone, String> {
+    if fixed {
+        let seconds = plan.zone.offset_ms(plan.wall_start_ms) / 1_000;
+        let offset = Offset::from_seconds(seconds as i32).map_err(|error| error.to_string())?;
+        return Ok(TimeZone::fixed(offset));
+    }
+    match plan.zone {
+        Zone::Utc => Ok(TimeZone::UTC),
+        zone => TimeZone::get(zone.name()).map_err(|error| error.to_string()),
+    }
+}
+
+/// The rooms' configuration of `version`; `boot` makes the randomness of each start of the switch its own. `fixed`: see [`zone`].
 ///
 /// # Errors
 /// One sentence.
-pub fn build(plan: &Plan, version: &Version, boot: u32) -> Result<Built, String> {
+pub fn build(plan: &Plan, version: &Version, boot: u32, fixed: bool) -> Result<Built, String> {
     let mut site = Site::default();
     let account = |at: usize| -> &AccountPlan { &version.accounts[at] };
+    let above = |plan: &AccountPlan| plan.above.map_or_else(String::new, |at| account(at).name.clone());
     for (n, gateway) in version.customers.iter().enumerate() {
         let mut customer = Customer::new(&gateway.name, customer_address(n));
         let payer = account(gateway.account);
@@ -70,6 +118,10 @@ pub fn build(plan: &Plan, version: &Version, boot: u32) -> Result<Built, String>
         customer.rates = rates(&payer.rows);
         customer.gateway.capacity = gateway.capacity;
         customer.gateway.cps = gateway.cps;
+        customer.gateway.billing.phones = gateway.phones;
+        customer.gateway.billing.bound_numbers = gateway.bound;
+        customer.gateway.billing.no_billing_to_phone = gateway.own_free;
+        customer.agent = above(payer);
         site.customers.push(customer);
     }
     for (n, gateway) in version.vendors.iter().enumerate() {
@@ -85,13 +137,32 @@ pub fn build(plan: &Plan, version: &Version, boot: u32) -> Result<Built, String>
         vendor.gateway.switch.ring = Some(true);
         site.vendors.push(vendor);
     }
-    let billing = &version.billing;
-    site.billing.fp = billing.fp as u8;
-    site.billing.fu = decimal(billing.fee_unit);
-    site.billing.p_hold_ms = billing.hold_ms as u16;
-    site.billing.free_s = billing.free_s as u32;
-    site.billing.quantise_rate = billing.quantise;
-    site.billing.vendor_free_time = billing.free_vendor;
+    for agent in version.accounts.iter().filter(|account| is_agent(account)) {
+        let balance = money(agent.opening)?;
+        let limit = money(agent.limit)?;
+        let rates = rates(&agent.rows);
+        site.agents.push(Agent { above: above(agent), balance, limit, rates, ..Agent::new(&agent.name) });
+    }
+    for call in &plan.calls {
+        let owner = |at: usize| account(at).name.clone();
+        let callee_billing = call.prefix == TOLL_FREE;
+        if callee_billing || call.prefix == OWN_PHONE {
+            let line =
+                PhoneLine { account: owner(plan.phone_owner(call.index)), callee_billing, ..PhoneLine::default() };
+            site.phones.push((call.number(), line));
+        }
+        match call.line {
+            Line::Plain => {}
+            Line::Phone => {
+                let line = PhoneLine { account: owner(plan.phone_owner(call.index)), ..PhoneLine::default() };
+                site.phones.push((call.caller(), line));
+            }
+            Line::Bound => site.bound.push((call.caller(), owner(plan.bound_owner(call.index)))),
+        }
+    }
+    site.settings.free_numbers = vec![format!("{FREE}*")];
+    site.settings.no_cdr_numbers = no_cdr_numbers();
+    site.billing = params(&version.billing);
     site.rules.record_zero_hold = version.record_zero_hold;
     site.settings.max_call_duration_s = version.max_call_s;
     site.set_param("SS_MEDIAPROXYMODE", version.media_mode)?;
@@ -102,5 +173,53 @@ pub fn build(plan: &Plan, version: &Version, boot: u32) -> Result<Built, String>
     }
     let mut built = site.build()?;
     built.sip.refuse_unknown = true;
+    let snapshot = Arc::get_mut(&mut built.snapshot).ok_or("the snapshot is shared already")?;
+    by_hour(snapshot, version, &zone(plan, fixed)?)?;
     Ok(built)
+}
+
+/// Whether an account is only there for others.
+pub fn is_agent(account: &AccountPlan) -> bool {
+    account.name.starts_with("agent")
+}
+
+/// Prices by the hour, and groups that split.
+fn by_hour(snapshot: &mut Snapshot, version: &Version, zone: &TimeZone) -> Result<(), String> {
+    for plan in &version.accounts {
+        let account = snapshot.accounts.iter_mut().find(|account| account.name == plan.name);
+        let account = account.ok_or_else(|| format!("there is no account {}", plan.name))?;
+        if plan.split {
+            snapshot.billing_numbers.split_groups.insert(plan.name.clone());
+        }
+        if plan.periods.is_empty() {
+            continue;
+        }
+        let mut periods = Vec::new();
+        for period in &plan.periods {
+            let text = words(period);
+            let (window, price) = calendar::parse(&text)?;
+            let rate_per_min: Decimal = price.parse().map_err(|error| format!("{text}: {error}"))?;
+            let rows = rates(&plan.rows).into_iter().map(|rate| Rate { rate_per_min, ..rate });
+            let deck = Deck::build(plan.name.clone(), rows.collect()).map_err(|error| error.to_string())?;
+            periods.push(calendar::Period { window, deck: Arc::new(deck) });
+        }
+        account.calendar = Some(Arc::new(Calendar::new(periods, zone.clone())));
+    }
+    Ok(())
+}
+
+/// A period as an operator writes it, with its price for the rate group.
+fn words(period: &Period) -> String {
+    let mut text = String::new();
+    if let Some(day) = period.date {
+        let (year, month, day) = civil::date_of(day);
+        text.push_str(&format!("{year:04}-{month:02}-{day:02} "));
+    }
+    let names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let days: Vec<&str> = (0..7).filter(|n| period.days >> n & 1 == 1).map(|n| names[n]).collect();
+    if !days.is_empty() {
+        text.push_str(&format!("{} ", days.join(",")));
+    }
+    let clock = |minute: i64| format!("{:02}:{:02}", minute / 60, minute % 60);
+    format!("{text}{}-{} {}", clock(period.from_min), clock(period.to_min), decimal(period.per_min))
 }

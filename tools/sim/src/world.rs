@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tandem_ladder::switch::WALL_START_MS;
 use tandem_leg::{Now, Time};
+use tandem_rater::Move;
 use tandem_store::DATABASE_FILE;
 
 use crate::actor::{Actor, Device, Intent, Speech, Word};
@@ -19,6 +19,7 @@ use crate::hash::EventHash;
 use crate::machine::{Machine, News, Sent};
 use crate::plan::{CallPlan, Fault, FaultKind, Link, Plan, call_of};
 use crate::setup;
+use crate::trade::{Act, ExternalCall};
 
 /// A crash that no step has set off by then happens anyway, ms.
 const CRASH_LATEST_MS: u64 = 4_000;
@@ -30,6 +31,12 @@ const LOSS_MS: u64 = 50;
 const STARTS_MAX: u32 = 8;
 /// Parties of a call that was silent for so long are forgotten: no transaction and no session timer lasts longer.
 const FORGET_S: u64 = 400;
+/// An operator who was refused, or who did not believe it, asks again after this, ms.
+const AGAIN_MS: u64 = 3_000;
+/// Between two pages of a run of corrections, ms.
+const PAGE_MS: u64 = 30;
+/// How often a run of corrections is begun anew.
+const TRIES_MAX: u32 = 10;
 /// Findings after which a run stops: the rest says the same.
 const FINDINGS_ENOUGH: usize = 20;
 
@@ -53,6 +60,21 @@ enum What {
     /// A crash that is overdue.
     Blow(u32),
     Boot,
+    /// An operator repeats himself.
+    Again(Fault),
+    /// The next page of a run of corrections.
+    Page(Job),
+}
+
+/// A run of corrections.
+#[derive(Clone, Debug)]
+struct Job {
+    fault: Fault,
+    /// The last call of the page before.
+    after: Option<u64>,
+    /// The life in which it began; it begins anew in the next one.
+    boot: u32,
+    tries: u32,
 }
 
 impl PartialEq for Event {
@@ -138,6 +160,8 @@ pub(crate) struct World<'p> {
     outcome: Outcome,
     slow_until: Time,
     next_sweep: Time,
+    /// The run of corrections that is under way: one at a time.
+    correcting: Option<String>,
 }
 
 impl<'p> World<'p> {
@@ -148,7 +172,7 @@ impl<'p> World<'p> {
             plan,
             bug,
             dir: dir.join("journal"),
-            now: Now { mono: Time::ZERO, wall_ms: WALL_START_MS },
+            now: Now { mono: Time::ZERO, wall_ms: plan.wall_start_ms },
             machine: None,
             boot: 0,
             hardware: 1,
@@ -181,6 +205,7 @@ impl<'p> World<'p> {
             },
             slow_until: Time::ZERO,
             next_sweep: Time::from_secs(FORGET_S),
+            correcting: None,
         };
         for call in &plan.calls {
             world.at(Time(call.at_us), What::Call(*call));
@@ -469,6 +494,8 @@ impl<'p> World<'p> {
                 }
             }
             What::Boot => self.boot(),
+            What::Again(fault) => self.office(&fault, true),
+            What::Page(job) => self.page(job),
         }
         if self.now.mono >= self.next_sweep {
             self.sweep();
@@ -599,12 +626,14 @@ impl<'p> World<'p> {
             }
             FaultKind::Pay { account, units } => {
                 let name = self.plan.versions[0].accounts[account].name.clone();
-                let key = format!("sim:{}", fault.name);
+                let key = key_of(&fault.name);
                 self.auditor.quiet();
                 let result = machine.pay(&name, units, &key);
-                self.auditor.paid(self.now.mono, &name, units, &key, result.is_ok());
+                self.auditor.paid(self.now.mono, account, units, &key, result.is_ok());
                 self.tell(None, || format!("payment {key}: {result:?}"));
             }
+            FaultKind::Move { .. } | FaultKind::External { .. } => self.office(&fault, false),
+            FaultKind::Rerate { .. } => self.page(Job { fault, after: None, boot: 0, tries: 0 }),
             FaultKind::Configure => {
                 self.auditor.quiet();
                 let result = machine.configure(self.plan, self.boot - 1);
@@ -638,6 +667,90 @@ impl<'p> World<'p> {
         }
     }
 
+    /// Movements of money and external calls.
+    fn office(&mut self, fault: &Fault, repeated: bool) {
+        self.auditor.quiet();
+        let plan = self.plan;
+        let Some(machine) = &mut self.machine else { return };
+        let wanted = match &fault.kind {
+            FaultKind::Move { account, act, again } => {
+                let name = &plan.versions[0].accounts[*account].name;
+                let key = key_of(&fault.name);
+                let money = |units| setup::money(units);
+                let told = match act {
+                    Act::Deduct(units) => money(-units).and_then(|it| machine.move_money(name, Move::Pay(it), &key)),
+                    Act::Pay(units) => money(*units).and_then(|it| machine.move_money(name, Move::Pay(it), &key)),
+                    Act::Zero => machine.move_money(name, Move::MakeZero, &key),
+                    Act::From(agent, units) => {
+                        let agent = plan.versions[0].accounts[*agent].name.clone();
+                        money(*units).and_then(|it| machine.move_money(name, Move::PayFrom(agent, it), &key))
+                    }
+                    Act::Reverse(other) => machine.reverse(&key_of(other)),
+                };
+                self.auditor.moved(self.now.mono, &fault.name, *account, act, told.is_ok());
+                self.tell(None, || format!("{}: {told:?}", fault.name));
+                told.is_err() || *again
+            }
+            FaultKind::External { list, again } => {
+                // What gets its number from the switch is another call the second time.
+                let named = |call: &&ExternalCall| !repeated || call.flow_no.is_some();
+                let list: Vec<ExternalCall> = list.iter().filter(named).cloned().collect();
+                let at = self.now;
+                let told = machine.external(plan, &list);
+                self.tell(None, || format!("{}: {told:?}", fault.name));
+                let wanted = told.is_err() || *again;
+                self.auditor.external(at, &list, told);
+                wanted
+            }
+            _ => false,
+        };
+        if wanted && !repeated {
+            self.after(AGAIN_MS * 1_000, What::Again(fault.clone()));
+        }
+    }
+
+    /// A page of a run of corrections; when anything goes wrong, the run begins anew under its name.
+    fn page(&mut self, mut job: Job) {
+        self.auditor.quiet();
+        let FaultKind::Rerate { again, page } = &job.fault.kind else { return };
+        let run = job.fault.name.replace('.', "-");
+        if self.correcting.as_ref().is_some_and(|other| *other != run) {
+            return self.after(AGAIN_MS * 1_000, What::Page(job));
+        }
+        self.correcting = Some(run.clone());
+        let fresh = job.boot != self.boot || job.after.is_none();
+        if fresh {
+            (job.boot, job.after) = (self.boot, None);
+        }
+        let told = match &mut self.machine {
+            None => Err("it is down".to_owned()),
+            Some(machine) => {
+                if fresh {
+                    self.auditor.run_begins(&run, again, machine.next_seq());
+                }
+                machine.rerate(self.plan, &run, again, *page, job.after)
+            }
+        };
+        self.tell(None, || format!("run {run}: {told:?}"));
+        match told {
+            Ok(done) => {
+                self.auditor.corrected(&done.corrected);
+                if done.after.is_some() {
+                    job.after = done.after;
+                    return self.after(PAGE_MS * 1_000, What::Page(job));
+                }
+                let seq = self.machine.as_ref().map_or(0, Machine::next_seq);
+                self.auditor.run_ends(&run, self.now.mono, seq);
+                self.correcting = None;
+            }
+            Err(_) if job.tries < TRIES_MAX => {
+                (job.after, job.tries) = (None, job.tries + 1);
+                self.after(AGAIN_MS * 1_000, What::Page(job));
+            }
+            Err(_) => self.correcting = None,
+        }
+    }
+
     fn mended(&mut self, kind: &FaultKind) {
         let Some(machine) = &self.machine else { return };
         machine.disk.set_mood(|mood| match kind {
@@ -647,6 +760,11 @@ impl<'p> World<'p> {
             _ => (mood.write_us, mood.sync_us) = (0, 0),
         });
     }
+}
+
+/// The key of a movement.
+pub(crate) fn key_of(name: &str) -> String {
+    format!("sim:{name}")
 }
 
 /// When the copies of a datagram arrive, microseconds from now: none, one or two.

@@ -1,6 +1,6 @@
 //! The auditor can fail: every planted bug is seen, and named for what it is.
 
-use tandem_sim::bug::{ALL, Bug, OF_CRASHES};
+use tandem_sim::bug::{ALL, Bug, OF_CRASHES, OF_MONEY};
 use tandem_sim::plan::Profile;
 use tandem_sim::run::Job;
 
@@ -25,6 +25,12 @@ fn expected(bug: Bug) -> &'static [&'static str] {
         Bug::AdoptedTwice => &["journal", "ledger"],
         Bug::AdoptedUnpaid => &["adoption"],
         Bug::AdoptedAnew | Bug::AdoptedNever => &["cdr"],
+        Bug::AgentForgotten | Bug::AgentDoubled | Bug::CalleeSpared => &["cdr", "money"],
+        Bug::SplitIgnored | Bug::ClockChangeIgnored | Bug::DeckLate => &["cdr"],
+        Bug::MoveForgotten | Bug::MovedTwice => &["money"],
+        Bug::ExternalTwice | Bug::GiftsTaken => &["external"],
+        Bug::CorrectionForgotten | Bug::CorrectedTwice => &["correction"],
+        Bug::DaysSkewed => &["reports"],
     }
 }
 
@@ -46,6 +52,13 @@ fn is_seen(bug: Bug, profile: Profile) {
 fn every_planted_bug_is_seen_on_a_calm_day() {
     for bug in ALL {
         is_seen(bug, Profile::Calm);
+    }
+}
+
+#[test]
+fn every_planted_bug_of_the_money_side_is_seen() {
+    for bug in OF_MONEY {
+        is_seen(bug, Profile::Money);
     }
 }
 

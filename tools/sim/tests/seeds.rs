@@ -1,21 +1,23 @@
 //! Bounded runs of the simulator, and that a seed is a seed.
 
+use tandem_sim::audit::Seen;
 use tandem_sim::plan::{Mask, Profile};
 use tandem_sim::run::{Job, shrink};
 
 /// Calls of one run here; a debug build plays some hundred a second.
 const CALLS: u32 = 60;
 
-fn all_pass(profile: Profile, seeds: std::ops::Range<u64>) {
-    let mut calls = 0;
+fn all_pass(profile: Profile, seeds: std::ops::Range<u64>) -> Seen {
+    let mut seen = Seen::default();
     for seed in seeds {
         let job = Job::new(seed, CALLS, profile);
         let outcome = job.run(false);
         let findings: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "{}\n{}", job.command(), findings.join("\n"));
-        calls += outcome.seen.calls;
+        seen.add(&outcome.seen);
     }
-    assert!(calls > 0);
+    assert!(seen.calls > 0);
+    seen
 }
 
 #[test]
@@ -36,6 +38,28 @@ fn a_broken_disk_loses_no_charge() {
 #[test]
 fn crashes_bill_every_call_once() {
     all_pass(Profile::Crash, 300..315);
+}
+
+#[test]
+fn a_day_of_an_office_ends_with_every_account_right() {
+    let seen = all_pass(Profile::Money, 500..512);
+    let kinds = [
+        ("legs of agents", seen.agent_legs),
+        ("calls paid by the callee", seen.callee_pays),
+        ("free calls", seen.free),
+        ("calls without a record", seen.no_cdr),
+        ("legs over a change of price", seen.split_legs),
+        ("changes of the configuration", seen.changes),
+        ("movements", seen.moves),
+        ("external calls", seen.external),
+        ("known external calls", seen.external_known),
+        ("runs", seen.runs),
+        ("corrections", seen.corrections),
+        ("rows of reports", seen.report_rows),
+    ];
+    for (kind, count) in kinds {
+        assert!(count > 0, "there were no {kind}: {seen:?}");
+    }
 }
 
 #[test]

@@ -5,37 +5,46 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tandem_leg::Time;
 use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
-use tandem_rating::record::{LedgerRow, Record};
+use tandem_rating::record::{Correction, LedgerRow, Record};
 use tandem_store::{CdrFilter, LIMIT_MAX, LedgerFilter, Queries, Reader};
 
 use super::Auditor;
 use super::calls::{By, WireCall};
 use crate::machine::Machine;
 use crate::plan::FaultKind;
-use crate::price::{self, Fee};
+use crate::price;
 
 /// From the end of a call to the write of its record when nothing is in the way, besides the rating thread's own time.
 pub(super) const SLACK_US: u64 = 1_500_000;
 
 /// What the journal says of one call.
 #[derive(Debug, Default)]
-struct Story {
-    start: Option<(u64, String)>,
+pub(super) struct Story {
+    pub(super) start: Option<(u64, String)>,
     /// Longest hold time of a heartbeat before the settlement.
-    heartbeat_ms: Option<i64>,
-    settled: Option<(u64, Option<Box<Cdr>>, Vec<LedgerRow>)>,
+    pub(super) heartbeat_ms: Option<i64>,
+    pub(super) settled: Option<(u64, Option<Box<Cdr>>, Vec<LedgerRow>)>,
+}
+
+impl Story {
+    /// Its record, when it has one.
+    pub(super) fn cdr(&self) -> Option<&Cdr> {
+        self.settled.as_ref().and_then(|(_, cdr, _)| cdr.as_deref())
+    }
 }
 
 /// The journal, read once.
 #[derive(Debug, Default)]
-struct Books {
-    stories: BTreeMap<u64, Story>,
+pub(super) struct Books {
+    pub(super) stories: BTreeMap<u64, Story>,
     /// All rows in order.
-    ledger: Vec<LedgerRow>,
+    pub(super) ledger: Vec<LedgerRow>,
+    /// Corrections in order, with their place.
+    pub(super) corrections: Vec<(u64, Correction)>,
     version: u64,
 }
 
-fn units(money: Money) -> i128 {
+pub(super) fn units(money: Money) -> i128 {
     price::units(&money.to_string()).unwrap_or(i128::MIN)
 }
 
@@ -50,7 +59,11 @@ impl Auditor {
             }
         };
         self.check_calls(&books);
-        self.check_money(&books, machine);
+        self.check_external(&books);
+        self.check_charges(&books);
+        let corrected = self.check_corrections(&books);
+        self.check_money(&books, machine, corrected);
+        self.check_reports(&books, machine);
         self.check_database(&books, machine);
         self.check_leftovers(machine);
         if books.version != self.version {
@@ -95,6 +108,13 @@ impl Auditor {
                     self.key(&mut keys, &row);
                     books.ledger.push(row);
                 }
+                Record::Corrected(correction) => {
+                    for row in &correction.ledger {
+                        self.key(&mut keys, row);
+                        books.ledger.push(row.clone());
+                    }
+                    books.corrections.push((seq, *correction));
+                }
                 Record::Change(change) => books.version = books.version.max(change.version),
                 Record::Site { version, .. } => books.version = books.version.max(version),
                 _ => {}
@@ -125,6 +145,9 @@ impl Auditor {
             }
             let Some((seq, Some(cdr), _)) = &story.settled else { continue };
             self.seen.cdrs += 1;
+            if cdr.billing_type == EXTERNAL {
+                continue;
+            }
             let boot = self.boot_of(story.start.as_ref().map_or(*seq, |(seq, _)| *seq));
             self.seen.recovered += u64::from(recovered(cdr));
             if let Some((other, _)) = cdrs.insert((boot, cdr.caller_call_id.to_string()), (*flow_no, story)) {
@@ -132,12 +155,24 @@ impl Auditor {
             }
         }
         let mut found = Vec::new();
+        let mut due = BTreeMap::new();
         for call in &self.calls {
             let story = cdrs.remove(&(call.boot, call.call_id.clone()));
             if let Err(text) = self.check_call(call, story.map(|(_, story)| story)) {
                 found.push((call.index, text));
+            } else if let Some((flow_no, story)) = story
+                && let Some(cdr) = story.cdr()
+                && let Ok(Some(owed)) = self.owed(call, cdr)
+            {
+                due.insert(flow_no, owed);
             }
         }
+        let silent = |call: &&WireCall| call.answered.is_some() && self.payer(call).no_cdr;
+        self.seen.no_cdr += self.calls.iter().filter(silent).count() as u64;
+        for owed in due.values() {
+            owed.count(&self.plan, &mut self.seen);
+        }
+        self.due.extend(due);
         for ((boot, call_id), (flow_no, story)) in cdrs {
             let cost = story.settled.as_ref().map_or(0, |(_, _, rows)| rows.len());
             // Strangers' calls leave a record (cdr.md 3 row 1) and cost nothing.
@@ -170,6 +205,9 @@ impl Auditor {
         let cdr = settled.and_then(|(_, cdr, _)| cdr.as_deref());
         let told = cdr.filter(|cdr| !recovered(cdr)).map(|cdr| call.ended_as(cdr.hold_ms, cdr.end_direction));
         let call = told.as_ref().unwrap_or(call);
+        if self.payer(call).no_cdr {
+            return cdr.map_or(Ok(()), |cdr| Err(format!("it has record {}, its number leaves none", cdr.flow_no)));
+        }
         if call.overload && !call.refused {
             return Err("it was refused as if nothing could be written, but everything could".to_owned());
         }
@@ -224,7 +262,7 @@ impl Auditor {
         } else if cdr.hold_ms != 0 {
             return Err(format!("recovered: {} ms billed to a caller who never heard of an answer", cdr.hold_ms));
         }
-        self.check_price(call, cdr, cdr.hold_ms)
+        self.check_price(call, cdr)
     }
 
     fn record_zero_hold(&self) -> bool {
@@ -235,7 +273,13 @@ impl Auditor {
     fn check_ordinary(&self, call: &WireCall, story: Option<&Story>, cdr: Option<&Cdr>) -> Result<(), String> {
         let held_ms = call.held_ms().unwrap_or(0);
         let Some(cdr) = cdr else {
-            let zero = self.fees(call, held_ms).map_or(held_ms == 0, |(customer, _)| customer.hold_s == 0);
+            // A BYE ends the call when it comes; it is answered when the end is on record.
+            let ended = call.answered.into_iter().flat_map(|answered| {
+                let after = call.byes.iter().filter(move |(at, _)| *at >= answered.mono);
+                after.map(move |(at, _)| (at.since(answered.mono) / 1_000) as i64)
+            });
+            let held_ms = ended.fold(held_ms, i64::min);
+            let zero = self.hold_s(call, held_ms).map_or(held_ms == 0, |hold_s| hold_s == 0);
             return if zero && !self.record_zero_hold() {
                 Ok(())
             } else {
@@ -283,127 +327,7 @@ impl Auditor {
         if by.is_some_and(|by| by != cdr.end_direction) {
             return Err(format!("ended by {}, {by:?} by the wire", cdr.end_direction));
         }
-        self.check_price(call, cdr, cdr.hold_ms)
-    }
-
-    /// What both legs cost by the prices in force at the answer.
-    fn fees(&self, call: &WireCall, hold_ms: i64) -> Option<(Fee, Fee)> {
-        let answer = call.vendor_answer.as_ref()?;
-        let version = &self.plan.versions[answer.version as usize - 1];
-        let leg = |account: usize, free: bool| {
-            let row = price::find(&version.accounts[account].rows, &call.number, answer.at.wall_ms)?;
-            let mut billing = version.billing.clone();
-            if !free {
-                billing.free_s = 0;
-            }
-            Some(price::fee(hold_ms, row, &billing))
-        };
-        let customer = leg(version.customers[call.customer].account, true)?;
-        let vendor = leg(version.vendors[answer.vendor].account, version.billing.free_vendor)?;
-        Some((customer, vendor))
-    }
-
-    fn check_price(&self, call: &WireCall, cdr: &Cdr, hold_ms: i64) -> Result<(), String> {
-        let Some((customer, vendor)) = self.fees(call, hold_ms) else {
-            return if cdr.fee.is_zero() && cdr.vendor_fee.is_zero() {
-                Ok(())
-            } else {
-                Err(format!("charged {} although nobody answered", cdr.fee))
-            };
-        };
-        let answer = call.vendor_answer.as_ref().ok_or("no vendor answered")?;
-        let version = &self.plan.versions[answer.version as usize - 1];
-        let payer = &version.accounts[version.customers[call.customer].account].name;
-        let clearing = &version.accounts[version.vendors[answer.vendor].account].name;
-        if cdr.account != *payer || cdr.vendor_account != *clearing {
-            return Err(format!("paid by {} to {}, not {payer} to {clearing}", cdr.account, cdr.vendor_account));
-        }
-        let legs = [
-            ("customer", customer, cdr.hold_s, cdr.billed_s, cdr.fee, cdr.tax),
-            ("vendor", vendor, cdr.hold_s, cdr.vendor_s, cdr.vendor_fee, cdr.vendor_tax),
-        ];
-        for (leg, due, hold_s, billed_s, fee, tax) in legs {
-            let said = Fee { hold_s, billed_s, fee: units(fee), tax: units(tax) };
-            if said != due {
-                return Err(format!("{leg}: {said:?} on record, {due:?} due for {hold_ms} ms"));
-            }
-        }
-        Ok(())
-    }
-
-    // --- money ----------------------------------------------------------------------------------------------------
-
-    fn check_money(&mut self, books: &Books, machine: &Machine) {
-        let first = self.plan.versions[0].clone();
-        let mut due: BTreeMap<&str, i128> = first.accounts.iter().map(|a| (a.name.as_str(), a.opening)).collect();
-        // What each call must cost, by the fees that were found right call by call; here they meet the ledger.
-        let mut rows: BTreeMap<(u64, &str), i128> = BTreeMap::new();
-        for row in &books.ledger {
-            if let Some(flow_no) = row.flow_no {
-                *rows.entry((flow_no, row.account.as_str())).or_default() += units(row.amount);
-            }
-        }
-        let mut found = Vec::new();
-        for (flow_no, story) in &books.stories {
-            let Some((_, Some(cdr), _)) = &story.settled else { continue };
-            let legs = [(&cdr.account, cdr.fee, cdr.tax), (&cdr.vendor_account, cdr.vendor_fee, cdr.vendor_tax)];
-            for (account, fee, tax) in legs {
-                let cost = units(fee) + units(tax);
-                self.seen.charged += cost;
-                let booked = rows.remove(&(*flow_no, account.as_str())).unwrap_or(0);
-                if booked != -cost {
-                    found.push(format!("call {flow_no}: {account} owes {cost} units, {booked} were booked"));
-                }
-                if let Some(balance) = due.get_mut(account.as_str()) {
-                    *balance -= cost;
-                }
-            }
-        }
-        found.extend(
-            rows.keys().map(|(flow_no, account)| format!("{account} is charged for call {flow_no} of no record")),
-        );
-        for payment in &self.payments {
-            let booked: Vec<&LedgerRow> = books.ledger.iter().filter(|row| row.key == payment.key).collect();
-            let death = self.lives.get(payment.boot as usize).and_then(|life| life.death);
-            let safe = death.is_none_or(|death| payment.at <= death.durable_until);
-            if booked.is_empty() && payment.confirmed && safe {
-                found.push(format!("payment {} was confirmed and is gone", payment.key));
-            }
-            for row in booked {
-                if units(row.amount) != payment.units || row.account != payment.account {
-                    found.push(format!("payment {} is booked as {} of {}", payment.key, row.amount, row.account));
-                }
-                if let Some(balance) = due.get_mut(payment.account.as_str()) {
-                    *balance += payment.units;
-                }
-            }
-        }
-        for account in machine.rater().accounts() {
-            let expected = due.get(account.name.as_str()).copied().unwrap_or(0);
-            if units(account.balance) != expected {
-                let expected = price::text(expected);
-                found.push(format!("{} has {}, {expected} by calls and payments", account.name, account.balance));
-            }
-        }
-        // "Balance never falls below -limit" (accounts.md 5), row by row.
-        let mut running: BTreeMap<&str, i128> = BTreeMap::new();
-        for row in &books.ledger {
-            let balance = running.entry(row.account.as_str()).or_default();
-            *balance += units(row.amount);
-            if units(row.balance_after) != *balance {
-                found.push(format!(
-                    "{}: {} after row {}, the rows say {}",
-                    row.account, row.balance_after, row.key, balance
-                ));
-            }
-            let plan = first.accounts.iter().find(|a| a.name == row.account);
-            if plan.is_some_and(|plan| !plan.clearing && *balance < -plan.limit) {
-                found.push(format!("{} fell to {} by {}", row.account, price::text(*balance), row.key));
-            }
-        }
-        for text in found {
-            self.report("money", None, text);
-        }
+        self.check_price(call, cdr)
     }
 
     // --- the database ---------------------------------------------------------------------------------------------
@@ -499,6 +423,9 @@ impl Auditor {
         }
     }
 }
+
+/// `billing_type` of calls of other systems.
+pub(super) const EXTERNAL: i32 = 2;
 
 fn recovered(cdr: &Cdr) -> bool {
     has_flag(cdr, "recovered")

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tandem_leg::{Now, Time};
 
 use super::message::{Kind, Message};
+use crate::bill::When;
 
 /// A client transaction is dead after this: a response that comes later is nobody's (RFC 3261 timer B and the 32 s in
 /// which a 2xx may be repeated).
@@ -50,6 +51,8 @@ pub(crate) struct WireCall {
     pub(crate) number: String,
     /// When its INVITE came first.
     pub(crate) began: Time,
+    /// The prices of that time.
+    pub(crate) admitted: When,
     pub(crate) legs: Vec<usize>,
     pub(crate) ports: Vec<u16>,
     pub(crate) vendor_answer: Option<VendorAnswer>,
@@ -99,6 +102,7 @@ impl WireCall {
             call_id: call_id.to_owned(),
             number: number.to_owned(),
             began,
+            admitted: When { version: 1, wall_ms: 0 },
             legs: vec![leg],
             ports: Vec::new(),
             vendor_answer: None,
@@ -219,6 +223,7 @@ impl Leg {
     /// A response to an INVITE of the switch; whether it is the first final one with its tag.
     pub(crate) fn response(&mut self, message: &Message<'_>, status: u16, at: Time) -> bool {
         let is_first = self.is_first(message);
+        let over = self.over.contains("*") || self.over.contains(message.to_tag);
         let Some(transaction) = self.outgoing.get_mut(&message.cseq) else {
             return false;
         };
@@ -227,7 +232,8 @@ impl Leg {
         }
         let fresh = transaction.finals.insert(status);
         let answers = at.since(transaction.began) < TRANSACTION_S * 1_000_000;
-        if answers && (status < 300 || !transaction.forgotten) {
+        // A life that was told of the dialog alone knows nothing of the INVITE once the dialog is over.
+        if answers && (!transaction.forgotten || (status < 300 && !over)) {
             transaction.owed.get_or_insert(at);
         }
         // Only a vendor's leg begins with an INVITE of the switch; on the caller's this is a change of the session.

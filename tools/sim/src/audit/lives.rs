@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use tandem_leg::Time;
 
 use super::Auditor;
-use super::calls::Death;
+use super::calls::{By, Death};
+use crate::bill;
 use crate::machine::{ADOPT_WITHIN_S, HEARTBEAT_MS, Machine, Started};
 
 /// A BYE is answered after this time at the latest, also when its end is not on record.
@@ -110,8 +111,10 @@ impl Auditor {
             Some(format!("it goes on after {silent} us"))
         } else if let Some((over, true)) = ended {
             Some(format!("it goes on, its end at {over:?} was on record"))
-        } else if call.bye_answered.zip(call.over).is_some_and(|(told, (over, _))| told < over.plus_millis(BYE_WAIT_MS))
-        {
+        } else if call.bye_answered.zip(call.over).is_some_and(|(told, (over, by))| {
+            // Who crosses the BYE of the switch itself is answered at once: his dialog is over, whatever is on record.
+            by != Some(By::Other) && told < over.plus_millis(BYE_WAIT_MS)
+        }) {
             Some(format!("it goes on, who hung up was told at {:?} that it is over", call.bye_answered))
         } else {
             None
@@ -177,7 +180,12 @@ impl Auditor {
         for call in self.calls.iter().filter(|call| call.death.is_none()) {
             let Some(answer) = &call.vendor_answer else { continue };
             let customer = &first.customers[call.customer];
-            *accounts.entry(first.accounts[customer.account].name.as_str()).or_default() += 1;
+            let payer = self.payer(call);
+            // Who pays nothing holds nothing.
+            let paying = (!payer.free).then(|| bill::agents(&self.plan, payer.account)).into_iter().flatten();
+            for at in paying.chain((!payer.free).then_some(payer.account)) {
+                *accounts.entry(first.accounts[at].name.as_str()).or_default() += 1;
+            }
             *lines.entry(customer.name.as_str()).or_default() += 1;
             *lines.entry(first.vendors[answer.vendor].name.as_str()).or_default() += 1;
         }

@@ -4,24 +4,33 @@
 //! ([`Auditor::close`]) it reads journal and database and compares them, call by call and account by account, with what
 //! went over the wire.
 
+mod again;
 mod books;
 mod calls;
+mod due;
 mod lives;
 mod media;
 pub(crate) mod message;
+mod money;
+mod office;
+mod reports;
+mod seen;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 
 use tandem_leg::{Now, Time};
 
+use crate::bill::When;
 use crate::machine::{Machine, OVERLOAD_RETRY_AFTER_S};
-use crate::plan::{Plan, call_of};
+use crate::plan::{CallPlan, Plan, call_of};
 use crate::setup;
 use calls::{Leg, WireCall};
 use lives::Life;
 use message::{Kind, Message};
+
+pub use seen::Seen;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,50 +52,10 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A payment as the operator saw it.
-#[derive(Clone, Debug)]
-pub(crate) struct Payment {
-    pub(crate) key: String,
-    pub(crate) account: String,
-    pub(crate) units: i128,
-    pub(crate) at: Time,
-    pub(crate) boot: u32,
-    pub(crate) confirmed: bool,
-}
-
 /// What the switch heard last: whatever it sends now, it sends because of this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stimulus {
     bye_on: Option<usize>,
-}
-
-/// How much was seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// Datagrams in.
-    pub heard: u64,
-    /// Datagrams out.
-    pub said: u64,
-    /// Media packets in.
-    pub media_in: u64,
-    /// Media packets out.
-    pub media_out: u64,
-    /// Calls that the switch heard of, once for each life it had then.
-    pub calls: u64,
-    /// Of these, answered towards the caller.
-    pub answered: u64,
-    /// Refused because nothing can be written.
-    pub refused: u64,
-    /// Settled by a later life.
-    pub recovered: u64,
-    /// Times that a call went on in a later life.
-    pub adopted: u64,
-    /// Of these, calls that had ended so shortly before the crash that nothing of it was on record.
-    pub ghosts: u64,
-    /// CDRs.
-    pub cdrs: u64,
-    /// Charged altogether, units.
-    pub charged: i128,
 }
 
 /// See the module text.
@@ -113,11 +82,17 @@ pub struct Auditor {
     by_number: HashMap<u32, usize>,
     /// Calls of an earlier life that do not go on, by the Call-IDs of their legs: both sides may be told.
     goodbyes: HashMap<String, usize>,
+    /// Branches of the BYEs of these: they are repeated, also when the caller has called again and was answered.
+    goodbye_branches: HashSet<String>,
     /// Media port -> call that was told it last.
     ports: HashMap<u16, usize>,
     /// Legs that may have a line of a vendor in use.
     busy: Vec<usize>,
-    payments: Vec<Payment>,
+    /// Calls of the plan, by number.
+    plans: HashMap<u32, CallPlan>,
+    office: office::Asked,
+    /// What each call with a record owes whom, by flow number.
+    due: BTreeMap<u64, due::Due>,
     stimulus: Stimulus,
     media: media::MediaBook,
 }
@@ -144,9 +119,12 @@ impl Auditor {
             by_call_id: HashMap::new(),
             by_number: HashMap::new(),
             goodbyes: HashMap::new(),
+            goodbye_branches: HashSet::new(),
             ports: HashMap::new(),
             busy: Vec::new(),
-            payments: Vec::new(),
+            plans: plan.calls.iter().map(|call| (call.index, *call)).collect(),
+            office: office::Asked::default(),
+            due: BTreeMap::new(),
             stimulus: Stimulus::default(),
             media: media::MediaBook::default(),
         }
@@ -186,6 +164,7 @@ impl Auditor {
     /// The operator changed the configuration; `Ok` is the version that he was told is in force.
     pub fn configured(&mut self, result: Result<u64, String>) {
         if let Ok(version) = result {
+            self.seen.changes += 1;
             self.version = version;
             self.versions_used = self.versions_used.max(version);
         }
@@ -199,18 +178,6 @@ impl Auditor {
                 self.legs[*at].lost = true;
             }
         }
-    }
-
-    /// A payment and what the operator was told.
-    pub fn paid(&mut self, at: Time, account: &str, units: i128, key: &str, confirmed: bool) {
-        self.payments.push(Payment {
-            key: key.to_owned(),
-            account: account.to_owned(),
-            units,
-            at,
-            boot: self.boot,
-            confirmed,
-        });
     }
 
     /// The switch is about to do something by itself.
@@ -269,6 +236,7 @@ impl Auditor {
         self.legs[leg].invite(message, now.mono);
         let mut call = WireCall::new(index, self.boot, customer, message.call_id, user, now.mono, leg, refused);
         call.hardware = self.hardware;
+        call.admitted = When { version: self.version, wall_ms: now.wall_ms };
         self.calls.push(call);
         if let Some(index) = index {
             self.by_number.insert(index, at);
@@ -325,8 +293,10 @@ impl Auditor {
         let known = self.by_call_id.get(message.call_id).copied();
         // A caller whose call did not go on may have called again under the same Call-ID meanwhile.
         let new = known.is_none_or(|at| self.calls[self.legs[at].call].answered.is_none());
-        if let Some(n) = self.goodbyes.get(message.call_id).filter(|_| method == "BYE" && new) {
+        let repeated = self.goodbye_branches.contains(message.branch);
+        if let Some(n) = self.goodbyes.get(message.call_id).filter(|_| method == "BYE" && (new || repeated)) {
             self.calls[*n].told_lost = true;
+            self.goodbye_branches.insert(message.branch.to_owned());
             return;
         }
         let at = match known {
