@@ -119,3 +119,29 @@ fn what_a_raw_socket_cannot_send_comes_back_unchanged() {
         Completion::Wake | Completion::Unreachable { .. } | Completion::SocketError { .. } => start.elapsed() > STUCK,
     });
 }
+
+#[test]
+fn a_buffer_without_a_send_slot_comes_back_without_our_headers() {
+    let Some(mut ring) = ring(RingConfig { send_slots: 1, ..RingConfig::default() }) else { return };
+    let mut wanted = options("127.0.0.1:0");
+    wanted.tell_destination = true;
+    let told = ring.open_udp(1, &wanted, BufferGroup::Media).expect("socket on loopback");
+    let here = ring.local_addr(told).expect("open");
+    let Some(raw) = raw(&mut ring, here.ip()) else { return };
+    let (client, client_address) = peer("127.0.0.1:0");
+    for _ in 0..2 {
+        client.send_to(b"a packet", here).expect("send");
+    }
+    let mut first = true;
+    run(&mut ring, |ring, completion| {
+        let Completion::Datagram { buffer, .. } = completion else { panic!("{completion:?}") };
+        if first {
+            // Takes the only slot by way of an ordinary socket, until it is sent.
+            ring.send(told, client_address, b"first").expect("queued");
+            first = false;
+        }
+        let unsent = ring.send_buffer_from(raw, 21_000, client_address, buffer).expect_err("no slot");
+        assert_eq!((unsent.error, &unsent.buffer[..]), (SendError::SlotsExhausted, &b"a packet"[..]));
+        true
+    });
+}
