@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Listen};
 use crate::control::{self, ControlState, Pending, StoredDeck};
 use crate::fast_path::{self, MediaPath};
+use crate::one_socket::OneSocket;
 use crate::params::Params;
 use crate::rating_thread::RatingThread;
 use crate::shard::{Shard, ShardConfig};
@@ -213,10 +214,13 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     let half = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
     let shard_key = (half(low), half(high));
     let ports = built.params.rtp_ports();
-    warn_of_descriptors(usize::from(ports.1 - ports.0) + 1, config);
     let shards = config.threads.shards;
     let parts = split(ports.0..=ports.1, shards);
     let media = MediaPath::open(config, ports.0..=ports.1);
+    let one_socket = OneSocket::start(config, ports.0..=ports.1, media.datapath().is_some());
+    if one_socket.program().is_none() {
+        warn_of_descriptors(usize::from(ports.1 - ports.0) + 1, config);
+    }
     let mut starting = Vec::new();
     let mut doors = Vec::new();
     for (n, part) in parts.iter().enumerate() {
@@ -234,6 +238,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         shards_running: AtomicUsize::new(shards),
         journal_broken: AtomicBool::new(false),
         steering: Steering::start(config, shard_key),
+        one_socket,
         projection: Projection::default(),
         money: MoneyCounters::default(),
         media,

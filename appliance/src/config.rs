@@ -80,9 +80,25 @@ pub struct Media {
     pub xdp: String,
     /// The kernel's program, when it is not `relay.o` among the `kernel_programs`.
     pub xdp_object: Option<PathBuf>,
+    /// What user space gets media by: a socket for each port, or one a shard.
+    #[serde(default)]
+    pub sockets: SocketsMode,
     /// The bpf file system, where it outlives us.
     #[serde(default = "default_bpffs")]
     pub bpffs: PathBuf,
+}
+
+/// How media comes to user space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SocketsMode {
+    /// One socket a shard where the kernel relays and can direct datagrams to it; else one a port.
+    #[default]
+    Auto,
+    /// One socket a shard also where user space relays everything.
+    Shared,
+    /// A socket a port.
+    Port,
 }
 
 /// A further media address.
@@ -362,6 +378,7 @@ mod tests {
     fn a_small_file_is_enough() {
         let config = Config::parse(GOOD).unwrap();
         assert_eq!((config.threads.shards, config.threads.steering), (1, SteeringMode::Auto));
+        assert_eq!(config.media.sockets, SocketsMode::Auto);
         assert_eq!(config.limits.calls, limits::CALLS_MAX_DEFAULT);
     }
 
@@ -378,6 +395,7 @@ mod tests {
             ("xdp = \"fast\"", ["media.xdp", "\"fast\"", "native"]),
             ("interfaces = [\"eth0\", \"eth0\"]", ["media.interfaces", "\"eth0\"", "twice"]),
             ("interfaces = [\"../eth0\"]", ["media.interfaces", "../eth0", "name of an interface"]),
+            ("sockets = \"one\"", ["auto", "shared", "port"]),
             ("bpffs = \"\"", ["media.bpffs", "\"\"", "path"]),
         ] {
             let error = format!("{:#}", Config::parse(&format!("{GOOD}{line}\n")).unwrap_err());

@@ -69,6 +69,13 @@ const MEDIA_PACKET_KERNEL_BYTES: usize = 768;
 const _: () = assert!(MEDIA_RECV_BUFFER_BYTES * 2 / MEDIA_PACKET_KERNEL_BYTES >= 10);
 const _: () = assert!(MEDIA_RECV_BUFFER_BYTES * 2 / MEDIA_PACKET_KERNEL_BYTES <= 50);
 
+/// Buffers of the socket that receives for all ports of a shard, and of the one that sends, bytes; the kernel doubles it. Room for
+/// 10,000 packets, which a shard works off in 30 ms; what one port may put there is bounded
+/// ([`tandem_ebpf_abi::LEASE_SEEN_MAX`]).
+pub const MEDIA_SHARED_BUFFER_BYTES: usize = 4 << 20;
+/// How old the list of ports that other programs hold may be. Reading it costs a millisecond.
+pub const FOREIGN_PORTS_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Longest wait from a journal write to its fdatasync, ms: what a power cut may take. A call answered later than this
 /// before the cut has a hold time below the smallest billing threshold (50 ms), so nothing that is billed is lost.
 pub const GROUP_COMMIT_MS: u64 = 50;

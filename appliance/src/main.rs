@@ -12,6 +12,7 @@ mod entropy;
 mod fast_path;
 mod limits;
 mod log;
+mod one_socket;
 mod orders;
 mod params;
 mod rating_thread;

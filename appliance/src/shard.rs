@@ -3,8 +3,10 @@
 //! The loop is the same for every input: take what arrived, hand it to the room that owns it, drain every room's outputs
 //! to the end, go on with the next. Nothing is nested and nothing waits except the ring.
 
+mod foreign;
 pub mod inbox;
 mod latency;
+mod shared;
 mod sockets;
 
 use std::net::SocketAddr;
@@ -30,7 +32,7 @@ use crate::limits;
 use crate::topology::{ShardDoor, Shared};
 use crate::trace::Traces;
 use latency::Latency;
-use sockets::{MediaSockets, port_of};
+use sockets::MediaSockets;
 
 /// Tokens below this name a listener, above a media port.
 const TOKEN_MEDIA: u32 = 1 << 16;
@@ -200,6 +202,14 @@ impl Shard {
             }
             listeners.push(socket);
         }
+        let media = MediaSockets::new(
+            &mut ring,
+            config.id,
+            config.media_addresses,
+            config.media,
+            config.ports.clone(),
+            &shared.one_socket,
+        );
         let shard_key = config.sip.shard_key;
         let ports = config.ports.clone();
         let now = clock.now();
@@ -219,7 +229,7 @@ impl Shard {
                 fast_path: shared.media.of_shard(),
             }),
             listeners,
-            media: MediaSockets::new(config.media_addresses, config.media, config.ports),
+            media,
             door,
             shared,
             traces: Traces::default(),
@@ -362,10 +372,10 @@ impl Shard {
             Completion::Datagram { token, socket: _, source, buffer, truncated } => {
                 if truncated {
                     self.counters.truncated += 1;
-                } else if let Some(port) = port_of(token) {
-                    self.media_packet(now, port, source, buffer);
-                } else {
+                } else if token < TOKEN_MEDIA {
                     self.signalling(now, ListenerId(token as u16), source, &buffer);
+                } else if let Some(port) = self.media.port_of(token, &buffer) {
+                    self.media_packet(now, port, source, buffer);
                 }
             }
             // What it announces is taken at the top of the loop.
@@ -455,8 +465,7 @@ impl Shard {
     }
 
     fn send_media(&mut self, from: SocketAddr, to: SocketAddr, buffer: Buffer) {
-        let sent = self.media.socket(from).map(|socket| self.ring.send_buffer(socket, to, buffer));
-        if !matches!(sent, Some(Ok(()))) {
+        if self.media.send(&mut self.ring, from, to, buffer).is_err() {
             self.counters.send_dropped += 1;
         }
     }
@@ -546,9 +555,8 @@ impl Shard {
     }
 
     fn reopen(&mut self, token: u32, socket: tandem_ring::SocketId) {
-        if let Some(port) = port_of(token) {
-            self.media.close(&mut self.ring, port);
-            self.media.open(&mut self.ring, port);
+        if token >= TOKEN_MEDIA {
+            self.media.reopen(&mut self.ring, token);
         } else if let Some(local) = self.ring.local_addr(socket) {
             let mut options = UdpOptions::new(local);
             options.reuse_port = self.shards > 1;

@@ -71,7 +71,7 @@ impl Steering {
 }
 
 /// A refusal with its cure, in one line.
-fn told(refusal: &Refusal) -> String {
+pub fn told(refusal: &Refusal) -> String {
     format!("{refusal}; {}", refusal.cure()).replace('\n', " | ")
 }
 

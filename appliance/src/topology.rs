@@ -34,6 +34,7 @@ use tandem_ring::Waker;
 use crate::cdr_output::CdrOutput;
 use crate::fast_path::MediaPath;
 use crate::limits;
+use crate::one_socket::OneSocket;
 use crate::orders::{RatingOrder, ShardOrder};
 use crate::steering::Steering;
 
@@ -124,6 +125,8 @@ pub struct Shared {
     pub journal_broken: AtomicBool,
     /// Whether the kernel gives SIP datagrams to the right shard.
     pub steering: Steering,
+    /// How media comes to user space.
+    pub one_socket: OneSocket,
     /// Gets the projection out of its pause.
     pub projection: Projection,
     /// Counters of the rating, sync and store threads.

@@ -97,6 +97,8 @@ reply! {
         media: String,
         /// How the interfaces of media are served; empty when user space relays everything.
         media_interfaces: Vec<MediaInterface>,
+        /// What user space gets media by: `one socket a shard`, or `a socket a port: ` and why.
+        media_sockets: String,
         /// Calls whose media is relayed.
         media_calls: u64,
         /// RTP packets relayed per second, both directions.

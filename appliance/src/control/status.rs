@@ -30,6 +30,7 @@ impl Control {
             shards: shards.len() as u32,
             steering: state.shared.steering.status(),
             media: if state.shared.media.datapath().is_some() { "xdp" } else { "user space" }.to_owned(),
+            media_sockets: state.shared.one_socket.status(),
             media_interfaces: super::media::interfaces(&state.shared.media),
             media_ports: state.ports,
             site_version: state.version,

@@ -17,4 +17,5 @@ mod interfaces;
 mod many;
 mod paths;
 mod scene;
+mod sockets;
 mod streams;

@@ -63,6 +63,7 @@ fn text(output: &mut Output, status: &reply::Status) -> Result<(), Failure> {
                 status.media_ports
             ),
         ),
+        ("media to user space", status.media_sockets.clone()),
         ("CDRs waiting", status.cdr_queue.to_string()),
         ("site version", status.site_version.to_string()),
     ])?;
