@@ -39,7 +39,7 @@ use crate::shard::{Shard, ShardConfig};
 use crate::site::{self, Built, Ids, Listeners, Site};
 use crate::steering::Steering;
 use crate::topology::{MoneyCounters, Projection, RatingDoor, ShardDoor, Shared};
-use crate::{disk, entropy, limits, log};
+use crate::{disk, entropy, journal_room, limits, log};
 
 /// A running switch.
 pub struct Running {
@@ -255,6 +255,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         recovered.reader,
         shared.clone(),
     )?;
+    journal_room::start(config.data_dir.join("journal"), positions.clone(), shared.clone())?;
     let rating = RatingThread {
         desk: Desk::new(rater, journal),
         shared: shared.clone(),

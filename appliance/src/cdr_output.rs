@@ -121,6 +121,17 @@ impl CdrOutput {
         self.in_force().settings.retention_days
     }
 
+    /// TANDEM_JOURNAL_MAX_MB in bytes; `None` keeps all.
+    pub fn journal_bytes_max(&self) -> Option<u64> {
+        let mib = self.in_force().settings.journal_max_mib;
+        (mib > 0).then(|| u64::from(mib) << 20)
+    }
+
+    /// Last journal record that none of the ways needs any more; 0 until each has found its place.
+    pub fn left_seq(&self) -> u64 {
+        self.ways().iter().map(|(_, way)| way.done_seq.load(Ordering::Acquire)).min().unwrap_or(0)
+    }
+
     /// Ends the threads; what has not left goes at the next start.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);

@@ -21,6 +21,7 @@ mod rerate;
 mod sampler;
 mod site;
 mod status;
+mod stored;
 mod who;
 
 use std::cell::RefCell;
@@ -42,8 +43,6 @@ use tandem_control::error::{ErrorCode, ErrorObject};
 use tandem_control::frame::{self, Splitter};
 use tandem_control::request::Call;
 use tandem_control::rpc::{Request, Response};
-use tandem_rating::deck_csv;
-use tandem_rating::rate::{Deck, Rate};
 use tandem_rating::record::Actor;
 use tandem_store::Positions;
 use tokio::sync::{Mutex, Notify};
@@ -55,77 +54,7 @@ use crate::site::{Ids, Listeners, Site};
 use crate::topology::Shared;
 use crate::{limits, log};
 
-/// A rate group as the control thread keeps it.
-#[derive(Clone, Debug)]
-pub struct StoredDeck {
-    /// Rises with every import.
-    pub version: u64,
-    /// UTC ms of the last import.
-    pub changed_ms: i64,
-    /// Compiled, with its rows.
-    pub deck: Arc<Deck>,
-}
-
-impl StoredDeck {
-    /// Compiles rows.
-    ///
-    /// # Errors
-    /// Rows that overlap, named.
-    pub fn from_rows(group: &str, version: u64, changed_ms: i64, rows: Vec<Rate>) -> Result<StoredDeck> {
-        Ok(StoredDeck { version, changed_ms, deck: Arc::new(Deck::build(group, rows)?) })
-    }
-
-    /// Compiles what the store kept.
-    ///
-    /// # Errors
-    /// As [`StoredDeck::from_rows`], or text that is no deck.
-    pub fn from_csv(group: &str, version: u64, changed_ms: i64, text: &str) -> Result<StoredDeck> {
-        let (ids, csv) = match text.strip_prefix(IDS_MARK).and_then(|rest| rest.split_once('\n')) {
-            Some((ids, csv)) => (ids, csv),
-            None => ("", text),
-        };
-        let parsed = tandem_rating::deck_csv::parse_stored(csv.as_bytes())
-            .map_err(|errors| anyhow::anyhow!("stored rate group {group}: {} rows cannot be read", errors.len()))?;
-        let mut rows = parsed.rows;
-        for (row, id) in rows.iter_mut().zip(ids_of(ids)) {
-            row.rate_id = id;
-        }
-        StoredDeck::from_rows(group, version, changed_ms, rows)
-    }
-
-    /// The rows as CSV, behind a line with their numbers: CDRs name the row that priced them, so a row keeps its number
-    /// for ever. Runs of numbers are written as `first-last`.
-    pub fn stored_text(&self) -> String {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for row in self.deck.iter() {
-            match runs.last_mut() {
-                Some((_, last)) if *last + 1 == row.rate_id() => *last = row.rate_id(),
-                _ => runs.push((row.rate_id(), row.rate_id())),
-            }
-        }
-        let mut text = IDS_MARK.to_owned();
-        for (n, (first, last)) in runs.iter().enumerate() {
-            let comma = if n == 0 { "" } else { "," };
-            text.push_str(&format!("{comma}{first}-{last}"));
-        }
-        text.push('\n');
-        text.push_str(&deck_csv::header_line());
-        // Row by row: a million of them at once are a quarter of a gigabyte.
-        self.deck.iter().for_each(|row| deck_csv::export_row(&row.rate(), &mut text));
-        text
-    }
-}
-
-/// Begins the line of row numbers in front of a stored deck.
-const IDS_MARK: &str = "#rate_ids,";
-
-/// The numbers of a line of runs.
-fn ids_of(text: &str) -> impl Iterator<Item = u64> + '_ {
-    text.split(',').filter_map(|run| run.split_once('-')).flat_map(|(first, last)| {
-        let bounds = first.parse::<u64>().ok().zip(last.parse::<u64>().ok());
-        bounds.into_iter().flat_map(|(first, last)| first..=last)
-    })
-}
+pub use stored::{StoredDeck, StoredText};
 
 /// What the control thread owns.
 pub struct ControlState {
@@ -427,27 +356,5 @@ impl Control {
             Call::MediaAudit(_) => self.media_audit().await,
             Call::DatapathUpgrade(q) => self.datapath_upgrade(actor, command, q.object).await,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stored_deck_keeps_the_numbers_of_its_rows() {
-        let row = |rate_id, area: &str| Rate {
-            rate_id,
-            area_code: area.to_owned(),
-            level: 5,
-            first_s: 60,
-            next_s: 60,
-            ..Rate::default()
-        };
-        let deck = StoredDeck::from_rows("g", 3, 0, vec![row(7, "1"), row(8, "2"), row(20, "3")]).unwrap();
-        let back = StoredDeck::from_csv("g", 3, 0, &deck.stored_text()).unwrap();
-        let ids =
-            |deck: &StoredDeck| deck.deck.rows().iter().map(|r| (r.area_code.clone(), r.rate_id)).collect::<Vec<_>>();
-        assert_eq!(ids(&deck), ids(&back));
     }
 }

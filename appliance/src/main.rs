@@ -10,6 +10,7 @@ mod control;
 mod disk;
 mod entropy;
 mod fast_path;
+mod journal_room;
 mod limits;
 mod log;
 mod one_socket;

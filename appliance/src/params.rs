@@ -31,6 +31,8 @@ pub struct CdrSettings {
     pub hourly_unanswered: bool,
     /// TANDEM_CDR_RETENTION_DAYS; 0 keeps all.
     pub retention_days: u32,
+    /// TANDEM_JOURNAL_MAX_MB; 0 keeps all.
+    pub journal_max_mib: u32,
     /// SERVER_CDR_REAL_TIME_REPORT_SERVER as a URL.
     pub report_to: Option<String>,
 }
@@ -327,6 +329,7 @@ impl Params {
             hourly: self.on("SS_CDR_RECORD_TO_FILE"),
             hourly_unanswered: self.on("SS_CDR_RECORD_NONCONNECT"),
             retention_days: self.int("TANDEM_CDR_RETENTION_DAYS"),
+            journal_max_mib: self.int("TANDEM_JOURNAL_MAX_MB"),
             report_to: http_server(self.text("SERVER_CDR_REAL_TIME_REPORT_SERVER")),
         }
     }

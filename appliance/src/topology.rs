@@ -10,6 +10,8 @@
 //! | `cdr-report` | any | journal -> another server, by HTTP | `park`, at most 100 ms; the server, at most 15 s |
 //! | `control` | any | Unix socket, configuration | tokio-uring |
 //! | `media` | any | the kernel's events and copies, interfaces, orphan flows; only with a fast path | `park`, at most 100 ms |
+//! | `rates` | any, behind all others | reads and compares one rate sheet, then ends | - |
+//! | `base` | any, behind all others | copies the database, purges the journal; only with TANDEM_JOURNAL_MAX_MB | `park`, 5 s |
 //! | `main` | any | waits for signals | `sigwait` |
 //!
 //! | queue | from -> to | depth | when full |
@@ -178,4 +180,14 @@ pub struct MoneyCounters {
     pub alarms: AtomicU64,
     /// The longest turn of the rating thread, microseconds: nobody's question waited longer for another's.
     pub turn_max_us: AtomicU64,
+}
+
+/// How far a thread stands back that works for minutes while calls run: a tenth of what another thread gets of a core that
+/// both want, all of one that nobody wants.
+const BEHIND_CALLS: i32 = 10;
+
+/// Lets all threads that serve calls go before this one.
+pub fn behind_calls() {
+    // On Linux this is of the calling thread alone. Standing back is always allowed; should it fail, the work is done all the same.
+    let _ = rustix::process::setpriority_process(None, BEHIND_CALLS);
 }

@@ -63,6 +63,11 @@ pub(crate) fn own_cpu_ns() -> u64 {
     Snapshot::take(&[std::process::id()]).cpu_ns()
 }
 
+/// The most memory that `process` ever had resident, KiB; 0 when it is gone.
+pub(crate) fn peak_rss_kib(process: u32) -> u64 {
+    kib(&fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default(), "VmHWM:")
+}
+
 /// Seconds with six decimals.
 pub(crate) fn seconds(ns: u64) -> f64 {
     (ns as f64 / 1e3).round() / 1e6

@@ -4,7 +4,9 @@
 
 mod account;
 mod all;
+mod cdrs;
 mod common;
+mod deck;
 mod figures;
 mod functions;
 mod kernel;
@@ -44,6 +46,10 @@ enum Command {
     Memory(figures::MemoryArguments),
     /// CPU per call beside many established calls against beside few
     Growth(figures::GrowthArguments),
+    /// Rate sheets of a million rows imported while calls run: time, memory, and whether calls notice
+    Deck(deck::Arguments),
+    /// What questions take in a database of ten million finished calls
+    Cdrs(cdrs::Arguments),
     /// One function at a time: instructions and nanoseconds, with rsip and Kamailio's parser as yardsticks
     Functions(functions::Arguments),
     /// CPU per call and latency against rate and established calls, with plots
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
         Command::Overload(arguments) => figures::overload(&arguments),
         Command::Memory(arguments) => figures::memory(&arguments),
         Command::Growth(arguments) => figures::growth(&arguments),
+        Command::Cdrs(arguments) => cdrs::run(&arguments),
+        Command::Deck(arguments) => deck::run(&arguments),
         Command::Functions(arguments) => functions::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),

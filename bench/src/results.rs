@@ -124,9 +124,9 @@ fn command_line(arguments: impl Iterator<Item = String>) -> String {
     let mut words = vec!["cargo xtask bench".to_owned()];
     let mut arguments = arguments.skip(1);
     while let Some(word) = arguments.next() {
-        if word == "--tandemd" || word == "--program" {
+        if ["--tandemd", "--program", "--folder"].contains(&word.as_str()) {
             let _ = arguments.next();
-        } else if !word.starts_with("--tandemd=") && !word.starts_with("--program=") {
+        } else if !["--tandemd=", "--program=", "--folder="].iter().any(|option| word.starts_with(option)) {
             words.push(word);
         }
     }
@@ -179,8 +179,18 @@ mod tests {
 
     #[test]
     fn the_command_is_told_without_paths() {
-        let words =
-            ["/x/tandem-bench", "peers", "--tandemd", "/y/tandemd", "--rounds", "5", "--tandemd=/z", "--program", "/w"];
+        let words = [
+            "/x/tandem-bench",
+            "peers",
+            "--tandemd",
+            "/y/tandemd",
+            "--rounds",
+            "5",
+            "--tandemd=/z",
+            "--program",
+            "/w",
+            "--folder=/v",
+        ];
         assert_eq!(command_line(words.into_iter().map(str::to_owned)), "cargo xtask bench peers --rounds 5");
     }
 

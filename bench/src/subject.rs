@@ -153,6 +153,11 @@ impl Target {
         self.ask(&["status"])
     }
 
+    /// The command line of tandem with `words`, for those who look while it runs; none for others.
+    pub(crate) fn command(&self, words: &[&str]) -> Option<Command> {
+        self.binaries.as_ref().map(|binaries| tandem::command(binaries, self.folder(), words))
+    }
+
     /// What tandem answers to a command; null for others.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! digits stand, and which price, validity and texts it has; each of those is kept once. With the index that is some
 //! 70 MiB for a million rows, a quarter of what the rows weigh as they are read, and a look-up touches little of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::Hash;
 
@@ -67,8 +67,10 @@ pub enum DeckError {
         /// Number of the later row in the list as given, from 1.
         second: usize,
     },
-    /// More rows than [`DECK_ROWS_MAX`].
-    #[error("deck {deck:?} has {rows} rows with those that have ended; at most {DECK_ROWS_MAX} are allowed")]
+    /// More rows than a deck may have, [`DECK_ROWS_MAX`]. Those that ended long ago an import takes out by itself.
+    #[error(
+        "deck {deck:?} has {rows} rows with those that ended in the last days; at most {DECK_ROWS_MAX} are allowed"
+    )]
     TooManyRows {
         /// Name of the deck.
         deck: String,
@@ -165,7 +167,7 @@ impl Deck {
         for (number, row) in numbered {
             builder.push(row, number)?;
         }
-        builder.finish()
+        builder.finish(DECK_ROWS_MAX)
     }
 
     fn push(&mut self, prefix: &str, row: &Rate, known: &mut Known) {
@@ -322,6 +324,16 @@ impl Builder {
         Builder { deck: Deck { name: name.into(), ..Deck::default() }, known: Known::default(), last: None }
     }
 
+    /// One with room for the rows of `old` and `new`: lists that grow by doubling are there twice for a moment.
+    pub(crate) fn with_room(name: impl Into<String>, old: Option<&Deck>, new: &[Rate]) -> Builder {
+        let mut builder = Builder::new(name);
+        let (old_rows, old_digits) = old.map_or((0, 0), |old| (old.slots.len(), old.digits.len()));
+        let new_digits: usize = new.iter().map(|row| row.fee_prefix.len() + row.area_code.len()).sum();
+        builder.deck.slots.reserve_exact(old_rows + new.len());
+        builder.deck.digits.reserve_exact(old_digits + new_digits);
+        builder
+    }
+
     /// The order in which rows are pushed. In a run the longer rate prefix comes first, then the earlier validity: the
     /// first valid row of a run is the answer.
     pub(crate) fn order(a: &Rate, b: &Rate) -> std::cmp::Ordering {
@@ -336,8 +348,9 @@ impl Builder {
         if let Err(reason) = row.validate() {
             return Err(DeckError::Row { deck: deck.name.clone(), prefix, reason });
         }
-        if deck.slots.len() == DECK_ROWS_MAX {
-            return Err(DeckError::TooManyRows { deck: deck.name.clone(), rows: DECK_ROWS_MAX + 1 });
+        if deck.slots.len() == DECK_ROWS_MAX + ROWS_MAX {
+            // A full deck and a full sheet; what ended long ago can be let go of before the end.
+            return Err(DeckError::TooManyRows { deck: deck.name.clone(), rows: deck.slots.len() + 1 });
         }
         let at = deck.slots.len() as u32;
         let last =
@@ -359,9 +372,72 @@ impl Builder {
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> Result<Deck, DeckError> {
+    /// The instant up to which rows must have ended that are let go of for the deck to have at most `most` rows, those that
+    /// ended first going first; `None` when there is room for all. One pass over the rows.
+    pub(crate) fn ends_to_forget(&self, most: usize) -> Option<i64> {
+        let deck = &self.deck;
+        let mut over = deck.slots.len().checked_sub(most).filter(|over| *over > 0)?;
+        let mut ended: BTreeMap<i64, usize> = BTreeMap::new();
+        // Few validities, many rows.
+        let mut counts = vec![0; deck.lives.len()];
+        for slot in &deck.slots {
+            counts[slot.life as usize] += 1;
+        }
+        for (life, count) in deck.lives.iter().zip(counts) {
+            if let Some(to_ms) = life.to_ms {
+                *ended.entry(to_ms).or_default() += count;
+            }
+        }
+        let mut until_ms = None;
+        for (to_ms, count) in ended {
+            until_ms = Some(to_ms);
+            over = over.saturating_sub(count);
+            if over == 0 {
+                break;
+            }
+        }
+        until_ms
+    }
+
+    /// Takes out the rows that ended at `until_ms` or before, and says how many. The row with the highest number stays
+    /// whatever it is: numbers are given out above it, and none is given twice.
+    pub(crate) fn forget(&mut self, until_ms: i64) -> usize {
+        let deck = &mut self.deck;
+        let highest = deck.slots.iter().map(|slot| slot.rate_id).max().unwrap_or(0);
+        let lives = &deck.lives;
+        let stays = |slot: &Slot| {
+            slot.rate_id == highest || lives[slot.life as usize].to_ms.is_none_or(|to_ms| to_ms > until_ms)
+        };
+        let before = deck.slots.len();
+        if deck.slots.iter().all(stays) {
+            return 0;
+        }
+        let mut digits = String::with_capacity(deck.digits.len());
+        let mut slots = Vec::with_capacity(before);
+        let mut runs = Vec::with_capacity(deck.runs.len());
+        for run in &deck.runs {
+            let first = slots.len() as u32;
+            for slot in deck.slots[run.first as usize..run.end as usize].iter().filter(|slot| stays(slot)) {
+                let begin = slot.digits as usize;
+                slots.push(Slot { digits: digits.len() as u32, ..*slot });
+                digits.push_str(&deck.digits[begin..begin + usize::from(slot.length)]);
+            }
+            let end = slots.len() as u32;
+            if end > first {
+                runs.push(Run { first, end });
+            }
+        }
+        (deck.slots, deck.digits, deck.runs) = (slots, digits, runs);
+        before - deck.slots.len()
+    }
+
+    /// The deck, when it has at most `most` rows.
+    pub(crate) fn finish(self, most: usize) -> Result<Deck, DeckError> {
         let Builder { mut deck, known, .. } = self;
         drop(known);
+        if deck.slots.len() > most {
+            return Err(DeckError::TooManyRows { deck: deck.name, rows: deck.slots.len() });
+        }
         let first = |run: &Run| (Row { deck: &deck, at: run.first as usize }.prefix(), ());
         let index = PrefixTrie::build(deck.runs.iter().map(first))?;
         deck.index = index;

@@ -9,7 +9,7 @@ mod preview;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::deck::Builder;
+use crate::deck::{Builder, DECK_ROWS_MAX};
 use crate::money;
 use crate::rate::{Deck, DeckError, Rate};
 
@@ -52,6 +52,10 @@ pub struct ImportOptions {
     pub close: Option<String>,
     /// Examples that the preview keeps of each kind of change.
     pub examples: usize,
+    /// Rows that ended before this instant are let go of, UTC ms; `None`: as long as there is room. See [`Forgotten`].
+    pub keep_ended_since_ms: Option<i64>,
+    /// Most rows of the deck.
+    pub rows_max: usize,
 }
 
 impl ImportOptions {
@@ -65,8 +69,23 @@ impl ImportOptions {
             from_ms: None,
             close: None,
             examples: EXAMPLES_MAX,
+            keep_ended_since_ms: None,
+            rows_max: DECK_ROWS_MAX,
         }
     }
+}
+
+/// How long a row is kept in any case after it has ended: a call that was answered by it may still be rated by it. Longer than any
+/// call is; shorter would take the rates from under calls in progress, longer would refuse more imports of whole decks in a row.
+pub const ENDED_KEPT_MS: i64 = 2 * 86_400_000;
+
+/// Rows that an import lets go of because they ended long ago. The versions that had them still have them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// How many.
+    pub rows: usize,
+    /// All of them ended at this instant or before, UTC ms: calls answered before it may find no row in the deck any more.
+    pub until_ms: i64,
 }
 
 /// Why an import was refused; nothing was changed.
@@ -126,28 +145,33 @@ pub struct Imported {
     pub preview: Preview,
     /// The deck after it; `None` when there are conflicts.
     pub deck: Option<Deck>,
+    /// What it has no more; `None` when nothing was let go of.
+    pub forgotten: Option<Forgotten>,
 }
 
-/// Preview and import in one pass over a compiled deck, with few rows in memory at a time: `old` may be none. `see` gets
-/// every change, `watch` now and then how many rows of the file are done.
+/// Preview and import in one pass over a compiled deck, with few rows in memory at a time but those of the file: `old` may be none.
+/// `see` gets every change, `watch` now and then how many rows of the file are done.
+///
+/// Rows that ended before [`ImportOptions::keep_ended_since_ms`] are left out of the new deck; when it would have more
+/// than [`ImportOptions::rows_max`] all the same, those that ended first are too, never one that ended within [`ENDED_KEPT_MS`].
 ///
 /// # Errors
 /// Rows that do not make a deck together.
 pub fn import_into(
     name: &str,
     old: Option<&Deck>,
-    new: &[Rate],
+    new: Vec<Rate>,
     options: &ImportOptions,
     mut see: impl FnMut(Kind, &Change),
     watch: impl Fn(u64),
 ) -> Result<Imported, DeckError> {
     const TOLD_EVERY: u64 = 4_096;
     let mut preview = Preview::new(options);
-    let mut builder = Builder::new(name);
+    let mut builder = Builder::with_room(name, old, &new);
     let mut failed = None;
     let mut rate_id = old.into_iter().flat_map(Deck::iter).map(|row| row.rate_id()).max().unwrap_or(0);
     let (mut number, mut done) = (0, 0);
-    walk(old.into_iter().flat_map(Deck::iter).map(|row| row.rate()), new, options, |plan| {
+    walk(old.into_iter().flat_map(Deck::iter).map(|row| row.rate()), &new, options, |plan| {
         preview.take(plan, &mut see);
         done += plan.steps.len() as u64;
         if done % TOLD_EVERY == 0 {
@@ -166,12 +190,23 @@ pub fn import_into(
             }
         }
     });
+    // The index of the deck takes as much again for a moment.
+    drop(new);
     preview.finish();
     if let Some(error) = failed {
         return Err(error);
     }
-    let deck = if preview.conflicts.is_empty() { Some(builder.finish()?) } else { None };
-    Ok(Imported { preview, deck })
+    if !preview.conflicts.is_empty() {
+        return Ok(Imported { preview, deck: None, forgotten: None });
+    }
+    let newest_ms = options.at_ms.saturating_sub(ENDED_KEPT_MS);
+    let asked_ms = options.keep_ended_since_ms.map(|since_ms| since_ms.saturating_sub(1));
+    let until_ms = asked_ms.max(builder.ends_to_forget(options.rows_max)).map(|until_ms| until_ms.min(newest_ms));
+    let forgotten = until_ms.and_then(|until_ms| match builder.forget(until_ms) {
+        0 => None,
+        rows => Some(Forgotten { rows, until_ms }),
+    });
+    Ok(Imported { preview, deck: Some(builder.finish(options.rows_max)?), forgotten })
 }
 
 /// Rows by prefix, and in their order within one.

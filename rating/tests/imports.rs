@@ -5,8 +5,10 @@ mod common;
 use common::{dec, section};
 use proptest::prelude::*;
 use tandem_rating::deck_csv::{ERRORS_MAX, ParsedDeck, RowError, export, parse};
-use tandem_rating::import::{ImportError, ImportMode, ImportOptions, Preview, apply_import, diff};
-use tandem_rating::{Deck, Rate};
+use tandem_rating::import::{
+    ImportError, ImportMode, ImportOptions, Imported, Preview, apply_import, diff, import_into,
+};
+use tandem_rating::{Deck, DeckError, Lookup, Rate};
 
 const NOW_MS: i64 = 1_795_305_600_000; // 2026-11-22T00:00:00Z
 const DAY_MS: i64 = 86_400_000;
@@ -241,6 +243,85 @@ fn merge_replaces_adds_and_keeps() {
     let again = diff(&after, &new, &options(ImportMode::Merge));
     assert_eq!(counts(&again), [0, 0, 0, 0, 5, 0]);
     assert_eq!(apply_import(&after, &new, &options(ImportMode::Merge)).unwrap(), after);
+}
+
+/// Imports `rate` of prefixes 1 to 9, one each, on day `day`.
+fn import_on(day: i64, old: Option<&Deck>, rate: &str, with: ImportOptions) -> Result<Imported, DeckError> {
+    let new: Vec<Rate> = (1..=9).map(|prefix| row(&prefix.to_string(), rate)).collect();
+    let options = ImportOptions { at_ms: NOW_MS + day * DAY_MS, ..with };
+    import_into("retail", old, new, &options, |_, _| {}, |_| {})
+}
+
+#[test]
+fn a_sheet_a_week_never_fills_the_deck() {
+    let with = ImportOptions { rows_max: 36, ..options(ImportMode::ReplaceAll) };
+    let mut deck: Option<Deck> = None;
+    let mut first_id = 1;
+    for week in 0..12 {
+        let imported = import_on(week * 7, deck.as_ref(), &format!("0.{:02}", week + 1), with.clone()).unwrap();
+        // Four sheets have room: the rates of the last three weeks stay, those before go.
+        let gone = imported.forgotten.map(|forgotten| (forgotten.rows, forgotten.until_ms));
+        assert_eq!(gone, (week >= 4).then(|| (9, NOW_MS + (week - 3) * 7 * DAY_MS)), "week {week}");
+        let next = imported.deck.unwrap();
+        assert_eq!(next.len(), 9 * (week as usize + 1).min(4));
+        for weeks_ago in 0..=week.min(3) {
+            let at_ms = NOW_MS + (week - weeks_ago) * 7 * DAY_MS + 1;
+            let Lookup::Found(row) = next.lookup("5123", at_ms) else { panic!("week {week}, {weeks_ago} ago") };
+            assert_eq!(row.rate_per_min(), dec(&format!("0.{:02}", week - weeks_ago + 1)));
+        }
+        if week > 3 {
+            assert_eq!(next.lookup("5123", NOW_MS + (week - 4) * 7 * DAY_MS + 1), Lookup::NotFound);
+        }
+        // Numbers of rows are never given twice.
+        let ids: Vec<u64> = next.iter().map(|row| row.rate_id()).collect();
+        assert_eq!(ids.iter().max(), Some(&(first_id + 8)), "{ids:?}");
+        first_id += 9;
+        // What is read back from the sheet is the deck.
+        let again = Deck::build("retail", next.rows()).unwrap();
+        assert_eq!(again.rows(), next.rows());
+        deck = Some(next);
+    }
+}
+
+#[test]
+fn rows_are_let_go_of_when_their_calls_are() {
+    let keep = |days: i64, day: i64| ImportOptions {
+        keep_ended_since_ms: Some(NOW_MS + (day - days) * DAY_MS),
+        ..options(ImportMode::ReplaceAll)
+    };
+    let first = import_on(0, None, "0.1", keep(30, 0)).unwrap().deck.unwrap();
+    let second = import_on(7, Some(&first), "0.2", keep(30, 7)).unwrap().deck.unwrap();
+    // Ended on day 7; day 37 is the last that may ask.
+    let third = import_on(37, Some(&second), "0.3", keep(30, 37)).unwrap();
+    assert_eq!((third.forgotten, third.deck.as_ref().map(Deck::len)), (None, Some(27)));
+    let third = import_on(38, Some(&second), "0.3", keep(30, 38)).unwrap();
+    assert_eq!((third.forgotten.map(|gone| gone.rows), third.deck.as_ref().map(Deck::len)), (Some(9), Some(18)));
+}
+
+#[test]
+fn rows_of_calls_in_progress_stay_even_when_there_is_no_room() {
+    let with = ImportOptions { rows_max: 20, keep_ended_since_ms: Some(i64::MAX), ..options(ImportMode::ReplaceAll) };
+    let first = import_on(0, None, "0.1", with.clone()).unwrap().deck.unwrap();
+    let second = import_on(1, Some(&first), "0.2", with.clone()).unwrap();
+    assert_eq!((second.forgotten, second.deck.as_ref().map(Deck::len)), (None, Some(18)));
+    // The third on the same day: the first rows ended yesterday, calls may still run by them.
+    let third = import_on(2, second.deck.as_ref(), "0.3", with.clone());
+    assert!(matches!(third, Err(DeckError::TooManyRows { rows: 27, .. })), "{third:?}");
+    let third = import_on(3, second.deck.as_ref(), "0.3", with).unwrap();
+    assert_eq!((third.forgotten.map(|gone| gone.rows), third.deck.as_ref().map(Deck::len)), (Some(9), Some(18)));
+}
+
+#[test]
+fn the_row_with_the_highest_number_stays() {
+    let ended = Rate { rate_id: 90, effective_to_ms: Some(NOW_MS - 90 * DAY_MS), ..row("7", "0.07") };
+    let long = Rate { rate_id: 3, effective_to_ms: Some(NOW_MS - 90 * DAY_MS), ..row("8", "0.07") };
+    let live = Rate { rate_id: 2, ..row("1", "0.1") };
+    let old = Deck::build("retail", vec![ended, long, live]).unwrap();
+    let with = ImportOptions { keep_ended_since_ms: Some(NOW_MS), ..options(ImportMode::Merge) };
+    // Nothing is put in that would have a higher one.
+    let imported = import_into("retail", Some(&old), Vec::new(), &with, |_, _| {}, |_| {}).unwrap();
+    let deck = imported.deck.unwrap();
+    assert_eq!(deck.iter().map(|row| row.rate_id()).collect::<Vec<_>>(), [2, 90]);
 }
 
 #[test]

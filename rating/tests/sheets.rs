@@ -284,7 +284,7 @@ fn a_sheet_of_the_future_takes_force_by_itself_and_closes_the_old_rows_then() {
             .unwrap();
     let new = read("code,price,period,effective\n44,0.02,60,\n49,0.01,60,2026-12-05\n1,0.005,60,\n", &usd()).rows;
     let options = ImportOptions { from_ms: Some(DECEMBER_MS), ..ImportOptions::new(ImportMode::ReplaceAll, NOW_MS) };
-    let imported = import_into("new", Some(&old), &new, &options, |_, _| {}, |_| {}).unwrap();
+    let imported = import_into("new", Some(&old), new.clone(), &options, |_, _| {}, |_| {}).unwrap();
     let deck = imported.deck.unwrap();
     let fifth = DECEMBER_MS + 4 * DAY_MS;
     for (number, expected) in [
@@ -321,7 +321,7 @@ fn the_largest_changes_and_the_destinations_are_shown() {
     let options = ImportOptions { examples: 3, ..ImportOptions::new(ImportMode::Merge, NOW_MS) };
     let mut seen = 0;
     let old = Deck::build("old", numbered(old)).unwrap();
-    let preview = import_into("new", Some(&old), &new, &options, |_, _| seen += 1, |_| {}).unwrap().preview;
+    let preview = import_into("new", Some(&old), new, &options, |_, _| seen += 1, |_| {}).unwrap().preview;
     assert_eq!((seen, preview.raised.count, preview.lowered.count, preview.unchanged.count), (40, 30, 9, 1));
     let percents = |list: &[tandem_rating::import::Change]| {
         list.iter().map(|c| c.percent().unwrap().normalize().to_string()).collect::<Vec<_>>()
@@ -366,7 +366,7 @@ proptest! {
         let from_ms = (day > 0).then_some(NOW_MS + day * DAY_MS);
         for mode in [ImportMode::Add, ImportMode::Merge, ImportMode::ReplaceAll] {
             let options = ImportOptions { from_ms, ..ImportOptions::new(mode, NOW_MS) };
-            let imported = import_into("old", Some(&deck), &new, &options, |_, _| {}, |_| {}).unwrap();
+            let imported = import_into("old", Some(&deck), new.clone(), &options, |_, _| {}, |_| {}).unwrap();
             prop_assert_eq!(&imported.preview, &diff(&deck.rows(), &new, &options));
             let Ok(rows) = apply_import(&deck.rows(), &new, &options) else {
                 prop_assert!(imported.deck.is_none());

@@ -302,6 +302,8 @@ reply! {
     CdrList {
         /// CDRs that match, on all pages.
         total: u64,
+        /// There are more than that: counting them all would have taken long.
+        more: bool,
         /// The page.
         rows: Vec<CdrRow>,
         /// `after` of the next page; none when this is the last.

@@ -285,7 +285,7 @@ fn every_reply_survives_the_wire() {
     let mut cdr = reply::CdrRow::new();
     cdr.insert("fee".to_owned(), json!("0.01"));
     cdr.insert("ring_ms".to_owned(), Value::Null);
-    survives(&reply::CdrList { total: 2, rows: vec![cdr], next: Some(CallId(8)) });
+    survives(&reply::CdrList { total: 2, more: true, rows: vec![cdr], next: Some(CallId(8)) });
     let event = reply::TraceEvent { detail: json!({"status": 200}), ..Default::default() };
     survives(&reply::Traced { call: CallId(8), events: vec![event], dropped: 1, ..Default::default() });
 }

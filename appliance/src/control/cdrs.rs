@@ -97,15 +97,18 @@ impl Control {
             ..filter.clone()
         };
         let limit = q.limit.rows() as usize;
-        let (rows, total) = self
+        let (rows, counted) = self
             .query(move |queries| {
                 let rows = queries.cdr_list(&page).map_err(refused)?;
-                let total = queries.cdr_count(&filter).map_err(|e| internal(e.to_string()))?;
-                Ok((rows, total))
+                let counted = queries.cdr_count_soon(&filter).map_err(|e| internal(e.to_string()))?;
+                Ok((rows, counted))
             })
             .await?;
         let next = if rows.len() == limit { rows.last().map(|cdr| CallId(cdr.flow_no)) } else { None };
-        reply(&reply::CdrList { total, rows: rows.iter().map(row).collect(), next })
+        // A count that was given up before the end of this page has at least seen it.
+        let seen = if rows.is_empty() || counted.is_all { 0 } else { q.offset.saturating_add(rows.len() as u64) };
+        let total = counted.rows.max(seen);
+        reply(&reply::CdrList { total, more: !counted.is_all, rows: rows.iter().map(row).collect(), next })
     }
 
     pub(super) async fn cdr_show(&self, actor: &Actor, call: CallId) -> Reply {

@@ -126,6 +126,7 @@ pub const TABLE: &[Param] = &[
     Param { name: "SERVER_VERIFY_CLEARING_CUSTOMER_REMAIN_MONEY_LIMIT", default: "Off", kind: Kind::Switch, unit: "", meaning: "Check the vendor (clearing) account balance before routing; behaviour confirmed by the Web API available-time call, the name is recalled and unverified", reader: Some("rating") },
     Param { name: "SERVER_ACCOUNT_DEFAULT_VALID_DAYS", default: "0", kind: Kind::Int { min: 0, max: 36500 }, unit: "days", meaning: "Expiry used when an account is made with validTime 0; the setting exists in the API text, this name is ours", reader: Some("control") },
     Param { name: "TANDEM_CDR_RETENTION_DAYS", default: "0", kind: Kind::Int { min: 0, max: 3660 }, unit: "days", meaning: "CDRs of days before the last so many are dropped from the database; reports and ledger stay; 0 keeps all", reader: Some("store") },
+    Param { name: "TANDEM_JOURNAL_MAX_MB", default: "0", kind: Kind::Int { min: 0, max: 100000000 }, unit: "MiB", meaning: "Beyond this size the oldest part of the journal is removed, once a copy of the database has it and its CDRs have left; 0 keeps all", reader: Some("store") },
     Param { name: "TANDEM_RATE_QUANTISE", default: "On", kind: Kind::Switch, unit: "bool", meaning: "Quantise the rate to SERVER_BILLING_FEE_PRECISTION before multiplying (billing.md C16)", reader: Some("rating") },
     Param { name: "TANDEM_FREE_TIME_VENDOR", default: "On", kind: Kind::Switch, unit: "bool", meaning: "SERVER_BILLING_FREE_TIME also shortens the vendor leg (billing.md 9)", reader: Some("rating") },
 ];

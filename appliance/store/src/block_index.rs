@@ -7,6 +7,9 @@
 //!
 //! A run is rows of table `block_index`, each with its first key and some [`PART_BYTES`] of entries: bytes shared with the key
 //! before, the other bytes, how many rows have it, and the rows as steps within the block; numbers as LEB128.
+//!
+//! The way to a part goes through an index of the table and not through the table itself: a tree whose inner pages hold whole
+//! parts branches four ways, one of keys alone sixty, and each level is a page read by a connection that has just been opened.
 
 use std::path::Path;
 
@@ -38,9 +41,9 @@ CREATE TABLE block_index (
     first_id INTEGER NOT NULL,
     field TEXT NOT NULL,
     first_key TEXT NOT NULL,
-    entries BLOB NOT NULL,
-    PRIMARY KEY (space, first_id, field, first_key)
-) STRICT, WITHOUT ROWID;
+    entries BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX block_index_key ON block_index (space, first_id, field, first_key);
 ";
 
 /// Statements that forget the index of a space.
@@ -55,6 +58,61 @@ pub(crate) struct Block {
     pub(crate) last_id: i64,
     pub(crate) min_ms: i64,
     pub(crate) max_ms: i64,
+}
+
+/// Some rows of a block: a bit a row, so that rows found by several keys need no sorting and two questions at once are an AND.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BlockRows {
+    first_id: i64,
+    words: Vec<u64>,
+}
+
+impl BlockRows {
+    /// None of the rows from `first_id` on.
+    pub(crate) fn none(first_id: i64) -> BlockRows {
+        BlockRows { first_id, words: vec![0; BLOCK_ROWS as usize / 64] }
+    }
+
+    fn add(&mut self, row: usize) {
+        if let Some(word) = self.words.get_mut(row / 64) {
+            *word |= 1 << (row % 64);
+        }
+    }
+
+    /// Keeps what `other` has too.
+    pub(crate) fn keep(&mut self, other: &BlockRows) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= other;
+        }
+    }
+
+    /// Keeps the rows from `first_id` to `last_id`.
+    pub(crate) fn keep_between(&mut self, first_id: i64, last_id: i64) {
+        let (from, to) = (first_id - self.first_id, last_id - self.first_id);
+        for (begin, word) in (0_i64..).step_by(64).zip(&mut self.words) {
+            // Bits of this word that are within, from 0 to 64.
+            let (low, high) = ((from - begin).clamp(0, 64) as u32, (to + 1 - begin).clamp(0, 64) as u32);
+            let below = |bits: u32| if bits == 64 { u64::MAX } else { (1_u64 << bits) - 1 };
+            *word &= below(high) & !below(low);
+        }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// The rows, oldest first.
+    pub(crate) fn ids(&self) -> Vec<i64> {
+        let mut ids = Vec::with_capacity(self.count() as usize);
+        for (begin, word) in (self.first_id..).step_by(64).zip(&self.words) {
+            let mut left = *word;
+            while left != 0 {
+                ids.push(begin + i64::from(left.trailing_zeros()));
+                left &= left - 1;
+            }
+        }
+        ids
+    }
 }
 
 /// Which keys are asked for.
@@ -246,7 +304,7 @@ fn read_number(bytes: &mut &[u8]) -> Option<usize> {
 
 /// Adds the rows of `entries` whose key fits; false when a key behind all that can fit was seen, `None` when the entries
 /// are damaged.
-fn scan(mut entries: &[u8], asked: Match<'_>, first_id: i64, ids: &mut Vec<i64>) -> Option<bool> {
+fn scan(mut entries: &[u8], asked: Match<'_>, rows: &mut BlockRows) -> Option<bool> {
     let mut key: Vec<u8> = Vec::new();
     while !entries.is_empty() {
         let shared = read_number(&mut entries)?;
@@ -268,7 +326,7 @@ fn scan(mut entries: &[u8], asked: Match<'_>, first_id: i64, ids: &mut Vec<i64>)
         for _ in 0..read_number(&mut entries)? {
             row = read_number(&mut entries)?.checked_add(row).filter(|row| (*row as u64) < BLOCK_ROWS as u64)?;
             if fits {
-                ids.push(first_id + row as i64);
+                rows.add(row);
             }
         }
     }
@@ -294,7 +352,7 @@ pub(crate) fn last_id(connection: &Connection, space: i64) -> rusqlite::Result<i
         .map(|last| last.unwrap_or(0))
 }
 
-/// Adds the rows of a block whose `field` is as asked, in no order.
+/// Adds the rows of a block whose `field` is as asked.
 pub(crate) fn find(
     connection: &Connection,
     path: &Path,
@@ -302,33 +360,35 @@ pub(crate) fn find(
     block: Block,
     field: &str,
     asked: Match<'_>,
-    ids: &mut Vec<i64>,
+    found: &mut BlockRows,
 ) -> Result<(), StoreError> {
     let failed = || StoreError::sql(path, "read table block_index");
     let (Match::Exact(text) | Match::Prefix(text)) = asked;
-    // The last part that begins at or before the key, and those after it.
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT entries FROM block_index WHERE space = ?1 AND first_id = ?2 AND field = ?3 AND first_key >= ifnull(
-                 (SELECT first_key FROM block_index WHERE space = ?1 AND first_id = ?2 AND field = ?3 AND first_key <= ?4
-                  ORDER BY first_key DESC LIMIT 1), '')
-             ORDER BY first_key",
-        )
-        .map_err(failed())?;
-    let mut rows = statement.query((space, block.first_id, field, text)).map_err(failed())?;
-    while let Some(row) = rows.next().map_err(failed())? {
-        let entries = row.get_ref(0).and_then(|value| Ok(value.as_blob()?)).map_err(failed())?;
-        match scan(entries, asked, block.first_id, ids) {
-            Some(true) => {}
-            Some(false) => break,
-            None => {
-                return Err(StoreError::Row {
-                    table: "block_index".to_owned(),
-                    row: format!("{space}/{}/{field}", block.first_id),
-                    column: "entries".to_owned(),
-                    cause: "it does not follow the format".to_owned(),
-                });
+    // A key is in one part: the last that begins at or before it. Keys that begin so are in that one and those after it.
+    let before = "SELECT entries FROM block_index WHERE space = ?1 AND first_id = ?2 AND field = ?3 AND first_key <= ?4
+                  ORDER BY first_key DESC LIMIT 1";
+    let after = "SELECT entries FROM block_index WHERE space = ?1 AND first_id = ?2 AND field = ?3 AND first_key > ?4
+                 ORDER BY first_key";
+    for sql in [before, after] {
+        let mut statement = connection.prepare_cached(sql).map_err(failed())?;
+        let mut rows = statement.query((space, block.first_id, field, text)).map_err(failed())?;
+        while let Some(row) = rows.next().map_err(failed())? {
+            let entries = row.get_ref(0).and_then(|value| Ok(value.as_blob()?)).map_err(failed())?;
+            match scan(entries, asked, found) {
+                Some(true) => {}
+                Some(false) => return Ok(()),
+                None => {
+                    return Err(StoreError::Row {
+                        table: "block_index".to_owned(),
+                        row: format!("{space}/{}/{field}", block.first_id),
+                        column: "entries".to_owned(),
+                        cause: "it does not follow the format".to_owned(),
+                    });
+                }
             }
+        }
+        if matches!(asked, Match::Exact(_)) {
+            break;
         }
     }
     Ok(())
@@ -367,10 +427,10 @@ mod tests {
         assert_eq!(blocks(&connection, 7).unwrap(), [block]);
         assert_eq!((last_id(&connection, 7).unwrap(), last_id(&connection, 8).unwrap()), (3099, 0));
         let found = |field: &str, asked: Match<'_>| {
-            let mut ids = Vec::new();
-            find(&connection, Path::new("x"), 7, block, field, asked, &mut ids).unwrap();
-            ids.sort_unstable();
-            ids
+            let mut rows = BlockRows::none(block.first_id);
+            find(&connection, Path::new("x"), 7, block, field, asked, &mut rows).unwrap();
+            assert_eq!(rows.count(), rows.ids().len() as u64);
+            rows.ids()
         };
         let expected = |column: usize, fits: &dyn Fn(&str) -> bool| -> Vec<i64> {
             (100..).zip(&keys).filter(|(_, row)| fits(&row[column])).map(|(id, _)| id).collect()
@@ -401,6 +461,26 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_block_are_kept_between_two_and_with_others() {
+        let mut rows = BlockRows::none(1_000);
+        let all: Vec<i64> = (0..BLOCK_ROWS).step_by(7).collect();
+        all.iter().for_each(|row| rows.add(*row as usize));
+        assert_eq!(rows.ids(), all.iter().map(|row| row + 1_000).collect::<Vec<_>>());
+        for (first_id, last_id) in
+            [(1_000, 1_000), (1_001, 1_063), (1_064, 1_127), (900, 30_000), (5_000, 4_999), (0, 5)]
+        {
+            let mut kept = rows.clone();
+            kept.keep_between(first_id, last_id);
+            let expected: Vec<i64> = rows.ids().into_iter().filter(|id| (first_id..=last_id).contains(id)).collect();
+            assert_eq!(kept.ids(), expected, "{first_id} to {last_id}");
+        }
+        let mut other = BlockRows::none(1_000);
+        (0..BLOCK_ROWS).step_by(3).for_each(|row| other.add(row as usize));
+        rows.keep(&other);
+        assert_eq!(rows.ids(), (0..BLOCK_ROWS).step_by(21).map(|row| row + 1_000).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn damaged_entries_are_told_and_never_followed_behind_their_end() {
         let mut column = Column::default();
         for key in ["a", "ab", "b", "b", "c"] {
@@ -410,11 +490,12 @@ mod tests {
         let entries = column.encode().remove(0).1;
         for cut in 0..entries.len() {
             // Every cut is told or loses what stood behind it; none is read past.
-            let mut ids = Vec::new();
-            let _ = scan(&entries[..cut], Match::Prefix(""), 1, &mut ids);
-            assert!(ids.len() <= 5);
+            let mut rows = BlockRows::none(1);
+            let _ = scan(&entries[..cut], Match::Prefix(""), &mut rows);
+            assert!(rows.count() <= 5);
         }
-        assert_eq!(scan(&[0xff; 20], Match::Exact("a"), 1, &mut Vec::new()), None);
-        assert_eq!(scan(&[0, 200, 1, b'x'], Match::Exact("a"), 1, &mut Vec::new()), None);
+        let mut rows = BlockRows::none(1);
+        assert_eq!(scan(&[0xff; 20], Match::Exact("a"), &mut rows), None);
+        assert_eq!(scan(&[0, 200, 1, b'x'], Match::Exact("a"), &mut rows), None);
     }
 }

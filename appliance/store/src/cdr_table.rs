@@ -42,8 +42,8 @@ const COLUMNS: [&str; 23] = [
 ];
 
 /// Fields with an index ([`crate::block_index`]): what people ask by (cdr.md 4.4; the called number and the routing gateway
-/// beside it).
-pub(crate) const INDEXED: [&str; 9] = [
+/// beside it, and the end reason as text).
+pub(crate) const INDEXED: [&str; 10] = [
     "account",
     "agent_account",
     "callee_billed",
@@ -52,6 +52,7 @@ pub(crate) const INDEXED: [&str; 9] = [
     "caller_billed",
     "caller_gateway",
     "caller_in",
+    "end_reason",
     "vendor_account",
 ];
 
@@ -218,11 +219,48 @@ pub(crate) fn end_ms(fields: &[Field<'_>; FIELDS]) -> i64 {
     }
 }
 
+/// A key of the index: a text, or a number as text.
+pub(crate) enum Key<'a> {
+    Text(&'a [u8]),
+    Number([u8; NUMBER_LEN], u8),
+}
+
+/// Bytes of the longest number, with its sign.
+const NUMBER_LEN: usize = 20;
+
+impl Key<'_> {
+    fn number(value: i64) -> Self {
+        let mut text = [0; NUMBER_LEN];
+        let mut at = NUMBER_LEN;
+        let mut left = value.unsigned_abs();
+        while left > 0 || at == NUMBER_LEN {
+            at -= 1;
+            text[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        if value < 0 {
+            at -= 1;
+            text[at] = b'-';
+        }
+        Key::Number(text, at as u8)
+    }
+}
+
+impl AsRef<[u8]> for Key<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Key::Text(text) => text,
+            Key::Number(text, from) => text.get(usize::from(*from)..).unwrap_or_default(),
+        }
+    }
+}
+
 /// What [`INDEXED`] names, of a CDR.
-pub(crate) fn keys<'a>(fields: &[Field<'a>; FIELDS]) -> [&'a [u8]; INDEXED.len()] {
+pub(crate) fn keys<'a>(fields: &[Field<'a>; FIELDS]) -> [Key<'a>; INDEXED.len()] {
     KEYS.map(|index| match fields.get(index) {
-        Some(Field::Text(text)) => *text,
-        _ => b"",
+        Some(Field::Text(text)) => Key::Text(text),
+        Some(Field::Int(number)) => Key::number(*number),
+        _ => Key::Text(b""),
     })
 }
 
@@ -235,9 +273,10 @@ pub(crate) fn key_rows(
     last_id: i64,
     mut each: impl FnMut(i64, i64, [&str; INDEXED.len()]),
 ) -> Result<(), StoreError> {
+    let texts: Vec<String> = INDEXED.iter().map(|name| format!("CAST({name} AS TEXT)")).collect();
     let sql = format!(
         "SELECT id, end_ms, {} FROM {} WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
-        INDEXED.join(", "),
+        texts.join(", "),
         table_name(day)
     );
     let mut read = || -> rusqlite::Result<()> {
@@ -456,6 +495,13 @@ mod tests {
         assert_eq!(layout.columns.len() + layout.rest.len() + 1, FIELDS);
         assert!(INDEXED.iter().all(|name| COLUMNS.contains(name)));
         assert!(INDEXED.is_sorted());
+    }
+
+    #[test]
+    fn numbers_are_keys_as_they_are_written() {
+        for number in [0, 1, -1, 9, 10, 486, -40, i64::MAX, i64::MIN] {
+            assert_eq!(Key::number(number).as_ref(), number.to_string().as_bytes());
+        }
     }
 
     #[test]

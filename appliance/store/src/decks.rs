@@ -90,6 +90,22 @@ pub fn deck_parts(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// [`deck_crc`] of a text that comes piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct DeckCrc(crc32fast::Hasher);
+
+impl DeckCrc {
+    /// The next piece.
+    pub fn add(&mut self, piece: &str) {
+        self.0.update(piece.as_bytes());
+    }
+
+    /// Of all pieces so far.
+    pub fn sum(self) -> u32 {
+        self.0.finalize()
+    }
+}
+
 /// The checksum that [`DeckText::crc`] has.
 pub fn deck_crc(text: &str) -> u32 {
     crc32fast::hash(text.as_bytes())
@@ -283,6 +299,9 @@ mod tests {
             let parts: Vec<&str> = deck_parts(&text).collect();
             assert_eq!(parts.concat(), text);
             assert!(parts.iter().all(|part| !part.is_empty() && part.len() <= DECK_PART_BYTES));
+            let mut crc = DeckCrc::default();
+            parts.iter().for_each(|part| crc.add(part));
+            assert_eq!(crc.sum(), deck_crc(&text));
         }
     }
 }

@@ -137,7 +137,7 @@ impl OpenReport {
     }
 }
 
-/// What [`Journal::purge`] removed.
+/// What a purge removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     /// Files.
@@ -376,29 +376,13 @@ impl Journal {
     /// Removes whole segments all of whose records are below `before_seq` and in the database; at least `keep` stay, and
     /// always the one being written.
     ///
-    /// A journal that was purged can no longer rebuild an empty database.
+    /// A journal that was purged cannot rebuild an empty database; [`crate::purge`] removes only what a base has.
     ///
     /// # Errors
     /// The disk; what was removed before the error stays removed.
     pub fn purge(&mut self, before_seq: u64, keep: usize) -> Result<Purged, JournalError> {
         let before_seq = before_seq.min(self.shared.positions.applied() + 1);
-        let segments = segment::list(&self.dir)?;
-        let removable = segments.len().saturating_sub(keep.max(1));
-        let mut purged = Purged::default();
-        for pair in segments.windows(2).take(removable) {
-            let [segment, next] = pair else { break };
-            if next.first_seq > before_seq {
-                break;
-            }
-            let bytes = fs::metadata(&segment.path).map_or(0, |meta| meta.len());
-            fs::remove_file(&segment.path).map_err(JournalError::io(&segment.path, "remove"))?;
-            purged.segments += 1;
-            purged.bytes += bytes;
-        }
-        if purged.segments > 0 {
-            self.dir_file.sync_all().map_err(JournalError::io(&self.dir, "sync the folder"))?;
-        }
-        Ok(purged)
+        segment::remove_oldest(&self.dir, before_seq, keep, 0)
     }
 
     /// Begins a new segment. The old one is synced first: records of a later segment must never outlive earlier ones.

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod base;
 mod block_index;
 mod cdr_table;
 mod changes;
@@ -32,18 +33,20 @@ mod segment;
 mod store;
 mod verify;
 
+pub use base::{BASE_FILE, Base, base, is_base_due, journal_bytes, make_base, purge};
 pub use cdr_table::{day_of, day_start_ms};
 pub use changes::{AuditFilter, StoredAudit, StoredChange};
 pub use config::{StoredParam, StoredSite};
 pub use correction::StoredCorrection;
-pub use decks::{DECK_PART_BYTES, DeckVersion, StoredDeck, deck_crc, deck_parts};
+pub use decks::{DECK_PART_BYTES, DeckCrc, DeckVersion, StoredDeck, deck_crc, deck_parts};
 pub use disk::Disk;
 pub use error::{JournalError, StoreError};
 pub use frame::{Encoded, PAYLOAD_MAX};
 pub use journal::{Cut, Journal, JournalOptions, MakeDisk, OpenReport, Positions, Purged, SyncHandle};
 pub use ledger::StoredAccount;
 pub use query::{
-    CdrFilter, CdrSort, CdrTotals, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, NumberMatch, Queries, StoredLedgerRow,
+    CdrFilter, CdrSort, CdrTotals, Counted, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, NumberMatch, Queries,
+    StoredLedgerRow,
 };
 pub use reader::Reader;
 pub use rebuild::{Rebuilt, is_damage, mark_damaged, marked_damaged, recover_or_rebuild};

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use crate::block_index::{self, Block, Match};
+use crate::block_index::{self, Block, BlockRows, Match};
 use crate::error::StoreError;
 use crate::query::NumberMatch;
 
@@ -29,11 +29,12 @@ pub(crate) struct Plan<'q> {
     /// Of the block index.
     pub(crate) space: i64,
     pub(crate) table: &'q str,
-    /// Every condition, also those of `lookup` and the times.
+    /// Every condition, also those of `lookups` and the times.
     pub(crate) sql: &'q str,
     pub(crate) values: &'q [Value],
-    pub(crate) lookup: Option<&'q Lookup>,
-    /// Whether lookup and times are all there is.
+    /// All of them must hold.
+    pub(crate) lookups: &'q [Lookup],
+    /// Whether lookups and times are all there is.
     pub(crate) is_plain: bool,
     /// At or after, and before.
     pub(crate) times: (Option<i64>, Option<i64>),
@@ -53,7 +54,38 @@ pub(crate) struct Span {
 /// The rows of a span that can fit.
 enum Rows {
     All,
-    These(Vec<i64>),
+    These(BlockRows),
+}
+
+/// What a count may cost: in rows that have to be read each by itself, a page of the file and some 10 us each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    left: u64,
+}
+
+/// Rows found by the index that take as long as one row that is read.
+const FOUND_PER_READ: u64 = 128;
+/// Rows of the table that take so long when they are read one behind the other.
+const FOLLOWING_PER_READ: u64 = 8;
+
+impl Budget {
+    /// So many rows that are read each by itself.
+    pub(crate) fn of(rows: u64) -> Budget {
+        Budget { left: rows }
+    }
+
+    /// As much as it takes.
+    pub(crate) fn endless() -> Budget {
+        Budget { left: u64::MAX }
+    }
+
+    pub(crate) fn is_spent(self) -> bool {
+        self.left == 0
+    }
+
+    fn spend(&mut self, rows: u64) {
+        self.left = self.left.saturating_sub(rows);
+    }
 }
 
 impl Plan<'_> {
@@ -81,9 +113,9 @@ impl Plan<'_> {
         Ok(spans)
     }
 
-    /// How many rows of `span` fit.
-    pub(crate) fn count(&self, span: Span) -> Result<u64, StoreError> {
-        let rows = self.rows(span)?;
+    /// How many rows of `span` fit; what it costs is taken from `budget`.
+    pub(crate) fn count(&self, span: Span, budget: &mut Budget) -> Result<u64, StoreError> {
+        let rows = self.rows(span, budget)?;
         let (first_id, last_id) = (span.first_id.max(self.ids.0), span.last_id.min(self.ids.1));
         let in_time = match (self.times, span.block) {
             ((None, None), _) => true,
@@ -93,12 +125,18 @@ impl Plan<'_> {
             }
         };
         let (place, place_values) = match &rows {
-            Rows::These(ids) if self.is_plain && in_time => return Ok(ids.len() as u64),
-            Rows::All if self.is_plain && in_time && self.lookup.is_none() => {
+            Rows::These(rows) if self.is_plain && in_time => return Ok(rows.count()),
+            Rows::All if self.is_plain && in_time && self.lookups.is_empty() => {
                 return Ok(u64::try_from(last_id - first_id + 1).unwrap_or(0));
             }
-            Rows::These(ids) => among(ids),
-            Rows::All => between(first_id, last_id),
+            Rows::These(rows) => {
+                budget.spend(rows.count());
+                among(&rows.ids())
+            }
+            Rows::All => {
+                budget.spend(u64::try_from(last_id - first_id + 1).unwrap_or(0) / FOLLOWING_PER_READ);
+                between(first_id, last_id)
+            }
         };
         let sql = format!("SELECT count(*) FROM {} WHERE {place} AND ({})", self.table, self.sql);
         let values = place_values.iter().chain(self.values);
@@ -116,12 +154,13 @@ impl Plan<'_> {
         columns: &str,
         mut each: impl FnMut(&Row<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        match self.rows(span)? {
+        match self.rows(span, &mut Budget::endless())? {
             Rows::All => {
                 let (first_id, last_id) = (span.first_id.max(self.ids.0), span.last_id.min(self.ids.1));
                 self.fetch(between(first_id, last_id), columns, &mut each).map(|_| ())
             }
-            Rows::These(mut ids) => {
+            Rows::These(rows) => {
+                let mut ids = rows.ids();
                 if !self.oldest_first {
                     ids.reverse();
                 }
@@ -154,21 +193,31 @@ impl Plan<'_> {
         Ok(true)
     }
 
-    /// What the index says of a span, oldest first.
-    fn rows(&self, span: Span) -> Result<Rows, StoreError> {
-        let (Some(block), Some(lookup)) = (span.block, self.lookup) else { return Ok(Rows::All) };
-        let asked = match &lookup.key {
-            NumberMatch::Exact(text) => Match::Exact(text),
-            NumberMatch::Prefix(text) => Match::Prefix(text),
-        };
-        let mut ids = Vec::new();
-        for field in lookup.fields {
-            block_index::find(self.connection, self.path, self.space, block, field, asked, &mut ids)?;
+    /// What the index says of a span.
+    fn rows(&self, span: Span, budget: &mut Budget) -> Result<Rows, StoreError> {
+        let Some(block) = span.block else { return Ok(Rows::All) };
+        let mut all: Option<BlockRows> = None;
+        for lookup in self.lookups {
+            let asked = match &lookup.key {
+                NumberMatch::Exact(text) => Match::Exact(text),
+                NumberMatch::Prefix(text) => Match::Prefix(text),
+            };
+            let mut found = BlockRows::none(block.first_id);
+            for field in lookup.fields {
+                block_index::find(self.connection, self.path, self.space, block, field, asked, &mut found)?;
+            }
+            budget.spend(1 + found.count() / FOUND_PER_READ);
+            match &mut all {
+                None => all = Some(found),
+                Some(all) => all.keep(&found),
+            }
+            if all.as_ref().is_some_and(|all| all.count() == 0) {
+                break;
+            }
         }
-        ids.retain(|id| (self.ids.0..=self.ids.1).contains(id));
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(Rows::These(ids))
+        let Some(mut rows) = all else { return Ok(Rows::All) };
+        rows.keep_between(self.ids.0, self.ids.1);
+        Ok(Rows::These(rows))
     }
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tandem_rating::money::Money;
 
+use crate::base;
 use crate::error::{JournalError, StoreError};
 use crate::journal::Journal;
 use crate::ledger;
@@ -42,6 +43,8 @@ pub struct Rebuilt {
     pub cause: String,
     /// The old file, when there was one; its `-wal` and `-shm` files beside it.
     pub aside: Option<PathBuf>,
+    /// The new one began from the base, which has the records up to this one; `None`: from the first record.
+    pub from_base: Option<u64>,
     /// Records that only the old database had: the journal lost them before (see [`Journal::skip_to`]). First and last of
     /// each run.
     pub lost: Vec<(u64, u64)>,
@@ -57,7 +60,12 @@ impl Rebuilt {
                 aside.display()
             ));
         }
-        lines.push("the database was written anew from the whole journal".to_owned());
+        lines.push(match self.from_base {
+            None => "the database was written anew from the whole journal".to_owned(),
+            Some(seq) => {
+                format!("the database was written anew from its base, and from the journal behind record {seq}")
+            }
+        });
         for (first, last) in &self.lost {
             lines.push(format!(
                 "records {first} to {last} are not in the journal: what they booked is in the old database only"
@@ -79,15 +87,18 @@ pub fn recover_or_rebuild(
 ) -> Result<(Recovered, Option<Rebuilt>), StoreError> {
     let dir = journal.dir().to_owned();
     let path = dir.join(DATABASE_FILE);
+    base::sweep(&dir)?;
     let cause = match doubt(&dir, &path, journal)? {
         Some(cause) => cause,
         None => match recover(journal, options, now_ms) {
             Ok(recovered) => return Ok((recovered, None)),
+            // A power cut may take the last transactions of the database, and the journal may have been purged up to its base.
+            Err(error @ StoreError::Journal(JournalError::Missing { .. })) => error.to_string(),
             Err(error) if is_damage(&error) => error.to_string(),
             Err(error) => return Err(error),
         },
     };
-    let lost = gaps(&dir, &path, &cause)?;
+    let Gaps { is_cut, runs: lost } = gaps(&dir, &path, &cause)?;
     let aside = put_aside(&path, now_ms).map_err(JournalError::io(&path, "put the damaged database aside"))?;
     // From here on a start that is cut short finds no database, or a whole one that is behind the journal.
     match fs::remove_file(dir.join(MARK_FILE)) {
@@ -96,8 +107,9 @@ pub fn recover_or_rebuild(
         }
         _ => {}
     }
+    let from_base = if is_cut { Some(base::restore(&dir)?.applied_seq) } else { None };
     let recovered = recover(journal, options, now_ms)?;
-    Ok((recovered, Some(Rebuilt { cause, aside, lost })))
+    Ok((recovered, Some(Rebuilt { cause, aside, from_base, lost })))
 }
 
 /// Notes that the database in `dir` is damaged, so that the next start writes it anew, whatever it looks like then.
@@ -149,7 +161,7 @@ fn doubt(dir: &Path, path: &Path, journal: &Journal) -> Result<Option<String>, S
 }
 
 /// Looks for damage; only reads.
-fn check(path: &Path, len: u64) -> Result<Option<String>, StoreError> {
+pub(crate) fn check(path: &Path, len: u64) -> Result<Option<String>, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(StoreError::sql(path, "open the database"))?;
     let tables = if len <= CHECK_WHOLE_BYTES { &[""] } else { &TABLES_OF_START[..] };
@@ -213,20 +225,31 @@ fn balances(connection: &Connection, path: &Path) -> Result<Option<String>, Stor
     Ok(None)
 }
 
-/// Runs of records that the journal does not have.
+/// What the journal does not have.
+struct Gaps {
+    /// Its beginning, which the base has.
+    is_cut: bool,
+    /// Runs of records behind that.
+    runs: Vec<(u64, u64)>,
+}
+
+/// Records that the journal does not have.
 ///
 /// # Errors
-/// [`StoreError::NoWayBack`] when its beginning is among them: the balances would be wrong.
-fn gaps(dir: &Path, path: &Path, cause: &str) -> Result<Vec<(u64, u64)>, StoreError> {
-    let mut gaps = Vec::new();
+/// [`StoreError::NoWayBack`] when its beginning is among them and no base has it: the balances would be wrong.
+fn gaps(dir: &Path, path: &Path, cause: &str) -> Result<Gaps, StoreError> {
+    let mut gaps = Gaps { is_cut: false, runs: Vec::new() };
     for (n, segment) in segment::list(dir)?.iter().enumerate() {
         let Some((_, header)) = segment.open()? else { continue };
         if n == 0 && header.first_seq > 1 {
+            gaps.is_cut = base::reaches(dir, header.first_seq)?;
+        }
+        if n == 0 && header.first_seq > 1 && !gaps.is_cut {
             let (path, cause) = (path.to_owned(), cause.to_owned());
             return Err(StoreError::NoWayBack { path, cause, first: header.first_seq });
         }
-        if header.previous_seq + 1 < header.first_seq {
-            gaps.push((header.previous_seq + 1, header.first_seq - 1));
+        if header.previous_seq + 1 < header.first_seq && n > 0 {
+            gaps.runs.push((header.previous_seq + 1, header.first_seq - 1));
         }
     }
     Ok(gaps)

@@ -17,7 +17,7 @@ pub const DATABASE_FILE: &str = "tandem.db";
 const APPLICATION_ID: i64 = 0x544e_444d;
 
 /// Version of the tables below. Day tables grow columns by themselves and do not count.
-pub(crate) const SCHEMA_VERSION: i64 = 3;
+pub(crate) const SCHEMA_VERSION: i64 = 4;
 
 /// How long a statement waits for another connection's lock. Readers never block the writer in WAL mode; only an operator
 /// who writes with `sqlite3` does.

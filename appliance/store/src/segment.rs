@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::JournalError;
 use crate::frame::{self, BadFrame, BadHeader, FRAME_HEAD_LEN, Frame, HEADER_LEN, Header, VERSION};
+use crate::journal::Purged;
 
 /// Bytes read at once; also what a cursor keeps between two polls.
 const CHUNK: usize = 256 << 10;
@@ -73,6 +74,30 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<Segment>, JournalError> {
     }
     segments.sort_by_key(|segment| segment.first_seq);
     Ok(segments)
+}
+
+/// Removes the oldest segments all of whose records are below `needed_from`, until those that are left have at most `bytes_max`;
+/// the newest `keep` stay, and always the one being written.
+pub(crate) fn remove_oldest(dir: &Path, needed_from: u64, keep: usize, bytes_max: u64) -> Result<Purged, JournalError> {
+    let segments = list(dir)?;
+    let size = |segment: &Segment| fs::metadata(&segment.path).map_or(0, |meta| meta.len());
+    let mut left: u64 = segments.iter().map(size).sum();
+    let mut purged = Purged::default();
+    for pair in segments.windows(2).take(segments.len().saturating_sub(keep.max(1))) {
+        let [segment, next] = pair else { break };
+        if next.first_seq > needed_from || left <= bytes_max {
+            break;
+        }
+        let bytes = size(segment);
+        fs::remove_file(&segment.path).map_err(JournalError::io(&segment.path, "remove"))?;
+        left = left.saturating_sub(bytes);
+        purged.segments += 1;
+        purged.bytes += bytes;
+    }
+    if purged.segments > 0 {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(JournalError::io(dir, "sync the folder"))?;
+    }
+    Ok(purged)
 }
 
 /// What a cursor found.

@@ -73,7 +73,7 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
     let queries = Queries::open(dir.path()).unwrap();
     let mut rng = StdRng::seed_from_u64(3);
     let mut found = 0;
-    for _ in 0..80 {
+    for _ in 0..50 {
         let one = &cdrs[rng.random_range(0..cdrs.len())];
         let mut filter = CdrFilter { oldest_first: rng.random(), limit: Some(LIMIT_MAX), ..CdrFilter::default() };
         let cut = |text: &str, rng: &mut StdRng| text[..rng.random_range(0..=text.len())].to_owned();
@@ -91,6 +91,10 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
         }
         if rng.random_range(0..4) == 0 {
             filter.end_reason = Some(one.end_reason);
+        }
+        if rng.random_range(0..4) == 0 {
+            // Two keys at once, of this call or of another.
+            filter.vendor_account = Some(cdrs[rng.random_range(0..cdrs.len())].vendor_account.to_string());
         }
         if rng.random_range(0..3) == 0 {
             filter.from_ms = Some(one.end_ms - rng.random_range(0..3_000_000));
@@ -114,6 +118,7 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
                     && number(&filter.callee, &cdr.callee_billed, &cdr.callee_in)
                     && filter.caller_prefix.as_ref().is_none_or(|text| cdr.caller_billed.starts_with(text))
                     && is(&filter.account, &[&cdr.account])
+                    && is(&filter.vendor_account, &[&cdr.vendor_account])
                     && is(&filter.any_account, &[&cdr.account, &cdr.vendor_account])
                     && is(&filter.gateway, &[&cdr.caller_gateway, &cdr.callee_gateway])
                     && is(&filter.callee_gateway, &[&cdr.callee_gateway])
@@ -128,6 +133,11 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
         }
         found += fits.len().min(1);
         assert_eq!(queries.cdr_count(&filter).unwrap(), fits.len() as u64, "{filter:?}");
+        let soon = queries.cdr_count_soon(&filter).unwrap();
+        assert!(
+            soon.rows <= fits.len() as u64 && (!soon.is_all || soon.rows == fits.len() as u64),
+            "{soon:?} {filter:?}"
+        );
         let list = |filter: &CdrFilter| -> Vec<u64> {
             queries.cdr_list(filter).unwrap().iter().map(|cdr| cdr.flow_no).collect()
         };
@@ -142,7 +152,7 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
             assert_eq!(list(&CdrFilter { after_flow_no, ..some.clone() }), fits[at..end], "{at} {filter:?}");
         }
     }
-    assert!(found > 50, "most questions have an answer: {found}");
+    assert!(found > 25, "most questions have an answer: {found}");
 
     let verified = queries.verify().unwrap();
     assert_eq!((verified.problems, verified.cdrs), (vec![], FIRST_DAY + SECOND_DAY + LATE));

@@ -108,17 +108,19 @@ fn site(ground: &Ground, media: bool) -> String {
     )
 }
 
+/// The command line with `words`.
+pub(super) fn command(binaries: &Binaries, folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(&binaries.tandem);
+    command.args(words).env("TANDEM_SOCKET", folder.join("control.sock"));
+    command
+}
+
 /// What `tandem` answers to a command.
 ///
 /// # Errors
 /// What it complained about.
 pub(super) fn ask(binaries: &Binaries, folder: &Path, words: &[&str]) -> Result<Value> {
-    let done = Command::new(&binaries.tandem)
-        .args(words)
-        .args(["-o", "json"])
-        .env("TANDEM_SOCKET", folder.join("control.sock"))
-        .output()
-        .context("cannot run tandem")?;
+    let done = command(binaries, folder, words).args(["-o", "json"]).output().context("cannot run tandem")?;
     if !done.status.success() {
         bail!("tandem {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr).trim());
     }

@@ -108,7 +108,7 @@ fn every_error_of_the_switch_has_its_exit_code() {
 
 #[test]
 fn cdr_list_as_table_json_and_csv() {
-    let switch = always(r::CdrList { total: 1, rows: vec![cdr(9)], next: None });
+    let switch = always(r::CdrList { total: 1, rows: vec![cdr(9)], ..Default::default() });
     let text = switch.run(&["cdr", "list"]).fine().out;
     assert!(text.contains("2026-11-22 00:00:00") && text.contains("200 normal"), "{text}");
 
@@ -166,7 +166,7 @@ fn cdr_list_all_reads_page_by_page() {
         assert_eq!(list.limit.rows(), 5000);
         let first = list.after.map_or(1, |after| after.0 + 1);
         let next = (first == 1).then_some(CallId(first + 1));
-        reply(r::CdrList { total: 4, rows: vec![cdr(first), cdr(first + 1)], next })
+        reply(r::CdrList { total: 4, rows: vec![cdr(first), cdr(first + 1)], next, ..Default::default() })
     };
     let numbers = |ran: common::Ran| -> Vec<u64> {
         ran.fine().json().as_array().unwrap().iter().map(|row| row["flow_no"].as_u64().unwrap()).collect()
@@ -179,8 +179,16 @@ fn cdr_list_all_reads_page_by_page() {
 
 #[test]
 fn a_switch_that_repeats_its_page_does_not_hold_us_for_ever() {
-    let switch = always(r::CdrList { total: 9, rows: vec![cdr(1)], next: Some(CallId(1)) });
+    let switch = always(r::CdrList { total: 9, rows: vec![cdr(1)], next: Some(CallId(1)), more: true });
     switch.run(&["cdr", "list", "--all"]).failed(1, &["repeats"]);
+}
+
+#[test]
+fn a_count_that_was_given_up_is_told_as_such() {
+    for (more, said) in [(false, "1 of 9 rows"), (true, "1 of more than 9 rows")] {
+        let switch = always(r::CdrList { total: 9, rows: vec![cdr(1)], next: Some(CallId(1)), more });
+        switch.run(&["cdr", "list"]).failed(0, &[said]);
+    }
 }
 
 #[test]

@@ -15,16 +15,16 @@ use tandem_control::request::{
 use tandem_control::value::nearest;
 use tandem_control::when::When;
 use tandem_rating::deck_csv;
-use tandem_rating::import::{self, Change, ImportMode, ImportOptions, Kind};
+use tandem_rating::import::{self, Change, ENDED_KEPT_MS, Forgotten, ImportMode, ImportOptions, Kind};
 use tandem_rating::rate::{Deck, Rate};
 use tandem_rating::record::{Actor, DeckText, Record};
 use tandem_rating::sheet::{DateFormat, SheetOptions, Template};
-use tandem_store::{Encoded, deck_crc, deck_parts};
+use tandem_store::{DECK_PART_BYTES, DeckCrc, Encoded};
 use tokio::sync::oneshot;
 
 use super::instant;
 use crate::control::change::{DeckChange, Proposal};
-use crate::control::{Control, Reply, StoredDeck, internal, reply};
+use crate::control::{Control, Reply, StoredDeck, StoredText, internal, reply};
 use crate::orders::RatingOrder;
 
 /// Examples of each kind of change when none are asked for, and at most.
@@ -32,6 +32,8 @@ const EXAMPLES: (usize, usize) = (10, 1_000);
 
 /// How long an upload or a preview is kept for whoever made it.
 const KEPT_MS: i64 = 10 * 60_000;
+
+const DAY_MS: i64 = 86_400_000;
 
 /// Parts of a deck that may be written and not yet on the disk: 2 MiB, so that a sync on the way has little to wait for.
 const PARTS_UNSYNCED: usize = 8;
@@ -62,6 +64,7 @@ struct Prepared {
     base_version: u64,
     deck: Deck,
     answer: reply::RatesImported,
+    forgotten: Option<Forgotten>,
     differences: Arc<Vec<(Kind, Change)>>,
     how: &'static str,
     command: String,
@@ -111,6 +114,7 @@ enum Source {
 struct Ready {
     answer: reply::RatesImported,
     deck: Option<Deck>,
+    forgotten: Option<Forgotten>,
     differences: Vec<(Kind, Change)>,
 }
 
@@ -126,6 +130,7 @@ fn mode(mode: request::ImportMode) -> ImportMode {
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorObject> {
     let (sender, receiver) = oneshot::channel();
     let run = move || {
+        crate::topology::behind_calls();
         let _ = sender.send(work());
     };
     let thread = std::thread::Builder::new().name("rates".to_owned()).spawn(run);
@@ -315,10 +320,14 @@ impl Control {
         let outcome = match written {
             Ok(text) => {
                 let mut answer = prepared.answer;
-                let changes = vec![format!(
+                let mut change = format!(
                     "~ rates {group}: version {base_version} -> {version}; {} new, {} raised, {} lowered, {} otherwise changed, {} closed",
                     answer.added, answer.raised, answer.lowered, answer.changed, answer.closed
-                )];
+                );
+                if let Some(forgotten) = prepared.forgotten {
+                    change.push_str(&format!(", {} that ended long ago taken out", forgotten.rows));
+                }
+                let changes = vec![change];
                 let decks = vec![DeckChange { deck: Some(deck), text }];
                 let proposal = Proposal::new(prepared.how, &prepared.command, &prepared.comment);
                 self.commit(actor, Proposal { decks, changes, ..proposal }).await.map(|_| {
@@ -337,13 +346,6 @@ impl Control {
     /// Writes the rows of a deck to the journal ahead of the change that puts it in force: in pieces, between the records
     /// of calls. Pieces without their change mean nothing.
     async fn write_deck(&self, group: &str, deck: &StoredDeck, source: &str) -> Result<DeckText, ErrorObject> {
-        let compiled = deck.clone();
-        let whole = aside(move || {
-            let text = compiled.stored_text();
-            let crc = deck_crc(&text);
-            (text, crc)
-        });
-        let (text, crc) = whole.await?;
         let mut record = DeckText {
             group: group.to_owned(),
             version: deck.version,
@@ -351,34 +353,42 @@ impl Control {
             source: source.trim().to_owned(),
             ..DeckText::default()
         };
-        if text.len() <= tandem_store::DECK_PART_BYTES {
-            record.csv = text;
+        let mut text = StoredText::new(deck.deck.clone());
+        let mut piece = text.next(DECK_PART_BYTES).unwrap_or_default();
+        if text.is_at_end() {
+            record.csv = piece;
             return Ok(record);
         }
-        (record.import, record.crc) = (self.next_import(), crc);
+        record.import = self.next_import();
+        let mut crc = DeckCrc::default();
         let (positions, progress) = (self.state.borrow().positions.clone(), self.imports.borrow().progress.clone());
-        progress.begin(3, text.len() as u64);
+        progress.begin(3, deck.deck.len() as u64);
         let mut written: std::collections::VecDeque<u64> = std::collections::VecDeque::new();
-        for part in deck_parts(&text) {
-            let piece = Record::DeckPart {
-                group: group.to_owned(),
-                import: record.import,
-                part: record.parts,
-                text: part.to_owned(),
-            };
-            // Encoded here: the rating thread has calls to serve.
-            let piece = Encoded::of(&piece).map_err(internal)?;
-            let seq = self.order_rating(|done| RatingOrder::Write { record: piece, done }).await?.map_err(internal)?;
+        while !piece.is_empty() {
+            crc.add(&piece);
+            let part =
+                Record::DeckPart { group: group.to_owned(), import: record.import, part: record.parts, text: piece };
+            // Encoded here, and the next one made aside: the rating thread has calls to serve, and this one has people.
+            let encoded = Encoded::of(&part).map_err(internal)?;
+            drop(part);
+            let seq =
+                self.order_rating(|done| RatingOrder::Write { record: encoded, done }).await?.map_err(internal)?;
             written.push_back(seq);
             record.parts += 1;
-            progress.done.fetch_add(part.len() as u64, Ordering::Relaxed);
+            progress.done.store(text.rows() as u64, Ordering::Relaxed);
             while written.len() >= PARTS_UNSYNCED && written.front().is_some_and(|seq| positions.synced() < *seq) {
                 tokio::time::sleep(SYNCED_LOOK).await;
             }
             if written.len() >= PARTS_UNSYNCED {
                 written.pop_front();
             }
+            (text, piece) = aside(move || {
+                let next = text.next(DECK_PART_BYTES).unwrap_or_default();
+                (text, next)
+            })
+            .await?;
         }
+        record.crc = crc.sum();
         Ok(record)
     }
 
@@ -413,7 +423,10 @@ impl Control {
         }
         // Digits are lost only when rates are rounded (billing.md C16).
         let fp = state.params.billing().ok().filter(|billing| billing.quantise_rate).map(|billing| billing.fp);
-        Ok(ImportOptions { fp, from_ms, ..ImportOptions::new(mode, at_ms) })
+        // Rows are history for as long as there are calls that were rated by them.
+        let days = Some(state.params.cdr_output().retention_days).filter(|days| *days > 0).map(i64::from);
+        let keep_ended_since_ms = days.map(|days| at_ms - days * DAY_MS - ENDED_KEPT_MS);
+        Ok(ImportOptions { fp, from_ms, keep_ended_since_ms, ..ImportOptions::new(mode, at_ms) })
     }
 
     fn sheet_options(&self, terms: &SheetTerms) -> Result<SheetOptions, ErrorObject> {
@@ -489,7 +502,7 @@ impl Control {
         let watched = progress.clone();
         let ready = aside(move || work(job, &watched)).await;
         progress.begin(0, 0);
-        let Ready { mut answer, deck, differences } = ready??;
+        let Ready { mut answer, deck, forgotten, differences } = ready??;
         if !answer.errors.is_empty() {
             self.not_imported(actor, words.command, &answer).await;
             return Ok(answer);
@@ -503,6 +516,7 @@ impl Control {
             base_version,
             deck: deck.unwrap_or_default(),
             answer: answer.clone(),
+            forgotten,
             differences: Arc::new(differences),
             how: words.how,
             command: words.command.to_owned(),
@@ -552,7 +566,7 @@ fn work(job: Job, progress: &Progress) -> Result<Ready, ErrorObject> {
     let wrong = |mut answer: reply::RatesImported, errors: Vec<reply::RowError>| {
         answer.errors_total = errors.len() as u64;
         answer.errors = errors;
-        Ok(Ready { answer, deck: None, differences: Vec::new() })
+        Ok(Ready { answer, deck: None, forgotten: None, differences: Vec::new() })
     };
     let is_sheet = matches!(job.new, Source::Sheet(..));
     let mut rows = match job.new {
@@ -602,7 +616,7 @@ fn work(job: Job, progress: &Progress) -> Result<Ready, ErrorObject> {
         }
     };
     let watch = |done| progress.done.store(done, Ordering::Relaxed);
-    let imported = import::import_into(&job.group, job.old.as_deref(), &rows, &job.options, see, watch)
+    let imported = import::import_into(&job.group, job.old.as_deref(), rows, &job.options, see, watch)
         .map_err(|error| invalid(error.to_string()))?;
     let preview = imported.preview;
     answer.added = preview.added.count as u64;
@@ -644,7 +658,22 @@ fn work(job: Job, progress: &Progress) -> Result<Ready, ErrorObject> {
     if let Some(conflict) = preview.conflicts.first().filter(|_| !job.compare) {
         return Err(invalid(conflict.to_string()));
     }
-    Ok(Ready { answer, deck: imported.deck.filter(|_| !job.compare), differences })
+    let forgotten = imported.forgotten.filter(|_| !job.compare);
+    if let Some(forgotten) = forgotten {
+        answer.warnings.push(format!(
+            "{} rows that ended by {} are taken out; calls of that time can be rated again by version {} or earlier only",
+            forgotten.rows,
+            day(forgotten.until_ms),
+            job.base_version
+        ));
+    }
+    Ok(Ready { answer, deck: imported.deck.filter(|_| !job.compare), forgotten, differences })
+}
+
+/// The instant as a person reads it, UTC.
+fn day(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| ms.to_string(), |at| at.strftime("%Y-%m-%d %H:%M").to_string())
 }
 
 fn unknown_column(name: &str, known: &[&str]) -> reply::RowError {

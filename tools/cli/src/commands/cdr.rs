@@ -164,7 +164,11 @@ fn list(arguments: ListArguments, client: &mut Client, output: &mut Output) -> R
             Some(_) => {
                 writer.end(output)?;
                 let hidden = arguments.offset.min(page.total);
-                super::note_cut(shown, page.total - hidden, "see --limit, --offset and --all");
+                let how = "see --limit, --offset and --all";
+                match page.more {
+                    true => super::note(&format!("{shown} of more than {} rows; {how}", page.total - hidden)),
+                    false => super::note_cut(shown, page.total - hidden, how),
+                }
                 return Ok(());
             }
             None => return writer.end(output),
