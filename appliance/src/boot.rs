@@ -159,9 +159,15 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     let mut rater = Rater::new(recovered.balances.iter().cloned());
     let now = clock.now();
     rater.configure(now, &accounts(&built), &gateways(&snapshot), rules(&built.params, config));
+    rater.packages_before(recovered.packages.iter().map(|stored| {
+        let tandem_store::StoredOrder { order, used_s, money, spent, .. } = stored.clone();
+        (order, used_s, money, spent)
+    }));
+    rater.configure_packages(now, built.packages.clone());
     // Before anything of this start is booked: what the ledger has is what the balances are of.
     spent_before(&mut rater, now, &recovered.balances, &snapshot, &config.data_dir.join("journal"))
         .context("cannot add up what accounts spent")?;
+    first_uses(&mut rater, &built, &config.data_dir.join("journal")).context("cannot read when cards were used")?;
     let boot = boot_id();
     let mut carried: Vec<Vec<Carry>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
     let mut hung_up: Vec<Vec<Vec<u8>>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
@@ -729,6 +735,20 @@ fn spent_before(
         rater.spent_before(now, account, spent[0], spent[1]);
     }
     phones_spent_before(rater, now, begins[1], snapshot, &queries)
+}
+
+/// Tells the rater when cards were used first: their validity begins then.
+fn first_uses(rater: &mut Rater, built: &Built, dir: &Path) -> Result<()> {
+    let queries = Queries::open(dir)?;
+    for account in built.money.iter().filter(|account| account.bounds.valid_days.is_some()) {
+        let (name, kind) = (Some(account.name.clone()), Some(LedgerKind::Call.as_str().to_owned()));
+        let filter =
+            LedgerFilter { account: name, kind, oldest_first: true, limit: Some(1), ..LedgerFilter::default() };
+        if let Some(row) = queries.ledger_list(&filter)?.first() {
+            rater.first_use_before(&account.name, row.at_ms);
+        }
+    }
+    Ok(())
 }
 
 /// The same for phones with a bound: their rows say whose they are, and only those of accounts with such phones are read.

@@ -6,6 +6,7 @@
 mod ask;
 mod audit;
 mod calls;
+mod cards;
 mod cdrs;
 mod change;
 mod confirm;
@@ -13,6 +14,7 @@ mod explain;
 mod external;
 mod media;
 mod money;
+mod packages;
 mod params;
 mod proof;
 mod rates;
@@ -320,6 +322,16 @@ impl Control {
             Call::AccountList(q) => self.account_list(q).await,
             Call::AccountShow(q) => self.account_show(&q.name).await,
             Call::AccountPay(q) => self.account_pay(actor, command, q).await,
+            Call::CardCreate(q) => self.card_create(actor, command, q).await,
+            Call::CardList(q) => self.card_list(q).await,
+            Call::CardLock(q) => self.card_lock(actor, command, q).await,
+            Call::CardRecharge(q) => self.card_recharge(actor, command, q).await,
+            Call::PackageList(q) => self.package_list(q).await,
+            Call::PackageOrders(q) => self.package_orders(q).await,
+            Call::PackageOrder(q) => self.package_order(actor, command, q).await,
+            Call::PackageChange(q) => self.package_change(actor, command, q).await,
+            Call::PackageCancel(q) => self.package_cancel(actor, command, q).await,
+            Call::PackageCatchUp(q) => self.package_catch_up(actor, command, q).await,
             Call::AccountZero(q) => self.account_zero(actor, command, q).await,
             Call::AccountReverse(q) => self.account_reverse(actor, command, q).await,
             Call::LedgerList(q) => self.ledger_list(q).await,

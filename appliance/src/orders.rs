@@ -8,7 +8,11 @@ use tandem_call::calls::CallView;
 use tandem_call::snapshot::Snapshot;
 use tandem_ebpf_abi::{FlowKey, PuntReason};
 use tandem_media::rules::IpNet;
-use tandem_rater::{AccountConfig, AccountView, GatewayConfig, GatewayView, Movement, PayError, Rules};
+use tandem_rater::{
+    AccountConfig, AccountView, GatewayConfig, GatewayView, Movement, PackageAct, PackageConfig, PackageDone, PayError,
+    Rules,
+};
+use tandem_rating::error::OutOfRange;
 use tandem_rating::money::Money;
 use tandem_rating::record::{Audit, Correction, LedgerRow, Record};
 use tandem_rating::usage::Usage;
@@ -64,6 +68,26 @@ pub struct Copy {
     pub payload: Box<[u8]>,
 }
 
+/// An order as only the rating thread knows it.
+#[derive(Debug, Default)]
+pub struct OrderNow {
+    /// Gift seconds held by calls in progress.
+    pub held_s: i64,
+    /// Gift money held by them.
+    pub held: Money,
+    /// What stands in its way; empty for nothing.
+    pub stuck: String,
+}
+
+/// Why an order was not made or changed.
+#[derive(Debug)]
+pub enum PackageRefused {
+    /// A value is not allowed.
+    Value(OutOfRange),
+    /// The journal cannot be written.
+    Disk(String),
+}
+
 /// For the rating thread.
 #[derive(Debug)]
 pub enum RatingOrder {
@@ -75,6 +99,8 @@ pub enum RatingOrder {
         gateways: Vec<GatewayConfig>,
         /// Rules.
         rules: Rules,
+        /// Packages and phones.
+        packages: Box<PackageConfig>,
         /// Written first, whole or never.
         record: Encoded,
         /// Its sequence once it is written, or why nothing was changed.
@@ -113,6 +139,17 @@ pub enum RatingOrder {
         /// The row once it is on disk.
         done: oneshot::Sender<Result<LedgerRow, PayError>>,
     },
+    /// An order of a package: made, changed, or only looked at.
+    Package {
+        /// What.
+        act: PackageAct,
+        /// For the audit log; `None` looks only.
+        audit: Option<Box<Audit>>,
+        /// What it does; it is on disk when it was not only looked at.
+        done: oneshot::Sender<Result<PackageDone, PackageRefused>>,
+    },
+    /// Of these orders: seconds and money that calls in progress hold, and what stands in their way.
+    Packages(Vec<String>, oneshot::Sender<Vec<OrderNow>>),
     /// Calls of other systems.
     External {
         /// Finished calls.

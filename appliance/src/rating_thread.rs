@@ -16,7 +16,7 @@ use tandem_store::{Encoded, JournalError};
 use crate::clock::Clock;
 use crate::limits;
 use crate::log;
-use crate::orders::RatingOrder;
+use crate::orders::{OrderNow, PackageRefused, RatingOrder};
 use crate::topology::Shared;
 
 /// Questions taken from one shard per turn: bounds the time to the write, and so the wait of the first asker.
@@ -59,6 +59,10 @@ impl RatingThread {
             while let Some(order) = self.shared.rating.orders.pop() {
                 worked = true;
                 self.order(order, &mut done);
+            }
+            // While the journal cannot be written nothing is taken: it would all wait in memory.
+            if !self.shared.journal_broken.load(Ordering::Relaxed) {
+                worked |= self.desk.rater_mut().packages_due(self.clock.now());
             }
             self.write(&mut done);
             if worked {
@@ -176,10 +180,11 @@ impl RatingThread {
         let now = self.clock.now();
         // A reply nobody waits for any more is no error: the asker gave up at its deadline.
         match order {
-            RatingOrder::Configure { accounts, gateways, rules, record, done: reply } => {
+            RatingOrder::Configure { accounts, gateways, rules, packages, record, done: reply } => {
                 let written = self.write_whole(&record);
                 if written.is_ok() {
                     self.desk.rater_mut().configure(now, &accounts, &gateways, rules);
+                    self.desk.rater_mut().configure_packages(now, *packages);
                 }
                 let _ = reply.send(written);
             }
@@ -236,6 +241,32 @@ impl RatingThread {
                 done.push(Box::new(move |result| {
                     let _ = reply.send(result.map(|()| stored));
                 }));
+            }
+            RatingOrder::Package { act, audit: None, done: reply } => {
+                let _ = reply.send(self.desk.rater_mut().package(now, act, None).map_err(PackageRefused::Value));
+            }
+            RatingOrder::Package { act, audit: Some(audit), done: reply } => {
+                if let Err(error) = self.desk.journal_mut().flush() {
+                    let text = format!("the journal cannot be written, nothing was done: {error}");
+                    let _ = reply.send(Err(PackageRefused::Disk(text)));
+                    return;
+                }
+                match self.desk.rater_mut().package(now, act, Some(*audit)) {
+                    Ok(made) => done.push(Box::new(move |result| {
+                        let _ = reply.send(result.map(|()| made).map_err(PackageRefused::Disk));
+                    })),
+                    Err(error) => {
+                        let _ = reply.send(Err(PackageRefused::Value(error)));
+                    }
+                }
+            }
+            RatingOrder::Packages(keys, reply) => {
+                let rater = self.desk.rater();
+                let of = |key: String| {
+                    let (held_s, held) = rater.package_held(&key);
+                    OrderNow { held_s, held, stuck: rater.package_stuck(now, &key).unwrap_or_default() }
+                };
+                let _ = reply.send(keys.into_iter().map(of).collect());
             }
             RatingOrder::Move { movement, audit, done: reply } => {
                 // Not begun while the journal cannot be written: what is refused must not be booked later.

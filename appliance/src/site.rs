@@ -6,14 +6,17 @@
 mod build;
 mod diff;
 mod edit;
+mod package;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tandem_rating::sheet::Template;
 
+pub(crate) use build::CARD;
 pub use build::{Built, Ids, Listeners};
 pub use diff::{diff, lines};
+pub use package::PackageSite;
 
 /// The zone of the server, in which days begin.
 pub(crate) fn zone() -> jiff::tz::TimeZone {
@@ -79,6 +82,9 @@ pub struct Site {
     /// What is set of rate groups besides their rows.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rate_group: BTreeMap<String, GroupSite>,
+    /// Packages by name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub package: BTreeMap<String, PackageSite>,
 }
 
 /// A phone as billing knows it (rates.md 6).
@@ -105,6 +111,12 @@ pub struct PhoneSite {
     /// Private rate group, asked before those of the account.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rate_group: String,
+    /// Taken as each month begins, the first time as the month after this is set.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub monthly_rent: String,
+    /// What its calls have to cost in a month; the difference is taken as the next begins.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub monthly_min: String,
 }
 
 /// A number bound to an account.
@@ -137,7 +149,7 @@ pub struct MediaSite {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountSite {
-    /// `customer` or `vendor`.
+    /// `customer`, `vendor` or `card`: a phone card, whose name is its PIN.
     pub kind: String,
     /// Name for people.
     #[serde(skip_serializing_if = "is_default")]
@@ -178,6 +190,12 @@ pub struct AccountSite {
     /// Rate groups by time, in the place of both: `mon-fri 09:00-18:00 day`. A time that none covers cannot call.
     #[serde(skip_serializing_if = "is_default")]
     pub periods: Vec<String>,
+    /// Of a card: it expires so many days after the first call that cost something; 0 never.
+    #[serde(skip_serializing_if = "is_default")]
+    pub valid_days: u32,
+    /// Of a card: what it was made with.
+    #[serde(skip_serializing_if = "is_default")]
+    pub batch: String,
 }
 
 /// A prefix rule of a gateway.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cdr::Cdr;
 use crate::fee::BillingParams;
 use crate::money::Money;
+pub use crate::package::PackageEvent;
 use crate::text::Text;
 use crate::usage::Usage;
 
@@ -335,4 +336,6 @@ pub enum Record {
     Audit(Box<Audit>),
     /// A finished call is charged otherwise.
     Corrected(Box<Correction>),
+    /// An order of a package, or the fee of a phone, was made, changed or charged.
+    Package(Box<PackageEvent>),
 }

@@ -33,7 +33,7 @@ pub struct Price {
     pub agents: Vec<RateTerms>,
     /// Who pays: index into [`Snapshot::accounts`].
     pub payer: usize,
-    /// Which object named the payer: 0 phone, 1 mapping gateway, 2 bound number (rates.md 6).
+    /// Which object named the payer: 0 phone, 1 mapping gateway, 2 bound number, 3 card (rates.md 6).
     pub billing_mode: i8,
     /// 0 caller pays, 1 callee pays.
     pub billing_type: u8,
@@ -187,7 +187,11 @@ fn payer<'a>(snapshot: &'a Snapshot, gateway: &MappingGateway, caller: &str) -> 
         return Payer { account: phone.account, billing_mode: 0, phone: Some((number.as_str(), phone)) };
     }
     match numbers.bound.get(caller).filter(|_| gateway.billing.bound_numbers) {
-        Some(account) => Payer { account: *account, billing_mode: 2, phone: None },
+        Some(account) => {
+            // A number that is bound to a card is the way to call on it without its PIN (accounts.md 1).
+            let billing_mode = if numbers.cards.contains(account) { 3 } else { 2 };
+            Payer { account: *account, billing_mode, phone: None }
+        }
         None => Payer { account: gateway.account, billing_mode: 1, phone: None },
     }
 }

@@ -429,6 +429,8 @@ pub struct BillingNumbers {
     pub bound: HashMap<String, usize>,
     /// Rate groups whose rows may change during a call (`split_sections`).
     pub split_groups: HashSet<String>,
+    /// Accounts that are phone cards: indices into [`Snapshot::accounts`].
+    pub cards: HashSet<usize>,
 }
 
 /// A phone as billing knows it; it need not be registered.

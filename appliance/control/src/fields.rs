@@ -71,6 +71,8 @@ pub const ACCOUNT: &[Field] = &[
     ("alarm_below", Takes::Text),
     ("private_rate_group", Takes::Text),
     ("periods", Takes::Texts),
+    ("valid_days", U32),
+    ("batch", Takes::Text),
 ];
 
 /// Fields of a mapping gateway.
@@ -123,6 +125,20 @@ pub const PHONE: &[Field] = &[
     ("no_billing_to_phone", Takes::Text),
     ("monthly_max", Takes::Text),
     ("rate_group", Takes::Text),
+    ("monthly_rent", Takes::Text),
+    ("monthly_min", Takes::Text),
+];
+
+/// Fields of a package.
+pub const PACKAGE: &[Field] = &[
+    ("rent_fee", Takes::Text),
+    ("rent_type", Takes::Text),
+    ("rent_period", U32),
+    ("partial", Takes::Flag),
+    ("min_consumption", Takes::Text),
+    ("lower_consumption", Takes::Text),
+    ("gift_money", Takes::Text),
+    ("gifts", Takes::Texts),
 ];
 
 /// Fields of a bound number.
@@ -223,6 +239,7 @@ pub const KINDS: &[(&str, Option<Kind>)] = &[
     ("phone", Some(Kind { table: "phone", named: true, fields: PHONE })),
     ("bound_number", Some(Kind { table: "bound_number", named: true, fields: BOUND })),
     ("rate_group", Some(Kind { table: "rate_group", named: true, fields: GROUP })),
+    ("package", Some(Kind { table: "package", named: true, fields: PACKAGE })),
     ("media", Some(Kind { table: "media", named: false, fields: MEDIA })),
     ("param", Some(Kind { table: "params", named: false, fields: &[] })),
 ];
@@ -239,7 +256,7 @@ pub fn is_named(word: &str) -> bool {
 
 /// Every field of any kind, once, in the order of the alphabet.
 pub fn all() -> Vec<&'static str> {
-    let mut names: Vec<&str> = [ACCOUNT, MAPPING, ROUTING, RATE_TEMPLATE, PHONE, BOUND, GROUP, MEDIA]
+    let mut names: Vec<&str> = [ACCOUNT, MAPPING, ROUTING, RATE_TEMPLATE, PHONE, BOUND, GROUP, PACKAGE, MEDIA]
         .concat()
         .iter()
         .map(|(name, _)| *name)

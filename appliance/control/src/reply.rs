@@ -21,11 +21,15 @@ macro_rules! reply {
     };
 }
 
+mod card;
+mod package;
 mod proof;
 mod rates;
 mod reprice;
 mod site;
 
+pub use card::{CardList, CardRow, CardsCreated, CardsLocked};
+pub use package::{OrderRow, PackageDone, PackageList, PackageOrders, PackageRow};
 pub use proof::{CallExplained, CdrProved, CheckRow, DifferRow, ExplainedLeg};
 pub use rates::{
     RateArea, RateChange, RateGroupRow, RateRow, RateVersionRow, RatesDifferences, RatesDropped, RatesExported,
@@ -414,7 +418,7 @@ reply! {
         name: String,
         /// Name for people.
         display_name: String,
-        /// `customer` or `vendor`.
+        /// `customer`, `vendor` or `card`.
         kind: String,
         /// Sum of the ledger.
         balance: String,

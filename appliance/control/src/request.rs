@@ -3,7 +3,9 @@
 //! Parameters are objects; a name that a verb does not know is refused, so that a mistyped filter cannot show everything
 //! and a mistyped option cannot change something else.
 
+mod card;
 mod cdr;
+mod package;
 mod proof;
 mod rates;
 mod reprice;
@@ -12,7 +14,9 @@ mod site;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use card::{CARDS_MAX, CardCreate, CardList, CardLock, CardRecharge};
 pub use cdr::{CdrInsert, ExternalCdr, INSERT_MAX, ReportCheck, ReportDay};
+pub use package::{PackageCancel, PackageCatchUp, PackageChange, PackageList, PackageOrder, PackageOrders};
 pub use proof::{CdrExplain, CdrProve, SLICE_CALLS};
 pub use rates::{
     DIFFERENCES_MAX, EXPORT_ROWS_MAX, ImportMode, RateSort, RatesCommit, RatesCompare, RatesDelete, RatesDifferences,
@@ -125,6 +129,26 @@ verbs! {
     AccountReverse = "account.reverse" -> AccountPaid;
     /// Movements of money of one account.
     LedgerList = "ledger.list" -> LedgerList;
+    /// Packages.
+    PackageList = "package.list" -> PackageList;
+    /// Orders of packages, and monthly fees of phones.
+    PackageOrders = "package.orders" -> PackageOrders;
+    /// Previews or makes an order.
+    PackageOrder = "package.order" -> PackageDone;
+    /// Previews or makes a change of an order.
+    PackageChange = "package.change" -> PackageDone;
+    /// Previews or makes the end of an order.
+    PackageCancel = "package.cancel" -> PackageDone;
+    /// Periods that are due since long are taken.
+    PackageCatchUp = "package.catch_up" -> PackageDone;
+    /// Previews or makes phone cards.
+    CardCreate = "card.create" -> CardsCreated;
+    /// Phone cards.
+    CardList = "card.list" -> CardList;
+    /// Previews or makes the lock of a card or a batch.
+    CardLock = "card.lock" -> CardsLocked;
+    /// The money of a card goes to an account.
+    CardRecharge = "card.recharge" -> AccountPaid;
     /// Previews and perhaps commits a rate file.
     RatesImport = "rates.import" -> RatesImported;
     /// Takes a piece of a large rate file.
@@ -441,7 +465,7 @@ pub struct GatewayList {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccountList {
-    /// `customer` or `vendor`.
+    /// `customer`, `vendor` or `card`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// `normal`, `locked`, `expired`, `no_money` or `canceled`.

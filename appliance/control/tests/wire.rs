@@ -134,6 +134,73 @@ fn every_call() -> Vec<Call> {
             offset: 2,
         }
         .into(),
+        request::PackageList { prefix: text("g"), limit: Limit::MAX, offset: 1 }.into(),
+        request::PackageOrders {
+            account: text("acme"),
+            phone: text("4930"),
+            package: text("gold"),
+            state: text("open"),
+            sort: text("-to"),
+            limit: Limit::MAX,
+            offset: 1,
+        }
+        .into(),
+        request::PackageOrder {
+            account: "acme".to_owned(),
+            package: "gold".to_owned(),
+            phone: text("4930"),
+            from: Some("20261122".parse().unwrap()),
+            until: Some("20271122".parse().unwrap()),
+            priority: Some(1),
+            rent_percent: Some("62.5".parse().unwrap()),
+            no_money: text("next"),
+            commit: true,
+        }
+        .into(),
+        request::PackageChange {
+            order: "7".to_owned(),
+            until: Some("20271122".parse().unwrap()),
+            open: true,
+            priority: Some(1),
+            last: true,
+            rent_percent: Some("62.5".parse().unwrap()),
+            no_money: text("delete"),
+            commit: true,
+        }
+        .into(),
+        request::PackageCancel { order: "7".to_owned(), now: true, commit: true }.into(),
+        request::PackageCatchUp { order: "7".to_owned(), commit: true }.into(),
+        request::CardCreate {
+            count: 3,
+            value: "10".parse().unwrap(),
+            batch: "spring".to_owned(),
+            rate_group: text("retail"),
+            agent: text("reseller"),
+            prefix: "77".to_owned(),
+            digits: Some(10),
+            valid_days: Some(90),
+            until: Some("20271122".parse().unwrap()),
+            locked: true,
+            commit: true,
+        }
+        .into(),
+        request::CardList {
+            batch: text("spring"),
+            prefix: text("77"),
+            state: text("new"),
+            sort: text("-balance"),
+            limit: Limit::MAX,
+            offset: 1,
+        }
+        .into(),
+        request::CardLock { pin: text("77"), batch: text("spring"), unlock: true, commit: true }.into(),
+        request::CardRecharge {
+            pin: "77".to_owned(),
+            account: "acme".to_owned(),
+            memo: "m".to_owned(),
+            key: text("k"),
+        }
+        .into(),
         request::RatesImport {
             group: "retail".to_owned(),
             mode: ImportMode::Replace,

@@ -6,7 +6,8 @@ use tandem_call::question::Payer;
 use tandem_call::snapshot::GatewayId;
 use tandem_rating::usage::{LegTerms, Usage};
 
-use crate::{CallState, Hold, Rater, granted, is_last};
+use crate::settle::phone_of;
+use crate::{CallState, Hold, Rater, granted, is_last, renew_hold};
 
 /// Renewals until a grant covers what the call is held already. One covers at least a minute (accounts.md 5): these are the
 /// minutes of two months.
@@ -58,22 +59,24 @@ impl Rater {
     fn hold_again(&mut self, leg: &LegTerms, usage: &Usage, held_s: i64, advance_min: u32) -> Result<Hold, String> {
         let account = self.account_names.get(leg.account.as_str()).copied();
         let account = account.ok_or_else(|| format!("account {} is gone", leg.account))?;
-        let payer = Payer::of(account, leg);
+        let is_customer = usage.customer.as_ref().is_some_and(|customer| std::ptr::eq(customer, leg));
+        let phone = phone_of(usage).filter(|_| is_customer).unwrap_or_default();
+        let payer = Payer { phone: phone.into(), ..Payer::of(account, leg) };
         let connect_ms = usage.connect_ms.unwrap_or(usage.setup_ms);
         let mut hold = self
             .reserve(&payer, connect_ms, &usage.params, advance_min)
             .map_err(|reason| format!("account {}: {}", leg.account, reason.name()))?;
-        let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&account)) else {
-            return Ok(hold);
-        };
+        if let Some(held) = &mut hold.held {
+            self.packages.keep_old(held, leg);
+        }
+        let Some(owned) = self.accounts.get_mut(&account).filter(|_| hold.terms.is_some()) else { return Ok(hold) };
         for _ in 0..RENEWALS_MAX {
             let grant = hold.reservation.grant();
             if hold.reservation.is_unlimited() || grant.until_s > held_s || grant.last {
                 break;
             }
             // An overflow leaves the grant as it is: the call is cut at its end, nothing is charged beyond it.
-            let tariff = Hold::tariff(terms, &hold.changes, connect_ms);
-            if owned.money.renew(&mut hold.reservation, tariff, &usage.params, advance_min).is_err() {
+            if renew_hold(&mut self.packages, &self.rules, owned, &mut hold, &usage.params, advance_min).is_err() {
                 break;
             }
         }
@@ -85,14 +88,13 @@ impl Rater {
         let Some(state) = self.calls.get_mut(&flow_no) else { return };
         let params = state.params.for_vendor();
         let Some(hold) = &mut state.clearing else { return };
-        let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&hold.account)) else { return };
+        let Some(owned) = self.accounts.get_mut(&hold.account) else { return };
         for _ in 0..RENEWALS_MAX {
             let grant = hold.reservation.grant();
             if hold.reservation.is_unlimited() || grant.until_s > held_s || grant.last {
                 break;
             }
-            let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms);
-            if owned.money.renew(&mut hold.reservation, tariff, &params, state.advance_min).is_err() {
+            if renew_hold(&mut self.packages, &self.rules, owned, hold, &params, state.advance_min).is_err() {
                 break;
             }
         }

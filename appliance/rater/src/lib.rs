@@ -8,6 +8,7 @@
 mod adopt;
 mod correct;
 mod gateway;
+mod packages;
 mod payment;
 mod settle;
 mod spent;
@@ -19,6 +20,7 @@ use tandem_call::question::{Admit, Answer, CallKey, Candidate, LineSkip, Payer, 
 use tandem_call::snapshot::{AccountId, AccountKind, GatewayId};
 use tandem_leg::{Now, ServerReason};
 use tandem_rating::account::{Account, Refused, Reservation};
+use tandem_rating::error::BillingError;
 use tandem_rating::fee::{BillingParams, RateTerms, Tariff};
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
@@ -26,11 +28,13 @@ use tandem_rating::split::RateChange;
 use tandem_rating::usage::Usage;
 
 pub use gateway::{GatewayConfig, GatewayView};
+pub use packages::{ORDERS_MAX, PackageAct, PackageConfig, PackageDone, PhoneFee};
 pub use payment::{FROM, Move, Movement, PayError};
 pub use settle::{PHONE_MEMO, Rules, Suppressed};
 pub use spent::{day_of, month_of};
 
 use gateway::Gateway;
+use packages::{Held, Packages};
 use spent::Spent;
 
 /// An account as configured.
@@ -59,6 +63,10 @@ pub struct Bounds {
     pub alarm_below: Option<Money>,
     /// The account above it.
     pub agent: Option<AccountId>,
+    /// It is a phone card: its money may go to another account.
+    pub is_card: bool,
+    /// It expires so many days after the end of the first call that cost something.
+    pub valid_days: Option<u32>,
 }
 
 /// An account as it stands.
@@ -84,6 +92,10 @@ pub struct AccountView {
     pub spent_today: Money,
     /// Spent on calls since the first of the month.
     pub spent_month: Money,
+    /// End of the first call that cost something, UTC ms; of accounts whose validity begins with it.
+    pub first_use_ms: Option<i64>,
+    /// End of that validity, UTC ms.
+    pub valid_to_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -94,6 +106,8 @@ struct Owned {
     calls: u32,
     bounds: Bounds,
     spent: Spent,
+    /// End of the first call that cost something, where it matters.
+    first_use_ms: Option<i64>,
     /// The alarm of its balance was given and the balance has not been above since.
     alarmed: bool,
 }
@@ -108,12 +122,23 @@ struct Hold {
     /// From when the call is counted, UTC ms: its admission, then its answer.
     connect_ms: i64,
     reservation: Reservation,
+    /// What packages hold for it; `None` for an account without packages.
+    held: Option<Box<Held>>,
 }
 
 impl Hold {
     /// What prices the leg, without its reservation.
-    fn tariff<'a>(terms: &'a RateTerms, changes: &'a [RateChange], connect_ms: i64) -> Tariff<'a> {
-        Tariff { changes, connect_ms, ..Tariff::plain(terms) }
+    fn tariff<'a>(
+        terms: &'a RateTerms,
+        changes: &'a [RateChange],
+        connect_ms: i64,
+        held: &'a Option<Box<Held>>,
+    ) -> Tariff<'a> {
+        let plain = Tariff { changes, connect_ms, ..Tariff::plain(terms) };
+        match held {
+            None => plain,
+            Some(held) => Tariff { gifts: &held.gifts, gift_money: held.gift_money(), ..plain },
+        }
     }
 }
 
@@ -164,6 +189,7 @@ pub struct Rater {
     illegal: HashMap<String, (i64, u32)>,
     illegal_all: (i64, u32),
     keys: HashSet<String>,
+    packages: Packages,
     out: VecDeque<Output>,
     settled: u64,
 }
@@ -178,6 +204,8 @@ impl Rater {
     /// account seen for the first time is opened, with a ledger row.
     pub fn configure(&mut self, now: Now, accounts: &[AccountConfig], gateways: &[GatewayConfig], rules: Rules) {
         self.rules = rules;
+        // A limit may be higher than before.
+        self.packages.money_came(None);
         for config in accounts {
             if let Some(owned) = self.accounts.get_mut(&config.id) {
                 owned.money.limit = config.limit;
@@ -195,6 +223,7 @@ impl Rater {
                 calls: 0,
                 bounds: config.bounds.clone(),
                 spent: Spent::default(),
+                first_use_ms: None,
                 alarmed: false,
             };
             self.accounts.insert(config.id, owned);
@@ -237,7 +266,7 @@ impl Rater {
                 }
                 self.answer(call, Answer::Line { call, candidate, skipped });
             }
-            Question::Answered { call, usage, carry } => {
+            Question::Answered { call, mut usage, carry } => {
                 // A call writes its start record again when its session changes and when it goes on after a restart: what
                 // it has been granted since stays.
                 let state = self.calls.get_mut(&usage.flow_no);
@@ -248,6 +277,9 @@ impl Rater {
                     let clearing = self.hold_clearing(&usage);
                     self.reprice(&usage).or(clearing)
                 };
+                if let Some(state) = self.calls.get(&usage.flow_no) {
+                    fill_gifts(&mut usage, &state.holds);
+                }
                 self.out.push_back(Output::Record(Record::Start { usage, carry }));
                 self.answer(call, Answer::Journaled { call, regranted });
             }
@@ -297,6 +329,13 @@ impl Rater {
         let owned = self.account_names.get(account).and_then(|id| self.accounts.get_mut(id));
         if let Some(owned) = owned {
             owned.spent = Spent::known(&self.rules.zone, now.wall_ms, today, month);
+        }
+    }
+
+    /// When an account whose validity begins with its first use was used before this start of the switch.
+    pub fn first_use_before(&mut self, account: &str, at_ms: i64) {
+        if let Some(owned) = self.account_names.get(account).and_then(|id| self.accounts.get_mut(id)) {
+            owned.first_use_ms = Some(at_ms);
         }
     }
 
@@ -417,6 +456,9 @@ impl Rater {
         advance_min: u32,
     ) -> Result<Hold, ServerReason> {
         let owned = self.accounts.get_mut(&payer.account).ok_or(ServerReason::InternalError)?;
+        if payer.terms.is_some() && owned.valid_to_ms().is_some_and(|to_ms| now_ms >= to_ms) {
+            return Err(ServerReason::AccountExpired);
+        }
         let spent = |spent: Option<&Spent>| spent.map_or(Money::ZERO, |spent| spent.at(now_ms).1);
         let reached = |max: Option<Money>, spent: Money| max.is_some_and(|max| spent >= max);
         let charged = payer.terms.is_some();
@@ -426,19 +468,35 @@ impl Rater {
         {
             return Err(ServerReason::MonthlyLimit);
         }
+        let mut held = None;
         let reservation = match &payer.terms {
             None => Reservation::nothing(),
             Some(terms) => {
-                let tariff = Hold::tariff(terms, &payer.changes, now_ms);
-                owned.money.admit(tariff, params, advance_min).map_err(|refused| match refused {
-                    Refused::NoMoney { .. } | Refused::Insufficient { .. } => ServerReason::InsufficientBalance,
-                    Refused::Billing(_) => ServerReason::InternalError,
-                })?
+                if self.packages.serves(payer.account) {
+                    let target_s = packages::target_s(i64::from(params.free_s), advance_min);
+                    let tariff = Hold::tariff(terms, &payer.changes, now_ms, &None);
+                    let mut own = Box::new(Held::new(&payer.phone, &payer.number));
+                    self.packages.hold(&self.rules.zone, &mut own, payer.account, target_s, &tariff, params);
+                    held = Some(own);
+                }
+                let tariff = Hold::tariff(terms, &payer.changes, now_ms, &held);
+                match owned.money.admit(tariff, params, advance_min) {
+                    Ok(reservation) => reservation,
+                    Err(refused) => {
+                        if let Some(held) = &held {
+                            self.packages.give_back(held);
+                        }
+                        return Err(match refused {
+                            Refused::NoMoney { .. } | Refused::Insufficient { .. } => ServerReason::InsufficientBalance,
+                            Refused::Billing(_) => ServerReason::InternalError,
+                        });
+                    }
+                }
             }
         };
         owned.calls += 1;
         let (terms, changes) = (payer.terms.clone(), payer.changes.clone());
-        Ok(Hold { account: payer.account, terms, changes, connect_ms: now_ms, reservation })
+        Ok(Hold { account: payer.account, terms, changes, connect_ms: now_ms, reservation, held })
     }
 
     /// The vendor that answered is paid from what we have there, when that is checked (accounts.md 3): its balance bounds the
@@ -455,8 +513,9 @@ impl Rater {
             changes: leg.changes.clone(),
             connect_ms: usage.connect_ms.unwrap_or(usage.setup_ms),
             reservation: Reservation::nothing(),
+            held: None,
         };
-        let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms);
+        let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms, &None);
         let params = usage.params.for_vendor();
         if let Err(error) = owned.money.reprice(&mut hold.reservation, tariff, &params, state.advance_min) {
             self.out.push_back(Output::Alarm(format!("call {}: the vendor's money: {error}", usage.flow_no)));
@@ -469,6 +528,9 @@ impl Rater {
 
     fn release_holds(&mut self, holds: Vec<Hold>) {
         for hold in holds {
+            if let Some(held) = &hold.held {
+                self.packages.give_back(held);
+            }
             if let Some(owned) = self.accounts.get_mut(&hold.account) {
                 owned.calls = owned.calls.saturating_sub(1);
                 owned.money.release(hold.reservation);
@@ -489,13 +551,22 @@ impl Rater {
             let (Some(terms), Some(owned)) = (&leg.terms, self.accounts.get_mut(&hold.account)) else { continue };
             // Rows that change later count from the answer, whatever they were at the admission.
             let same = hold.terms.as_ref() == Some(terms) && leg.changes.is_empty() && hold.changes.is_empty();
-            if same && !params_changed {
+            if same && !params_changed && hold.held.is_none() {
                 continue;
             }
             hold.terms = Some(terms.clone());
             hold.changes.clone_from(&leg.changes);
             hold.connect_ms = usage.connect_ms.unwrap_or(hold.connect_ms);
-            let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms);
+            if let Some(held) = &mut hold.held {
+                // Period and hours are those of the answer.
+                self.packages.give_back(held);
+                held.gifts.clear();
+                held.money.clear();
+                let target_s = packages::target_s(i64::from(state.params.free_s), state.advance_min);
+                let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms, &None);
+                self.packages.hold(&self.rules.zone, held, hold.account, target_s, &tariff, &state.params);
+            }
+            let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms, &hold.held);
             if let Err(error) = owned.money.reprice(&mut hold.reservation, tariff, &state.params, state.advance_min) {
                 self.out
                     .push_back(Output::Alarm(format!("call {}: not repriced at the answer: {error}", usage.flow_no)));
@@ -512,14 +583,10 @@ impl Rater {
         let (of_vendor, clearing) = (state.params.for_vendor(), state.clearing.iter_mut());
         let payers = state.holds.iter_mut().map(|hold| (hold, &*state.params));
         for (hold, params) in payers.chain(clearing.map(|hold| (hold, &of_vendor))) {
-            let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&hold.account)) else {
-                continue;
-            };
-            let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms);
+            let Some(owned) = self.accounts.get_mut(&hold.account) else { continue };
             // An overflow leaves the grant as it is: the call is cut at its end, nothing is charged beyond it.
-            match owned.money.renew(&mut hold.reservation, tariff, params, state.advance_min) {
-                Ok(_) => {}
-                Err(error) => self.out.push_back(Output::Alarm(format!("call {flow_no}: renewal failed: {error}"))),
+            if let Err(error) = renew_hold(&mut self.packages, &self.rules, owned, hold, params, state.advance_min) {
+                self.out.push_back(Output::Alarm(format!("call {flow_no}: renewal failed: {error}")));
             }
         }
         let (until_s, last) = (granted(state.all()), is_last(state.all()));
@@ -565,10 +632,31 @@ impl Rater {
         user: &str,
         memo: &str,
     ) -> Result<LedgerRow, PayError> {
+        let row = self.move_balance(at_ms, account, kind, amount, key, user, memo)?;
+        self.out.push_back(Output::Record(Record::Ledger(row.clone())));
+        self.watch(account);
+        if amount > Money::ZERO {
+            self.packages.money_came(Some(&row.account));
+        }
+        Ok(row)
+    }
+
+    /// Moves a balance; the row is still to be put on record.
+    #[allow(clippy::too_many_arguments)]
+    fn move_balance(
+        &mut self,
+        at_ms: i64,
+        account: AccountId,
+        kind: LedgerKind,
+        amount: Money,
+        key: String,
+        user: &str,
+        memo: &str,
+    ) -> Result<LedgerRow, PayError> {
         let owned = self.accounts.get_mut(&account).ok_or(PayError::NoAccount)?;
         let balance = owned.money.balance.checked_add(amount).map_err(|_| PayError::Overflow)?;
         owned.money.balance = balance;
-        let row = LedgerRow {
+        Ok(LedgerRow {
             key,
             account: owned.name.clone(),
             kind,
@@ -578,10 +666,7 @@ impl Rater {
             flow_no: None,
             user: user.to_owned(),
             memo: memo.to_owned(),
-        };
-        self.out.push_back(Output::Record(Record::Ledger(row.clone())));
-        self.watch(account);
-        Ok(row)
+        })
     }
 
     /// Gives the alarm of a balance once when it falls below its threshold.
@@ -605,11 +690,19 @@ impl CallState {
 }
 
 impl Owned {
+    /// End of the validity that began with the first use.
+    fn valid_to_ms(&self) -> Option<i64> {
+        let days = i64::from(self.bounds.valid_days?);
+        Some(self.first_use_ms?.saturating_add(days * 86_400_000))
+    }
+
     fn view(&self, id: AccountId, now_ms: i64) -> AccountView {
         let (spent_today, spent_month) = self.spent.at(now_ms);
         AccountView {
             spent_today,
             spent_month,
+            first_use_ms: self.first_use_ms.filter(|_| self.bounds.is_card),
+            valid_to_ms: self.valid_to_ms(),
             id,
             name: self.name.clone(),
             kind: self.kind,
@@ -619,6 +712,35 @@ impl Owned {
             available: self.money.available(),
             calls: self.calls,
         }
+    }
+}
+
+/// Lengthens what is held for a call, of packages first.
+fn renew_hold(
+    packages: &mut Packages,
+    rules: &Rules,
+    owned: &mut Owned,
+    hold: &mut Hold,
+    params: &BillingParams,
+    advance_min: u32,
+) -> Result<(), BillingError> {
+    let Some(terms) = &hold.terms else { return Ok(()) };
+    if let Some(held) = hold.held.as_mut().filter(|_| !hold.reservation.is_unlimited()) {
+        let target_s = packages::target_s(hold.reservation.grant().until_s, advance_min);
+        let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms, &None);
+        packages.hold(&rules.zone, held, hold.account, target_s, &tariff, params);
+    }
+    let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms, &hold.held);
+    owned.money.renew(&mut hold.reservation, tariff, params, advance_min).map(|_| ())
+}
+
+/// Writes into the legs of a call what packages hold for them, and nothing where they hold nothing.
+fn fill_gifts(usage: &mut Usage, holds: &[Hold]) {
+    for (leg, hold) in usage.customer.iter_mut().chain(&mut usage.agents).zip(holds) {
+        (leg.gifts, leg.gift_money) = match &hold.held {
+            Some(held) => (held.gifts.clone(), held.gift_money()),
+            None => (Vec::new(), Money::ZERO),
+        };
     }
 }
 

@@ -38,6 +38,14 @@ pub enum PayError {
         /// What is to be paid.
         amount: Money,
     },
+    /// A card cannot be paid out.
+    #[error("card {card} {why}")]
+    Card {
+        /// Its PIN.
+        card: String,
+        /// What stands in the way.
+        why: &'static str,
+    },
     /// There is nothing to set to zero.
     #[error("the balance is 0 already")]
     Zero,
@@ -50,6 +58,8 @@ pub enum Move {
     Pay(Money),
     /// A payment out of the money of an agent above.
     PayFrom(String, Money),
+    /// A payment of all the money of a phone card.
+    ByCard(String),
     /// The balance becomes 0.
     MakeZero,
     /// An earlier row is taken back: its amount with the other sign.
@@ -105,6 +115,10 @@ impl Rater {
             Move::Pay(amount) if amount < Money::ZERO => (LedgerKind::Deduction, amount, None),
             Move::Pay(amount) => (LedgerKind::Payment, amount, None),
             Move::PayFrom(agent, amount) => (LedgerKind::Payment, amount, Some(self.agent_above(id, &agent, amount)?)),
+            Move::ByCard(card) => {
+                let (from, amount) = self.card_to_pay_out(at_ms, id, card)?;
+                (LedgerKind::Payment, amount, Some(from))
+            }
             Move::MakeZero if balance == Money::ZERO => return Err(PayError::Zero),
             Move::MakeZero => (LedgerKind::MakeZero, balance.checked_neg().map_err(|_| PayError::Overflow)?, None),
             Move::Reverse(amount) => {
@@ -120,6 +134,23 @@ impl Rater {
             self.book(at_ms, agent, LedgerKind::Transfer, paid, format!("{key}{FROM}"), &user, &memo)?;
         }
         self.book(at_ms, id, kind, amount, key, &user, &memo)
+    }
+
+    /// A card and what it has: not one that is in use, and not into itself.
+    fn card_to_pay_out(&self, at_ms: i64, account: AccountId, card: String) -> Result<(AccountId, Money), PayError> {
+        let refused = |card: &str, why| Err(PayError::Card { card: card.to_owned(), why });
+        let Some((id, owned)) = self.account_names.get(&card).and_then(|id| Some((*id, self.accounts.get(id)?))) else {
+            return refused(&card, "is not known");
+        };
+        let why = match () {
+            () if !owned.bounds.is_card => "is no card",
+            () if id == account => "cannot be paid into itself",
+            () if owned.calls > 0 => "has a call in progress",
+            () if owned.valid_to_ms().is_some_and(|to_ms| at_ms >= to_ms) => "is expired",
+            () if owned.money.balance <= Money::ZERO => "has no money",
+            () => return Ok((id, owned.money.balance)),
+        };
+        refused(&card, why)
     }
 
     /// The agent of that name above the account, when it has the amount.

@@ -3,15 +3,19 @@
 use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
-use tandem_call::snapshot::GatewayId;
+use smallvec::SmallVec;
+use tandem_call::snapshot::{AccountId, GatewayId};
 use tandem_leg::Now;
 use tandem_rating::account::Reservation;
 use tandem_rating::cdr::{self, Settlement};
+use tandem_rating::duration;
 use tandem_rating::fee::Charge;
 use tandem_rating::money::Money;
+use tandem_rating::package;
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
 use tandem_rating::usage::{LegTerms, Usage};
 
+use crate::packages::Held;
 use crate::{Hold, Output, Rater};
 
 /// Settings of the rating thread.
@@ -65,6 +69,9 @@ pub struct Suppressed {
     pub packets: u64,
 }
 
+/// `billing_type` of a call that another system told of.
+const EXTERNAL: u8 = 2;
+
 /// Sources of illegal calls whose records fit into one second, each with its own bound.
 const ILLEGAL_SOURCES_PER_S: u32 = 10;
 
@@ -76,6 +83,8 @@ impl Rater {
     /// or is one that a crash left open.
     pub(crate) fn settle(&mut self, now: Now, usage: &Usage) {
         let state = self.calls.remove(&usage.flow_no);
+        let filled = self.with_gifts(usage, state.as_ref());
+        let usage = filled.as_ref().map_or(usage, |(usage, _)| usage);
         if let Some(state) = &state {
             if let Some(mapping) = self.gateways.get_mut(&state.mapping) {
                 mapping.free_line();
@@ -90,6 +99,7 @@ impl Rater {
         let customer = usage.customer.iter().map(|leg| (leg, settlement.customer.as_ref()));
         let charges: Vec<(&LegTerms, Option<&Charge>)> = customer.chain(agents).collect();
         let mut ledger = Vec::new();
+        let mut gifts = Vec::new();
         // A caller may be gone between the vendor's answer and his own: then the call was not answered, but has a start
         // record, which only a settlement closes.
         let started = state.as_ref().is_some_and(|state| state.started);
@@ -98,16 +108,18 @@ impl Rater {
             clearing = state.clearing;
             for (n, hold) in state.holds.into_iter().enumerate() {
                 // The order of the holds: who pays, then the agents upward (accounts.md 2).
-                ledger.extend(self.charge_hold(
-                    hold,
-                    charges.get(n).and_then(|(_, charge)| *charge),
-                    usage,
-                    &leg_name(n),
-                ));
+                let charge = charges.get(n).and_then(|(_, charge)| *charge);
+                gifts.extend(self.use_gifts(n, hold.account, hold.held.as_deref(), charge, usage));
+                ledger.extend(self.charge_hold(hold, charge, usage, &leg_name(n)));
             }
         } else {
             // A call taken over after a crash: its reservation is gone, its charge is not.
+            let mut held = filled.as_ref().map(|(_, held)| held.iter()).into_iter().flatten();
             for (n, (leg, charge)) in charges.into_iter().enumerate() {
+                let held = held.next().and_then(Option::as_ref);
+                if let Some(account) = self.account_names.get(leg.account.as_str()).copied() {
+                    gifts.extend(self.use_gifts(n, account, held, charge, usage));
+                }
                 if let Some(charge) = charge {
                     ledger.extend(self.charge_by_name(&leg.account, charge, usage, &leg_name(n)));
                 }
@@ -119,6 +131,10 @@ impl Rater {
             ledger.extend(self.charge_by_name(&leg.account, charge, usage, "vendor"));
         }
         self.spend(now, usage, &ledger);
+        // Behind what was charged: their balance after is that of the end.
+        for (account, leg, memo) in gifts {
+            ledger.extend(self.gift_row(account, &leg, memo, usage));
+        }
         self.count(usage);
         self.settled += 1;
         let record = self.wants_record(now, usage, &settlement, !ledger.is_empty());
@@ -134,6 +150,83 @@ impl Rater {
     /// Settles a call that was open when the switch died (billing.md 6.10).
     pub fn settle_recovered(&mut self, now: Now, usage: &Usage) {
         self.settle(now, usage);
+    }
+
+    /// The call with what packages hold for its legs; `None` when nothing is to be changed. Of a call that a crash left open
+    /// the packages are asked anew, for as long as it lasted: its start record has what it held at the answer.
+    #[allow(clippy::type_complexity)]
+    fn with_gifts(
+        &mut self,
+        usage: &Usage,
+        state: Option<&crate::CallState>,
+    ) -> Option<(Usage, SmallVec<[Option<Held>; 2]>)> {
+        let legs = || usage.customer.iter().chain(&usage.agents);
+        let has = legs().any(|leg| !leg.gifts.is_empty() || !leg.gift_money.is_zero());
+        if let Some(state) = state {
+            if !has && state.holds.iter().all(|hold| hold.held.is_none()) {
+                return None;
+            }
+            let mut usage = usage.clone();
+            crate::fill_gifts(&mut usage, &state.holds);
+            return Some((usage, SmallVec::new()));
+        }
+        // Calls of other systems are charged as they are told (cdr.md 7).
+        let account = |leg: &LegTerms| self.account_names.get(leg.account.as_str()).copied();
+        if usage.billing_type == EXTERNAL
+            || !(has || legs().any(|leg| account(leg).is_some_and(|a| self.packages.serves(a))))
+        {
+            return None;
+        }
+        let mut filled = usage.clone();
+        let connect_ms = usage.connect_ms.unwrap_or(usage.setup_ms);
+        let mut all = SmallVec::new();
+        for (n, leg) in filled.customer.iter_mut().chain(&mut filled.agents).enumerate() {
+            let phone = phone_of(usage).filter(|_| n == 0).unwrap_or_default();
+            let mut held = Held::new(&phone.into(), &leg.number);
+            self.packages.keep_old(&mut held, leg);
+            (leg.gifts, leg.gift_money) = (Vec::new(), Money::ZERO);
+            let account = self.account_names.get(leg.account.as_str()).copied();
+            if let (Some(account), Some(tariff)) = (account, leg.tariff(connect_ms)) {
+                let held_s = duration::hold_s(usage.charged_ms(leg), usage.params.p_hold_ms);
+                self.packages.hold(&self.rules.zone, &mut held, account, held_s, &tariff, &usage.params);
+            }
+            (leg.gifts, leg.gift_money) = (held.gifts.clone(), held.gift_money());
+            all.push(Some(held));
+        }
+        Some((filled, all))
+    }
+
+    /// Tells packages what a leg used of them: who, leg and memo of its row.
+    fn use_gifts(
+        &mut self,
+        n: usize,
+        account: AccountId,
+        held: Option<&Held>,
+        charge: Option<&Charge>,
+        usage: &Usage,
+    ) -> Option<(AccountId, String, String)> {
+        if held.is_none() && !self.packages.serves(account) {
+            return None;
+        }
+        let phone = phone_of(usage).filter(|_| n == 0).unwrap_or_default();
+        let uses = self.packages.settle(account, phone, held, charge);
+        (!uses.is_empty()).then(|| (account, format!("{}.gift", leg_name(n)), package::memo_of(&uses)))
+    }
+
+    /// The row that says so; it moves nothing.
+    fn gift_row(&self, account: AccountId, leg: &str, memo: String, usage: &Usage) -> Option<LedgerRow> {
+        let owned = self.accounts.get(&account)?;
+        Some(LedgerRow {
+            key: format!("call:{}:{leg}", usage.flow_no),
+            account: owned.name.clone(),
+            kind: LedgerKind::Gift,
+            amount: Money::ZERO,
+            balance_after: owned.money.balance,
+            at_ms: usage.end_ms,
+            flow_no: Some(usage.flow_no),
+            user: String::new(),
+            memo,
+        })
     }
 
     /// Takes a charge from the account that holds for it, or gives back what it held.
@@ -155,6 +248,9 @@ impl Rater {
             let Some(id) = self.account_names.get(&row.account).copied() else { continue };
             let cost = row.amount.checked_neg().unwrap_or_default();
             if let Some(owned) = self.accounts.get_mut(&id) {
+                if owned.bounds.valid_days.is_some() && owned.first_use_ms.is_none() {
+                    owned.first_use_ms = Some(usage.end_ms);
+                }
                 owned.spent.add(&self.rules.zone, now.wall_ms, cost);
             }
             self.watch(id);
@@ -242,7 +338,7 @@ impl Rater {
 }
 
 /// The phone whose account pays for the call.
-fn phone_of(usage: &Usage) -> Option<&str> {
+pub(crate) fn phone_of(usage: &Usage) -> Option<&str> {
     match (usage.billing_type, usage.billing_mode) {
         (1, 0) => usage.customer.as_ref().map(|leg| leg.number.as_str()),
         (0, 0) => Some(&usage.caller_billed),

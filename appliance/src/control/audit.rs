@@ -29,6 +29,23 @@ pub(super) fn command(call: &Call) -> Option<String> {
         }
         Call::AccountZero(q) => format!("account zero {}", q.name),
         Call::AccountReverse(q) => format!("account reverse {}", q.key),
+        Call::CardCreate(q) if q.commit => {
+            format!("card create --batch {} --count {} --value {}", q.batch, q.count, q.value.as_str())
+        }
+        Call::CardLock(q) if q.commit => {
+            let what = q.batch.as_ref().map_or_else(String::new, |batch| format!(" --batch {batch}"));
+            format!("card lock{what}{}", if q.unlock { " --unlock" } else { "" })
+        }
+        Call::CardRecharge(q) => format!("card recharge ... {}", q.account),
+        Call::PackageOrder(q) if q.commit => {
+            let phone = q.phone.as_ref().map_or_else(String::new, |phone| format!(" --phone {phone}"));
+            format!("package order {} {}{phone}", q.account, q.package)
+        }
+        Call::PackageChange(q) if q.commit => format!("package change {}", q.order),
+        Call::PackageCancel(q) if q.commit => {
+            format!("package cancel {}{}", q.order, if q.now { " --now" } else { "" })
+        }
+        Call::PackageCatchUp(q) if q.commit => format!("package catch-up {}", q.order),
         Call::CdrInsert(q) if q.commit => format!("cdr insert ({} rows)", q.rows.len()),
         Call::RatesImport(RatesImport { group, mode, .. }) => {
             format!("rates import --group {group} --mode {}", mode.as_str())

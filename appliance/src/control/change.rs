@@ -102,6 +102,11 @@ impl Control {
     pub(super) async fn commit(&self, actor: &Actor, proposal: Proposal) -> Result<u64, ErrorObject> {
         let site = proposal.site.clone().unwrap_or_else(|| self.state.borrow().site.clone());
         let (built, ids) = self.build(&site, &proposal.decks)?;
+        let gone = {
+            let state = self.state.borrow();
+            state.site.package.keys().filter(|name| !site.package.contains_key(*name)).cloned().collect()
+        };
+        self.packages_free(gone).await?;
         let audit = self.audit(actor, &proposal.command, &proposal.comment, proposal.changes);
         let (version, config, fallback) = {
             let state = self.state.borrow();
@@ -123,9 +128,10 @@ impl Control {
         let record = Encoded::of(&record).map_err(internal)?;
         let (accounts, gateways) = (boot::accounts(&built), boot::gateways(&built.snapshot));
         let rules = boot::rules(&built.params, &config);
+        let packages = Box::new(built.packages.clone());
         // The rating thread first: a call of the new snapshot must find its accounts and gateways there.
         let seq = self
-            .order_rating(|done| RatingOrder::Configure { accounts, gateways, rules, record, done })
+            .order_rating(|done| RatingOrder::Configure { accounts, gateways, rules, packages, record, done })
             .await?
             .map_err(internal)?;
         let snapshot = Arc::new(built.snapshot);

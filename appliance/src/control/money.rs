@@ -14,6 +14,7 @@ use tandem_store::{LIMIT_MAX, LedgerFilter, Queries, StoredLedgerRow};
 
 use super::{Control, Reply, internal, reply};
 use crate::orders::RatingOrder;
+use crate::site::CARD;
 
 /// Rows of the ledger shown with an account.
 const LEDGER_SHOWN: usize = 20;
@@ -32,7 +33,7 @@ impl Control {
         let site = state.site.account.get(&view.name);
         let money = |amount: Money| self.shown(amount);
         let text = |text: fn(&crate::site::AccountSite) -> &str| site.map_or_else(String::new, |s| text(s).to_owned());
-        let valid_to_ms = configured.and_then(|a| a.valid_until_ms);
+        let valid_to_ms = [configured.and_then(|a| a.valid_until_ms), view.valid_to_ms].into_iter().flatten().min();
         let word = match configured {
             None => "canceled",
             Some(a) if a.cancelled => "canceled",
@@ -44,7 +45,12 @@ impl Control {
         reply::AccountRow {
             name: view.name.clone(),
             display_name: configured.map_or_else(String::new, |a| a.display_name.clone()),
-            kind: if view.kind == AccountKind::General { "customer" } else { "vendor" }.to_owned(),
+            kind: match view.kind {
+                _ if site.is_some_and(|site| site.kind == CARD) => CARD,
+                AccountKind::General => "customer",
+                AccountKind::Clearing => "vendor",
+            }
+            .to_owned(),
             balance: money(view.balance),
             overdraft_limit: money(view.limit),
             reserved: money(view.reserved),
@@ -75,7 +81,7 @@ impl Control {
     pub(super) async fn account_list(&self, q: AccountList) -> Reply {
         let mut views = self.account_views().await?;
         let states = ["normal", "locked", "expired", "no_money", "canceled"];
-        one_of("kind", &q.kind, &["customer", "vendor"])?;
+        one_of("kind", &q.kind, &["customer", "vendor", CARD])?;
         one_of("state", &q.state, &states)?;
         if let Some(sort) = &q.sort {
             let (word, turned) = sort.strip_prefix('-').map_or((sort.as_str(), false), |word| (word, true));
@@ -202,7 +208,13 @@ impl Control {
     }
 
     /// Books a movement unless its key is booked. `amount` is that of the row it makes, when that is known before.
-    async fn move_money(&self, actor: &Actor, command: &str, movement: Movement, amount: Option<Money>) -> Reply {
+    pub(super) async fn move_money(
+        &self,
+        actor: &Actor,
+        command: &str,
+        movement: Movement,
+        amount: Option<Money>,
+    ) -> Reply {
         self.account_named(&movement.account).await?;
         // The rating thread knows the keys of its own life; the database, which has caught up when it answers, knows all.
         if let Some(row) = self.row_of(&movement.key).await? {
@@ -216,6 +228,17 @@ impl Control {
                 ));
             }
             return reply(&reply::AccountPaid { row: self.ledger_row(&row), booked: false });
+        }
+        if let Move::ByCard(card) = &movement.what
+            && let Some(half) = self.row_of(&format!("{}{FROM}", movement.key)).await?
+        {
+            // The machine lost power between the two halves: the card has paid.
+            if half.account != *card {
+                let message = format!("key: {} of {} is already booked under it", half.kind, half.amount);
+                return Err(ErrorObject::new(ErrorCode::Conflict, message));
+            }
+            let what = Move::Pay(half.amount.checked_neg().unwrap_or_default());
+            return self.book(actor, command, Movement { what, ..movement }).await;
         }
         if let Move::PayFrom(agent, _) = &movement.what
             && let Some(half) = self.row_of(&format!("{}{FROM}", movement.key)).await?
@@ -250,7 +273,7 @@ impl Control {
                 booked: true,
             }),
             Err(error @ PayError::Duplicate(_)) => Err(ErrorObject::new(ErrorCode::Conflict, error.to_string())),
-            Err(error @ (PayError::NoAgent(_) | PayError::NoMoney { .. } | PayError::Zero)) => {
+            Err(error @ (PayError::NoAgent(_) | PayError::NoMoney { .. } | PayError::Zero | PayError::Card { .. })) => {
                 Err(ErrorObject::new(ErrorCode::Refused, error.to_string()))
             }
             Err(error) => Err(internal(error.to_string())),
@@ -310,7 +333,7 @@ impl Control {
     }
 
     /// With the digits of fees; an amount that has more keeps them.
-    fn shown(&self, amount: Money) -> String {
+    pub(super) fn shown(&self, amount: Money) -> String {
         let fp = self.state.borrow().params.billing().map_or(2, |billing| billing.fp);
         let fixed = amount.to_fixed(fp);
         if Money::from_str(&fixed).ok() == Some(amount) { fixed } else { amount.to_string() }
@@ -417,7 +440,7 @@ fn one_of(field: &str, word: &Option<String>, words: &[&str]) -> Result<(), Erro
 }
 
 /// The key of a movement in the ledger; without one of the asker, one that nobody has.
-fn key_of(key: Option<String>) -> Result<String, ErrorObject> {
+pub(super) fn key_of(key: Option<String>) -> Result<String, ErrorObject> {
     match key {
         Some(key) if key.is_empty() || key.len() > 100 || key.chars().any(char::is_control) => {
             Err(ErrorObject::bad_value("key", key, "1 to 100 characters without control characters"))

@@ -15,13 +15,16 @@ use tandem_call::snapshot::{
 };
 use tandem_leg::ListenerId;
 use tandem_media::decide::DeviceMode;
-use tandem_rater::{AccountConfig, Bounds};
+use tandem_rater::{AccountConfig, Bounds, PackageConfig};
 use tandem_rating::money::Money;
 use tandem_rating::rate::Deck;
 
 use super::{AccountSite, FilterSite, MappingSite, RoutingSite, Site};
 use crate::params::Params;
 use tandem_media::rules::IpNet;
+
+/// Kind of an account that is a phone card.
+pub(crate) const CARD: &str = "card";
 
 /// Names to the stable numbers of this process.
 #[derive(Clone, Debug, Default)]
@@ -59,13 +62,15 @@ pub struct Built {
     pub prohibited: Vec<IpNet>,
     /// What the rating thread is told of each account, in the order of the snapshot's accounts.
     pub money: Vec<AccountConfig>,
+    /// What it is told of packages and phones.
+    pub packages: PackageConfig,
 }
 
-struct Errors(Vec<String>);
+pub(super) struct Errors(pub(super) Vec<String>);
 
 impl Errors {
     /// Keeps the value, or notes `path = value: what`.
-    fn take<T, E: std::fmt::Display>(&mut self, path: &str, value: &str, result: Result<T, E>) -> Option<T> {
+    pub(super) fn take<T, E: std::fmt::Display>(&mut self, path: &str, value: &str, result: Result<T, E>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(what) => {
@@ -75,7 +80,7 @@ impl Errors {
         }
     }
 
-    fn word<T: Copy>(&mut self, path: &str, value: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, path: &str, value: &str, words: &[(&str, T)]) -> Option<T> {
         let found = words.iter().find(|(word, _)| *word == value).map(|(_, t)| *t);
         // The first word is the default, which an absent value takes.
         let found = if value.is_empty() { words.first().map(|(_, t)| *t) } else { found };
@@ -167,6 +172,7 @@ impl Site {
             prohibited.extend(e.take(&format!("media.prohibited[{n}]"), text, text.parse::<IpNet>()));
         }
         let billing = params.billing().unwrap_or_default();
+        let packages = super::package::config(e, self, billing.clone());
         if !errors.0.is_empty() {
             return Err(errors.0);
         }
@@ -183,7 +189,7 @@ impl Site {
             billing_numbers,
         };
         snapshot.index().map_err(|error| vec![format!("routing_gateway: {error}")])?;
-        Ok(Built { snapshot, params, prohibited, money })
+        Ok(Built { snapshot, params, prohibited, money, packages })
     }
 }
 
@@ -236,10 +242,10 @@ fn account(
     let at = |key: &str| format!("account.{name}.{key}");
     check_name(e, "account", name);
     let kind = match site.kind.as_str() {
-        "customer" => AccountKind::General,
+        "customer" | "card" => AccountKind::General,
         "vendor" => AccountKind::Clearing,
         other => {
-            e.0.push(format!("{} = {other:?} is not allowed; it takes customer, vendor", at("kind")));
+            e.0.push(format!("{} = {other:?} is not allowed; it takes customer, vendor, card", at("kind")));
             AccountKind::General
         }
     };
@@ -254,6 +260,13 @@ fn account(
             at("credit_limit"),
             site.credit_limit
         ));
+    }
+    let is_card = site.kind == CARD;
+    if is_card && !(name.len() <= 64 && name.bytes().all(|b| b.is_ascii_digit())) {
+        e.0.push(format!("account.{name:?} is no PIN of a card; it takes 1 to 64 digits"));
+    }
+    if !is_card && (site.valid_days != 0 || !site.batch.is_empty()) {
+        e.0.push(format!("account.{name}: valid_days and batch are fields of a card"));
     }
     let monthly_max = positive(e, &at("monthly_max"), &site.monthly_max);
     let alarm_below = if site.alarm_below.is_empty() {
@@ -276,7 +289,8 @@ fn account(
         calendar: calendar(e, &at("periods"), &site.periods, decks),
         parent: None,
     };
-    let bounds = Bounds { monthly_max, alarm_below, agent: None };
+    let valid_days = Some(site.valid_days).filter(|days| is_card && *days > 0);
+    let bounds = Bounds { monthly_max, alarm_below, agent: None, is_card, valid_days };
     let config = AccountConfig { id: account.id, name: name.to_owned(), kind, limit, opening, bounds };
     (account, config)
 }
@@ -336,6 +350,12 @@ fn billing_numbers(
         let account = reference(e, &path, &bound.account, names, accounts, AccountKind::General);
         numbers.bound.extend(account.map(|account| (number.clone(), account)));
     }
+    numbers.cards = site
+        .account
+        .iter()
+        .filter(|(_, account)| account.kind == CARD)
+        .filter_map(|(name, _)| names.get(name.as_str()).copied())
+        .collect();
     let split = site.rate_group.iter().filter(|(_, group)| group.split_sections);
     numbers.split_groups = split.map(|(name, _)| name.clone()).collect();
     numbers
@@ -694,7 +714,7 @@ fn check_prefix(e: &mut Errors, path: &str, prefix: &str) {
     }
 }
 
-fn check_name(e: &mut Errors, what: &str, name: &str) {
+pub(super) fn check_name(e: &mut Errors, what: &str, name: &str) {
     if name.is_empty() || name.len() > 64 || name.chars().any(|c| c.is_control() || c == '"') {
         e.0.push(format!("{what}.{name:?}: a name takes 1 to 64 characters without control characters and quotes"));
     }

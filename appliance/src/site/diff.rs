@@ -20,6 +20,7 @@ pub fn diff(old: &Site, new: &Site) -> Vec<SiteChange> {
     table("phone", &old.phone, &new.phone, &mut changes);
     table("bound_number", &old.bound_number, &new.bound_number, &mut changes);
     table("rate_group", &old.rate_group, &new.rate_group, &mut changes);
+    table("package", &old.package, &new.package, &mut changes);
     changes
 }
 

@@ -39,6 +39,7 @@ impl Site {
             "phone" => item("phone", &mut self.phone, edit, fields::PHONE),
             "bound_number" => item("bound_number", &mut self.bound_number, edit, fields::BOUND),
             "rate_group" => item("rate_group", &mut self.rate_group, edit, fields::GROUP),
+            "package" => item("package", &mut self.package, edit, fields::PACKAGE),
             "media" => {
                 let mut value = object(&self.media);
                 apply("media", &mut value, edit, fields::MEDIA)?;
@@ -252,8 +253,8 @@ fn merge(old: Option<&Value>, edit: Value, op: FieldOp, path: &str, text: &str) 
 #[cfg(test)]
 mod tests {
     use super::super::{
-        AccountSite, BoundSite, FilterSite, GroupSite, MappingSite, MediaSite, PhoneSite, RoutingSite, SwitchSite,
-        TimeoutsSite,
+        AccountSite, BoundSite, FilterSite, GroupSite, MappingSite, MediaSite, PackageSite, PhoneSite, RoutingSite,
+        SwitchSite, TimeoutsSite,
     };
     use super::*;
 
@@ -460,6 +461,18 @@ mod tests {
             no_billing_to_phone: text(),
             monthly_max: text(),
             rate_group: text(),
+            monthly_rent: text(),
+            monthly_min: text(),
+        };
+        let package = PackageSite {
+            rent_fee: text(),
+            rent_type: text(),
+            rent_period: 2,
+            partial: true,
+            min_consumption: text(),
+            lower_consumption: text(),
+            gift_money: text(),
+            gifts: list(),
         };
         let account = AccountSite {
             kind: text(),
@@ -476,11 +489,14 @@ mod tests {
             alarm_below: text(),
             private_rate_group: text(),
             periods: list(),
+            valid_days: 1,
+            batch: text(),
         };
         same(&account, fields::ACCOUNT);
         same(&mapping, fields::MAPPING);
         same(&routing, fields::ROUTING);
         same(&phone, fields::PHONE);
+        same(&package, fields::PACKAGE);
         same(&BoundSite { account: text() }, fields::BOUND);
         same(&GroupSite { split_sections: true }, fields::GROUP);
         same(&MediaSite { prohibited: list() }, fields::MEDIA);

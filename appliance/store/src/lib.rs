@@ -21,6 +21,7 @@ mod frame;
 mod journal;
 mod ledger;
 mod msgpack;
+mod package;
 mod payload;
 mod plan;
 mod query;
@@ -44,6 +45,7 @@ pub use error::{JournalError, StoreError};
 pub use frame::{Encoded, PAYLOAD_MAX};
 pub use journal::{Cut, Journal, JournalOptions, MakeDisk, OpenReport, Positions, Purged, SyncHandle};
 pub use ledger::StoredAccount;
+pub use package::StoredOrder;
 pub use query::{
     CdrFilter, CdrSort, CdrTotals, Counted, LIMIT_DEFAULT, LIMIT_MAX, LedgerFilter, NumberMatch, Queries,
     StoredLedgerRow,

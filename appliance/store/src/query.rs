@@ -21,6 +21,7 @@ use crate::correction::{self, StoredCorrection};
 use crate::decks::{self, DeckVersion, StoredDeck};
 use crate::error::StoreError;
 use crate::ledger::{self, StoredAccount};
+use crate::package::{self, StoredOrder};
 use crate::plan::{Budget, Lookup, Plan, Span};
 use crate::rebuild;
 use crate::report::{self, ReportBy, ReportChecked, ReportRow};
@@ -695,6 +696,14 @@ impl Queries {
             balance_after: ledger::money(&stored.account, "balance after", &balance_after)?,
             ..stored
         })
+    }
+
+    /// Every order of a package and fee of a phone, over or not, with what was used of the period that runs.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn packages(&self) -> Result<Vec<StoredOrder>, StoreError> {
+        package::orders(&self.connection, &self.path)
     }
 
     /// All accounts with their balances, by name.

@@ -12,6 +12,7 @@ use crate::decks::{self, StoredDeck};
 use crate::error::StoreError;
 use crate::journal::Journal;
 use crate::ledger;
+use crate::package::{self, StoredOrder};
 use crate::reader::Reader;
 use crate::store::{BATCH, Projector, StoreOptions};
 
@@ -44,6 +45,8 @@ pub struct Recovered {
     pub params: Vec<StoredParam>,
     /// The newest version of each rate group, of deleted ones too: their versions go on when they are made again.
     pub decks: Vec<StoredDeck>,
+    /// Every order of a package and fee of a phone, over or not.
+    pub packages: Vec<StoredOrder>,
     /// What was done, in sentences, for the log.
     pub lines: Vec<String>,
 }
@@ -99,6 +102,7 @@ pub fn recover(journal: &mut Journal, options: &StoreOptions, now_ms: i64) -> Re
     decks::sweep(connection, path)?;
     let decks = decks::newest(connection, path)?;
     let open_calls = open_calls(connection, path)?;
+    let packages = package::orders(connection, path)?;
     lines.push(format!("replayed {replayed} records from {from}, {} calls to settle", open_calls.len()));
     if projector.alive_ms() > 0 {
         let away_ms = now_ms.saturating_sub(projector.alive_ms()).max(0);
@@ -115,6 +119,7 @@ pub fn recover(journal: &mut Journal, options: &StoreOptions, now_ms: i64) -> Re
         unconfirmed,
         params,
         decks,
+        packages,
         lines,
     })
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::block_index;
 use crate::decks;
 use crate::error::StoreError;
+use crate::package;
 use crate::report;
 
 /// Name of the database in the data folder.
@@ -187,7 +188,7 @@ pub(crate) fn open_writer(path: &Path, currency: &str) -> Result<Connection, Sto
         connection.execute_batch(&statements).map_err(StoreError::sql(path, "make the tables"))?;
     }
     connection
-        .execute_batch(&[TABLES_ADDED, decks::TABLES].concat())
+        .execute_batch(&[TABLES_ADDED, decks::TABLES, package::TABLES].concat())
         .map_err(StoreError::sql(path, "make the tables of changes"))?;
     match meta(&connection, path, key::CURRENCY)? {
         None => set_meta(&connection, path, key::CURRENCY, currency)?,

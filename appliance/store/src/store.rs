@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{CachedStatement, Connection};
-use tandem_rating::record::Record;
+use tandem_rating::record::{LedgerKind, LedgerRow, Record};
 
 use crate::block_index::{self, Tail};
 use crate::cdr_table::{self, Layout};
@@ -14,6 +14,7 @@ use crate::correction;
 use crate::decks;
 use crate::error::StoreError;
 use crate::ledger::{Booked, CALL_ROWS_MAX, Ledger, LedgerWriter};
+use crate::package;
 use crate::payload::{self, Booking, FIELDS, Field, Payload, Settled, Started};
 use crate::reader::Reader;
 use crate::report;
@@ -425,13 +426,7 @@ impl<'c> Writer<'c> {
                     }
                 }
             }
-            Record::Ledger(row) => {
-                let encoded = rmp_serde::to_vec(row).map_err(|error| not_written(seq, error.to_string()))?;
-                match Booking::read(&encoded) {
-                    Some(row) => self.book(state, applied, seq, None, &row)?,
-                    None => return Ok(Err("a ledger row in a shape that cannot be stored".to_owned())),
-                }
-            }
+            Record::Ledger(row) => return self.book_all(state, applied, seq, std::slice::from_ref(row)),
             Record::Site { version, at_ms, user, text } => self
                 .connection
                 .prepare_cached(
@@ -467,13 +462,32 @@ impl<'c> Writer<'c> {
                     });
                     return Ok(Ok(()));
                 }
-                for row in &corrected.ledger {
-                    let encoded = rmp_serde::to_vec(row).map_err(|error| not_written(seq, error.to_string()))?;
-                    match Booking::read(&encoded) {
-                        Some(row) => self.book(state, applied, seq, None, &row)?,
-                        None => return Ok(Err("a ledger row in a shape that cannot be stored".to_owned())),
-                    }
+                return self.book_all(state, applied, seq, &corrected.ledger);
+            }
+            Record::Package(event) => {
+                package::apply(self.connection, self.path, event)?;
+                if let Some(audit) = &event.audit {
+                    changes::audit(self.connection, self.path, seq, audit)?;
                 }
+                return self.book_all(state, applied, seq, &event.ledger);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Books rows that stand in a record that is no settlement.
+    fn book_all(
+        &mut self,
+        state: &mut State,
+        applied: &mut Applied,
+        seq: u64,
+        rows: &[LedgerRow],
+    ) -> Result<Result<(), String>, StoreError> {
+        for row in rows {
+            let encoded = rmp_serde::to_vec(row).map_err(|error| not_written(seq, error.to_string()))?;
+            match Booking::read(&encoded) {
+                Some(row) => self.book(state, applied, seq, None, &row)?,
+                None => return Ok(Err("a ledger row in a shape that cannot be stored".to_owned())),
             }
         }
         Ok(Ok(()))
@@ -613,6 +627,9 @@ impl<'c> Writer<'c> {
             Some(flow_no) => self.ledger.book_call(&mut state.ledger, self.path, flow_no, row)?,
             None => self.ledger.book(&mut state.ledger, self.path, row)?,
         };
+        if booked != Booked::Duplicate && row.kind == LedgerKind::Gift.as_str() {
+            package::used(self.connection, self.path, row.memo)?;
+        }
         match booked {
             Booked::New => applied.ledger_rows += 1,
             Booked::Disagrees { sum } => {

@@ -12,6 +12,7 @@ use crate::cdr_table;
 use crate::correction;
 use crate::error::StoreError;
 use crate::ledger;
+use crate::package;
 use crate::query::add;
 use crate::report;
 
@@ -34,7 +35,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    fn problem(&mut self, problem: String) {
+    pub(crate) fn problem(&mut self, problem: String) {
         self.wrong += 1;
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
@@ -66,7 +67,8 @@ struct Sums {
 /// 2. what the CDRs charge an account (as payer, agent or vendor; fee and tax) is what its `call` rows took;
 /// 3. what the corrections of calls changed is what their rows moved;
 /// 4. the reports of each day are what its CDRs come to;
-/// 5. each day has as many CDRs as were stored, and each of them is a settled call of that day.
+/// 5. each day has as many CDRs as were stored, and each of them is a settled call of that day;
+/// 6. rent and differences of each order of a package are what its rows took, and no more is used than it gives.
 pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Verified, StoreError> {
     let mut verified = Verified::default();
     let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
@@ -86,6 +88,7 @@ pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Verified, S
         verified.problem(format!("account {name}: corrections of its calls come to {changed}, it has no rows"));
     }
     index(connection, path, &mut verified, LEDGER, i64::MAX)?;
+    package::verify(connection, path, &mut verified)?;
     for account in ledger::accounts(connection, path)? {
         verified.accounts += 1;
         let sum = sums.entry(account.name.clone()).or_default();

@@ -7,6 +7,7 @@ mod accounts;
 mod admission;
 mod agents;
 mod answered;
+mod cards;
 mod changes;
 mod changes_under_load;
 #[allow(dead_code, unused_imports, reason = "the tests of faults share it and use another part")]
@@ -17,6 +18,7 @@ mod hostile;
 mod load;
 mod media_billing;
 mod operation;
+mod packages;
 mod proof;
 mod rates;
 mod restart;

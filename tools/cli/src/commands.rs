@@ -2,6 +2,7 @@
 
 mod account;
 mod calls;
+mod card;
 mod cdr;
 mod cdr_csv;
 mod cdr_insert;
@@ -12,6 +13,7 @@ mod edit;
 mod explain;
 mod gateway;
 mod media;
+mod package;
 mod param;
 mod proof;
 mod quote;
@@ -57,6 +59,12 @@ pub(crate) enum Command {
     /// Movements of money
     #[command(subcommand)]
     Ledger(account::LedgerCommand),
+    /// Packages of minutes and money, their orders and rent
+    #[command(subcommand)]
+    Package(package::Command),
+    /// Phone cards
+    #[command(subcommand)]
+    Card(card::Command),
     /// Rate groups
     #[command(subcommand)]
     Rates(rates::Command),
@@ -115,6 +123,8 @@ pub(crate) fn run(command: Command, client: &mut Client, output: &mut Output) ->
         Command::Gateway(command) => gateway::run(command, client, output),
         Command::Account(command) => account::run(command, client, output),
         Command::Ledger(command) => account::run_ledger(command, client, output),
+        Command::Card(command) => card::run(command, client, output),
+        Command::Package(command) => package::run(command, client, output),
         Command::Rates(command) => rates::run(command, client, output),
         Command::Apply(apply) => site::apply(apply, client, output),
         Command::Export(export) => site::export(export, client, output),

@@ -117,7 +117,8 @@ pub(crate) fn records(records: &[Record], over: bool) -> Vec<String> {
             | Record::Change(_)
             | Record::Confirmed { .. }
             | Record::Audit(_)
-            | Record::Corrected(_) => {}
+            | Record::Corrected(_)
+            | Record::Package(_) => {}
         }
     }
     if over {

@@ -9,7 +9,7 @@ use tandem_rating::money::Money;
 use tandem_rating::record::LedgerKind;
 use tandem_rating::usage::Usage;
 
-use crate::bench::{Bench, FREE, answered, key, money, terms};
+use crate::bench::{Bench, FREE, WALL_MS, answered, key, money, terms};
 
 fn order(account: &str, what: Move, key: &str) -> Movement {
     Movement { account: account.into(), what, key: key.into(), user: "ann".into(), memo: String::new() }
@@ -147,5 +147,45 @@ fn a_call_of_another_life_holds_the_vendors_money_again() {
     assert_eq!(bench.account("v1").reserved, money("1.20"));
     bench.settle(&Usage { hold_ms: 80_000, ..usage });
     assert_eq!(bench.account("v1").balance, money("0.45"));
+    bench.nothing_left();
+}
+
+#[test]
+fn a_card_expires_days_after_its_first_use_and_pays_its_money_out_once() {
+    let mut bench = Bench::prepaid("10");
+    bench.bounds = Bounds { is_card: true, valid_days: Some(2), ..Bounds::default() };
+    bench.configure("10", "0", &FREE, Rules::default());
+    let call = |bench: &mut Bench, n: u32| {
+        bench.admit(n, Some(terms("0.60", 60, 60)))?;
+        bench.settle(&answered(n, 60_000, Some(terms("0.60", 60, 60)), None));
+        Ok::<(), ServerReason>(())
+    };
+    let day = 86_400_000;
+    bench.at_ms = 30 * day;
+    assert_eq!(call(&mut bench, 1), Ok(()), "unused it does not age");
+    // The call of the bench ended a minute after the beginning of time.
+    let view = bench.account("c");
+    assert_eq!(
+        (view.first_use_ms, view.valid_to_ms),
+        (Some(WALL_MS + 60_000), Some(WALL_MS + 60_000 + 2 * day as i64))
+    );
+    assert_eq!(call(&mut bench, 2), Err(ServerReason::AccountExpired));
+    let by_card = |card: &str, key: &str| order("g1", Move::ByCard(card.to_owned()), key);
+    let why = |error: PayError| error.to_string();
+    let now = (WALL_MS, WALL_MS + 3 * day as i64);
+    assert_eq!(bench.rater.move_money(now.1, by_card("c", "k")).map_err(why), Err("card c is expired".to_owned()));
+    assert_eq!(bench.rater.move_money(now.0, by_card("g2", "k")).map_err(why), Err("card g2 is no card".to_owned()));
+    bench.at_ms = 0;
+    bench.admit(3, Some(terms("0.60", 60, 60))).unwrap();
+    assert_eq!(
+        bench.rater.move_money(now.0, by_card("c", "k")).map_err(why),
+        Err("card c has a call in progress".to_owned())
+    );
+    bench.settle(&answered(3, 60_000, Some(terms("0.60", 60, 60)), None));
+    let row = bench.rater.move_money(now.0, by_card("c", "k")).unwrap();
+    assert_eq!((row.account.as_str(), row.kind, row.amount), ("g1", LedgerKind::Payment, money("8.80")));
+    assert_eq!((bench.account("c").balance, bench.account("g1").balance), (Money::ZERO, money("8.80")));
+    assert_eq!(bench.rater.move_money(now.0, by_card("c", "k2")).map_err(why), Err("card c has no money".to_owned()));
+    bench.drain();
     bench.nothing_left();
 }

@@ -4,5 +4,7 @@ mod accounts;
 mod admission;
 mod bench;
 mod money;
+mod packages;
 mod parallel;
 mod records;
+mod rent;

@@ -60,7 +60,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct ListArguments {
-    /// customer or vendor
+    /// customer, vendor or card
     #[arg(long)]
     kind: Option<String>,
     /// normal, locked, expired, no_money or canceled
