@@ -233,6 +233,9 @@ mod tests {
             "account.list",
             "account.show",
             "ledger.list",
+            "package.list",
+            "package.orders",
+            "card.list",
             "rates.upload",
             "rates.progress",
             "rates.differences",
@@ -253,7 +256,8 @@ mod tests {
             "trace",
         ];
         let full = json!({"call": 1, "key": "k", "name": "a", "amount": "1", "value": "1", "group": "g", "csv": "", "toml": "", "edits": [],
-            "preview": 1, "prefix": "1", "fields": {}, "version": 1, "apply": "run"});
+            "preview": 1, "prefix": "1", "fields": {}, "version": 1, "apply": "run", "account": "a", "package": "p", "order": "1", "count": 1, "batch": "b", "pin": "7",
+            "commit": true});
         for method in METHODS.iter().filter(|method| !questions.contains(method)) {
             // Each verb takes the parameters it knows.
             let mut params = full.clone();

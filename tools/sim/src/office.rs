@@ -89,7 +89,7 @@ impl Machine {
         let queries = self.catch_up()?;
         let amount = match &what {
             Move::Pay(amount) | Move::PayFrom(_, amount) => Some(*amount),
-            Move::MakeZero | Move::Reverse(_) => None,
+            Move::MakeZero | Move::Reverse(_) | Move::ByCard(_) => None,
         };
         let row_of = |key: &str| queries.ledger_by_key(key).map_err(|error| error.to_string());
         if let Some(row) = row_of(key)? {
