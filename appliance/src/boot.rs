@@ -70,8 +70,10 @@ impl Running {
         let _ = self.cdr_files.join();
         let failed = self.shared.failed.load(Ordering::SeqCst);
         // All threads have ended, and nobody else has it.
-        if let Some(shared) = Arc::into_inner(self.shared) {
-            shared.media.end();
+        match Arc::into_inner(self.shared) {
+            Some(shared) => shared.media.end(),
+            // That is our own mistake; what is pinned is taken over by the next start.
+            None => log::warning("somebody still works: what is in the kernel stays there"),
         }
         !failed
     }
@@ -261,7 +263,7 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         recovered.reader,
         shared.clone(),
     )?;
-    journal_room::start(config.data_dir.join("journal"), positions.clone(), shared.clone())?;
+    journal_room::start(config.data_dir.join("journal"), positions.clone(), shared.cdr_output.clone())?;
     let rating = RatingThread {
         desk: Desk::new(rater, journal),
         shared: shared.clone(),

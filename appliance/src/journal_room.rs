@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tandem_store::{DATABASE_FILE, Positions};
 
+use crate::cdr_output::CdrOutput;
 use crate::log;
-use crate::topology::{self, Shared};
+use crate::topology;
 
 /// Between two looks at the size: a segment is 64 MiB, which takes some ten seconds to fill at the highest rate.
 const LOOK: Duration = Duration::from_secs(5);
@@ -19,11 +20,12 @@ const RETRY: Duration = Duration::from_secs(600);
 /// Bytes of the disk that a base leaves free: the journal is more important than room for it. A few minutes of calls.
 const FREE: u64 = 1 << 30;
 
-/// Starts the thread. It is not joined: a base that a stop leaves half done is removed by the next start.
+/// Starts the thread. It is not joined: a base that a stop leaves half done is removed by the next start. So it holds nothing
+/// that a stop takes apart, least of all the relay in the kernel.
 ///
 /// # Errors
 /// When the thread cannot be made.
-pub fn start(dir: PathBuf, positions: Arc<Positions>, shared: Arc<Shared>) -> Result<()> {
+pub fn start(dir: PathBuf, positions: Arc<Positions>, output: Arc<CdrOutput>) -> Result<()> {
     std::thread::Builder::new()
         .name("base".to_owned())
         .spawn(move || {
@@ -35,7 +37,7 @@ pub fn start(dir: PathBuf, positions: Arc<Positions>, shared: Arc<Shared>) -> Re
                     continue;
                 }
                 wait_until = None;
-                if let Err(error) = look(&dir, &positions, &shared) {
+                if let Err(error) = look(&dir, &positions, &output) {
                     log::error(&format!("the journal cannot be made smaller, it goes on growing: {error:#}"));
                     wait_until = Some(Instant::now() + RETRY);
                 }
@@ -45,9 +47,9 @@ pub fn start(dir: PathBuf, positions: Arc<Positions>, shared: Arc<Shared>) -> Re
         .context("cannot start the thread of the base")
 }
 
-fn look(dir: &Path, positions: &Positions, shared: &Shared) -> Result<()> {
-    let Some(bytes_max) = shared.cdr_output.journal_bytes_max() else { return Ok(()) };
-    let left_seq = shared.cdr_output.left_seq();
+fn look(dir: &Path, positions: &Positions, output: &CdrOutput) -> Result<()> {
+    let Some(bytes_max) = output.journal_bytes_max() else { return Ok(()) };
+    let left_seq = output.left_seq();
     if tandem_store::is_base_due(dir, positions, left_seq, bytes_max)? {
         let begun = Instant::now();
         room_for_base(dir)?;
