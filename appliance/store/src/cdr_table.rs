@@ -229,7 +229,7 @@ pub(crate) enum Key<'a> {
 const NUMBER_LEN: usize = 20;
 
 impl Key<'_> {
-    fn number(value: i64) -> Self {
+    pub(crate) fn number(value: i64) -> Self {
         let mut text = [0; NUMBER_LEN];
         let mut at = NUMBER_LEN;
         let mut left = value.unsigned_abs();
@@ -243,6 +243,10 @@ impl Key<'_> {
             text[at] = b'-';
         }
         Key::Number(text, at as u8)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_ref()).unwrap_or_default()
     }
 }
 

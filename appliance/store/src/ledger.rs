@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use foldhash::fast::RandomState;
 use rusqlite::{CachedStatement, Connection};
 use tandem_rating::money::Money;
 
+use crate::amount;
 use crate::block_index::{self, LEDGER, Tail};
 use crate::error::StoreError;
 use crate::payload::{Booking, call_key};
@@ -19,13 +21,14 @@ pub(crate) const CALL_ROWS_MAX: usize = 16;
 /// What the writer knows of accounts and ledger, so that a row costs no look-up.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    accounts: HashMap<String, Account>,
+    accounts: HashMap<String, Account, RandomState>,
     tail: Tail,
 }
 
 #[derive(Debug)]
 struct Account {
-    balance: Money,
+    /// In units of 10^-8.
+    balance: i128,
     /// Time and id of the last row not yet written to table `account`.
     changed: Option<(i64, i64)>,
 }
@@ -105,11 +108,11 @@ impl<'c> LedgerWriter<'c> {
         row: &Booking<'_>,
         leg: Option<&str>,
     ) -> Result<Booked, StoreError> {
-        let amount = money(row.account, "amount", row.amount)?;
-        let balance_after = money(row.account, "balance after", row.balance_after)?;
+        let amount = amount::units(row.account, "amount", row.amount)?;
+        let balance_after = amount::units(row.account, "balance after", row.balance_after)?;
         if !ledger.accounts.contains_key(row.account) {
             self.open.execute((row.account, row.at_ms)).map_err(StoreError::sql(path, "write table account"))?;
-            ledger.accounts.insert(row.account.to_owned(), Account { balance: Money::ZERO, changed: None });
+            ledger.accounts.insert(row.account.to_owned(), Account { balance: 0, changed: None });
         }
         let id = ledger.tail.next_id();
         let mut write = || {
@@ -155,14 +158,26 @@ impl<'c> LedgerWriter<'c> {
             Some(account) => account,
             None => return Ok(Booked::New),
         };
-        let sum = account.balance.checked_add(amount).map_err(|error| StoreError::Money {
+        let sum = account.balance.saturating_add(amount);
+        if sum == balance_after {
+            // An amount that was read, so the sum is in range.
+            account.set(sum, row.at_ms, id);
+            return Ok(Booked::New);
+        }
+        let in_range = amount::money(sum).map_err(|error| StoreError::Money {
             account: row.account.to_owned(),
-            what: format!("{} + {} of row {}", account.balance, row.amount, row.key),
+            what: format!("{} units of 10^-8 + {} of row {}", account.balance, row.amount, row.key),
             cause: error.to_string(),
         })?;
-        account.balance = sum;
-        account.changed = Some((account.changed.map_or(row.at_ms, |(at_ms, _)| at_ms.max(row.at_ms)), id));
-        Ok(if sum == balance_after { Booked::New } else { Booked::Disagrees { sum } })
+        account.set(sum, row.at_ms, id);
+        Ok(Booked::Disagrees { sum: in_range })
+    }
+}
+
+impl Account {
+    fn set(&mut self, balance: i128, at_ms: i64, last_id: i64) {
+        self.balance = balance;
+        self.changed = Some((self.changed.map_or(at_ms, |(latest_ms, _)| latest_ms.max(at_ms)), last_id));
     }
 }
 
@@ -202,7 +217,7 @@ impl Ledger {
     pub(crate) fn load(connection: &Connection, path: &Path) -> Result<Ledger, StoreError> {
         let accounts = accounts(connection, path)?
             .into_iter()
-            .map(|account| (account.name, Account { balance: account.balance, changed: None }))
+            .map(|account| (account.name, Account { balance: amount::of(account.balance), changed: None }))
             .collect();
         let tail = || -> rusqlite::Result<Tail> {
             let first_id = block_index::last_id(connection, LEDGER)? + 1;
@@ -228,10 +243,17 @@ impl Ledger {
                 "UPDATE account SET balance = ?2, changed_ms = max(changed_ms, ?3), last_id = ?4 WHERE name = ?1",
             )
             .map_err(StoreError::sql(path, "write table account"))?;
+        let mut text = String::new();
         for (name, account) in &mut self.accounts {
             if let Some((changed_ms, last_id)) = account.changed.take() {
+                text.clear();
+                amount::write(&mut text, account.balance).map_err(|error| StoreError::Money {
+                    account: name.clone(),
+                    what: "its balance".to_owned(),
+                    cause: error.to_string(),
+                })?;
                 update
-                    .execute((name, account.balance.to_string(), changed_ms, last_id))
+                    .execute((name, &text, changed_ms, last_id))
                     .map_err(StoreError::sql(path, "write table account"))?;
             }
         }

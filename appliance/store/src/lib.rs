@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod amount;
 mod base;
 mod block_index;
 mod cdr_table;
@@ -32,6 +33,7 @@ mod report;
 mod schema;
 mod segment;
 mod store;
+mod tally;
 mod verify;
 
 pub use base::{BASE_FILE, Base, base, is_base_due, journal_bytes, make_base, purge};

@@ -3,19 +3,17 @@
 //! They outlive the CDRs they are made of: when a day's table is dropped its reports stay. [`check`] makes them again from the
 //! CDRs, and compares them with those and with the ledger.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::LazyLock;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use tandem_rating::money::Money;
 
 use crate::cdr_table;
 use crate::error::StoreError;
 use crate::ledger;
-use crate::payload::{FIELDS, Field};
 use crate::query::add;
-use crate::verify;
+use crate::tally::{Facts, INTS, MONEY, TEXTS, Tallies};
 
 /// What a day is divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,88 +154,14 @@ CREATE TABLE IF NOT EXISTS report_day (
 ";
 
 /// Columns of a row behind its key.
-const COLUMNS: &str = "calls, answered, hold_s, billed_s, suite_s, agent_s, vendor_s, \
+pub(crate) const COLUMNS: &str = "calls, answered, hold_s, billed_s, suite_s, agent_s, vendor_s, \
                        fee, tax, suite_fee, agent_fee, agent_tax, agent_suite_fee, cost, cost_tax, margin";
 /// How many of them are numbers, and how many money.
-const NUMBERS: usize = 7;
-const AMOUNTS: usize = 9;
-/// Place of `agent_fee` among the amounts.
-const AGENT_FEE: usize = 3;
-
-/// Fields of a CDR that reports are made of: texts, numbers, money.
-const TEXTS: [&str; 7] =
-    ["account", "agent_account", "vendor_account", "caller_gateway", "callee_gateway", "callee_area", "legs"];
-const INTS: [&str; 10] = [
-    "cdr_level",
-    "connect_ms",
-    "end_ms",
-    "end_reason",
-    "call_level",
-    "hold_s",
-    "billed_s",
-    "suite_s",
-    "agent_s",
-    "vendor_s",
-];
-const MONEY: [&str; AMOUNTS] =
-    ["fee", "tax", "suite_fee", "agent_fee", "agent_tax", "agent_suite_fee", "vendor_fee", "vendor_tax", "margin"];
-
-type Places = ([usize; TEXTS.len()], [usize; INTS.len()], [usize; MONEY.len()]);
-static PLACES: LazyLock<Places> = LazyLock::new(|| {
-    let place = |name| cdr_table::place(name).unwrap_or(FIELDS);
-    (TEXTS.map(place), INTS.map(place), MONEY.map(place))
-});
-
-/// What reports need of one CDR.
-struct Facts<'a> {
-    texts: [&'a str; TEXTS.len()],
-    ints: [Option<i64>; INTS.len()],
-    money: [&'a str; MONEY.len()],
-}
-
-impl<'a> Facts<'a> {
-    fn of(fields: &[Field<'a>; FIELDS]) -> Facts<'a> {
-        let (texts, ints, money) = &*PLACES;
-        let text = |index: &usize| match fields.get(*index) {
-            Some(Field::Text(text)) => std::str::from_utf8(text).unwrap_or(""),
-            _ => "",
-        };
-        let int = |index: &usize| match fields.get(*index) {
-            Some(Field::Int(number)) => Some(*number),
-            _ => None,
-        };
-        Facts {
-            texts: std::array::from_fn(|n| text(&texts[n])),
-            ints: std::array::from_fn(|n| int(&ints[n])),
-            money: std::array::from_fn(|n| text(&money[n])),
-        }
-    }
-
-    /// What the day is divided by, and under which key this call stands.
-    fn keys(
-        &self,
-        zone_offset_ms: i64,
-        mut each: impl FnMut(ReportBy, &str) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let [account, agent, vendor, mapping, routing, area, _] = self.texts;
-        let int = |n: usize| self.ints[n].unwrap_or(0);
-
-        each(ReportBy::Total, "")?;
-        each(ReportBy::Account, account)?;
-        each(ReportBy::Agent, agent)?;
-        each(ReportBy::Vendor, vendor)?;
-        each(ReportBy::Mapping, mapping)?;
-        each(ReportBy::Routing, routing)?;
-        each(ReportBy::Area, area)?;
-        each(ReportBy::EndReason, &int(3).to_string())?;
-        let hour = int(2).saturating_add(zone_offset_ms).div_euclid(3_600_000).rem_euclid(24);
-        each(ReportBy::Hour, &format!("{hour:02}"))?;
-        each(ReportBy::Level, &int(4).to_string())
-    }
-}
+pub(crate) const NUMBERS: usize = 7;
+pub(crate) const AMOUNTS: usize = 9;
 
 impl ReportSums {
-    fn numbers(&mut self) -> [&mut i64; NUMBERS] {
+    pub(crate) fn numbers(&mut self) -> [&mut i64; NUMBERS] {
         [
             &mut self.calls,
             &mut self.answered,
@@ -249,7 +173,7 @@ impl ReportSums {
         ]
     }
 
-    fn amounts(&mut self) -> [&mut Money; AMOUNTS] {
+    pub(crate) fn amounts(&mut self) -> [&mut Money; AMOUNTS] {
         [
             &mut self.fee,
             &mut self.tax,
@@ -263,22 +187,8 @@ impl ReportSums {
         ]
     }
 
-    fn add_call(&mut self, numbers: &[i64; NUMBERS], amounts: &[Money; AMOUNTS]) -> Result<(), StoreError> {
-        for (sum, number) in self.numbers().into_iter().zip(numbers) {
-            *sum = sum.saturating_add(*number);
-        }
-        for (sum, amount) in self.amounts().into_iter().zip(amounts).filter(|(_, amount)| **amount != Money::ZERO) {
-            *sum = sum.checked_add(*amount).map_err(|error| StoreError::Money {
-                account: "of a report".to_owned(),
-                what: format!("{sum} + {amount}"),
-                cause: error.to_string(),
-            })?;
-        }
-        Ok(())
-    }
-
     /// From a row whose column `first` is the first of [`COLUMNS`].
-    fn read(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<(ReportSums, [String; AMOUNTS])> {
+    pub(crate) fn read(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<(ReportSums, [String; AMOUNTS])> {
         let mut sums = ReportSums::default();
         for (n, number) in sums.numbers().into_iter().enumerate() {
             *number = row.get(first + n)?;
@@ -290,122 +200,11 @@ impl ReportSums {
         Ok((sums, amounts))
     }
 
-    fn with(mut self, amounts: &[String; AMOUNTS]) -> Result<ReportSums, StoreError> {
+    pub(crate) fn with(mut self, amounts: &[String; AMOUNTS]) -> Result<ReportSums, StoreError> {
         for (amount, text) in self.amounts().into_iter().zip(amounts) {
             *amount = ledger::money("of a report", "a sum", text)?;
         }
         Ok(self)
-    }
-}
-
-/// The sums of some calls, by day.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    days: HashMap<i64, HashMap<ReportBy, HashMap<String, ReportSums>>>,
-}
-
-impl Batch {
-    /// Counts a CDR of `day`.
-    pub(crate) fn add(
-        &mut self,
-        day: i64,
-        zone_offset_ms: i64,
-        fields: &[Field<'_>; FIELDS],
-    ) -> Result<(), StoreError> {
-        self.add_facts(day, zone_offset_ms, &Facts::of(fields))
-    }
-
-    fn add_facts(&mut self, day: i64, zone_offset_ms: i64, facts: &Facts<'_>) -> Result<(), StoreError> {
-        let int = |n: usize| facts.ints[n].unwrap_or(0);
-        // The record of an agent, should there be such, is no call of its own.
-        if int(0) != 0 {
-            return Ok(());
-        }
-        let numbers = [1, i64::from(facts.ints[1].is_some()), int(5), int(6), int(7), int(8), int(9)];
-        let mut amounts = [Money::ZERO; AMOUNTS];
-        for (amount, text) in amounts.iter_mut().zip(facts.money) {
-            if !matches!(text, "0" | "") {
-                *amount = ledger::money("of a report", "an amount of a CDR", text)?;
-            }
-        }
-        let days = self.days.entry(day).or_default();
-        let [.., legs] = facts.texts;
-        let above = verify::further_agents(legs).map_err(|cause| StoreError::Row {
-            table: cdr_table::table_name(day),
-            row: "of a report".to_owned(),
-            column: "legs".to_owned(),
-            cause,
-        })?;
-        for (account, due) in above {
-            let sums = days.entry(ReportBy::FurtherAgent).or_default().entry(account).or_default();
-            sums.add_call(&[1, numbers[1], 0, 0, 0, 0, 0], &{
-                let mut only = [Money::ZERO; AMOUNTS];
-                only[AGENT_FEE] = due;
-                only
-            })?;
-        }
-        facts.keys(zone_offset_ms, |by, key| {
-            let keys = days.entry(by).or_default();
-            if let Some(sums) = keys.get_mut(key) {
-                return sums.add_call(&numbers, &amounts);
-            }
-            keys.entry(key.to_owned()).or_default().add_call(&numbers, &amounts)
-        })
-    }
-
-    /// Adds what was counted to the stored sums.
-    pub(crate) fn store(self, connection: &Connection, path: &Path) -> Result<(), StoreError> {
-        if self.days.is_empty() {
-            return Ok(());
-        }
-        let failed = || StoreError::sql(path, "write table report_day");
-        let mut read = connection
-            .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM report_day WHERE day = ?1 AND divided_by = ?2 AND key = ?3"
-            ))
-            .map_err(failed())?;
-        let mut write = connection
-            .prepare_cached(&format!(
-                "INSERT OR REPLACE INTO report_day (day, divided_by, key, {COLUMNS}) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            ))
-            .map_err(failed())?;
-        for (day, divided) in self.days {
-            for (by, keys) in divided {
-                for (key, mut sums) in keys {
-                    let stored = read
-                        .query_row((day, by.as_str(), &key), |row| ReportSums::read(row, 0))
-                        .optional()
-                        .map_err(failed())?;
-                    if let Some((stored, amounts)) = stored {
-                        let mut stored = stored.with(&amounts)?;
-                        let numbers = stored.numbers().map(|number| *number);
-                        let amounts = stored.amounts().map(|amount| *amount);
-                        sums.add_call(&numbers, &amounts)?;
-                    }
-                    let mut put = || -> rusqlite::Result<()> {
-                        write.raw_bind_parameter(1, day)?;
-                        write.raw_bind_parameter(2, by.as_str())?;
-                        write.raw_bind_parameter(3, &key)?;
-                        for (n, number) in sums.numbers().into_iter().enumerate() {
-                            write.raw_bind_parameter(4 + n, *number)?;
-                        }
-                        for (n, amount) in sums.amounts().into_iter().enumerate() {
-                            write.raw_bind_parameter(4 + NUMBERS + n, amount.to_string())?;
-                        }
-                        write.raw_execute().map(|_| ())
-                    };
-                    put().map_err(failed())?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The rows of `day`, by division and key.
-    pub(crate) fn rows(&self, day: i64) -> BTreeMap<(ReportBy, String), ReportSums> {
-        let divided = self.days.get(&day).into_iter().flatten();
-        divided.flat_map(|(by, keys)| keys.iter().map(|(key, sums)| ((*by, key.clone()), sums.clone()))).collect()
     }
 }
 
@@ -447,14 +246,14 @@ pub(crate) fn remade(
     path: &Path,
     day: i64,
     zone_offset_ms: i64,
-) -> Result<(Batch, u64), StoreError> {
+) -> Result<(Tallies, u64), StoreError> {
     let failed = || StoreError::sql(path, "read a CDR day table");
     let columns: Vec<&str> = TEXTS.iter().chain(&INTS).chain(&MONEY).copied().collect();
     let mut statement = connection
         .prepare(&format!("SELECT {} FROM {}", columns.join(", "), cdr_table::view_name(day)))
         .map_err(failed())?;
     let mut found = statement.query([]).map_err(failed())?;
-    let (mut batch, mut cdrs) = (Batch::default(), 0);
+    let (mut batch, mut cdrs) = (Tallies::default(), 0);
     while let Some(row) = found.next().map_err(failed())? {
         let text = |index: usize| -> rusqlite::Result<&str> { Ok(row.get_ref(index)?.as_str_or_null()?.unwrap_or("")) };
         let facts = || -> rusqlite::Result<Facts<'_>> {
@@ -470,7 +269,7 @@ pub(crate) fn remade(
             }
             Ok(facts)
         };
-        batch.add_facts(day, zone_offset_ms, &facts().map_err(failed())?)?;
+        batch.add(day, zone_offset_ms, &facts().map_err(failed())?)?;
         cdrs += 1;
     }
     Ok((batch, cdrs))
@@ -489,7 +288,7 @@ pub(crate) fn compare(
     connection: &Connection,
     path: &Path,
     day: i64,
-    remade: Option<(Batch, u64)>,
+    remade: Option<(Tallies, u64)>,
 ) -> Result<ReportChecked, StoreError> {
     let stored = rows(connection, path, day, None)?;
     let mut checked = ReportChecked { rows: stored.len() as u64, ..ReportChecked::default() };
@@ -499,7 +298,7 @@ pub(crate) fn compare(
         }
     };
     if let Some((batch, cdrs)) = remade {
-        let mut wanted = batch.rows(day);
+        let mut wanted = batch.rows(day)?;
         for row in &stored {
             let name = format!("report of {day} by {}, {:?}", row.by.as_str(), row.key);
             match wanted.remove(&(row.by, row.key.clone())) {

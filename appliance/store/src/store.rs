@@ -1,9 +1,10 @@
 //! The projector: turns journal records into rows, a batch per transaction, each record once.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use foldhash::fast::RandomState;
 use rusqlite::{CachedStatement, Connection};
 use tandem_rating::record::{LedgerKind, LedgerRow, Record};
 
@@ -17,8 +18,8 @@ use crate::ledger::{Booked, CALL_ROWS_MAX, Ledger, LedgerWriter};
 use crate::package;
 use crate::payload::{self, Booking, FIELDS, Field, Payload, Settled, Started};
 use crate::reader::Reader;
-use crate::report;
 use crate::schema::{self, key};
+use crate::tally::{Facts, Tallies};
 use crate::verify;
 
 /// Notes kept of one batch; the rest is counted. A batch of nothing but duplicates must not fill the memory.
@@ -98,8 +99,10 @@ struct State {
     alive_ms: i64,
     /// The days that were written to.
     days: HashMap<i64, Day>,
-    /// Calls in table `open_call`.
-    open: HashSet<u64>,
+    /// Calls in table `open_call`; whether they may be in `open_held` too.
+    open: HashMap<u64, bool, RandomState>,
+    /// The reports as far as they are known.
+    reports: Tallies,
 }
 
 /// A day that has its table.
@@ -113,7 +116,9 @@ impl State {
     fn load(connection: &Connection, path: &Path) -> Result<State, StoreError> {
         let open = connection
             .prepare_cached("SELECT flow_no FROM open_call")
-            .and_then(|mut statement| statement.query_map([], |row| row.get(0).map(|no: i64| no as u64))?.collect())
+            .and_then(|mut statement| {
+                statement.query_map([], |row| Ok((row.get::<_, i64>(0)? as u64, true)))?.collect()
+            })
             .map_err(StoreError::sql(path, "read table open_call"))?;
         Ok(State {
             ledger: Ledger::load(connection, path)?,
@@ -122,6 +127,7 @@ impl State {
             alive_ms: schema::meta_number(connection, path, key::ALIVE_MS)?,
             days: HashMap::new(),
             open,
+            reports: Tallies::default(),
         })
     }
 }
@@ -312,6 +318,14 @@ fn not_written(seq: u64, cause: String) -> StoreError {
     StoreError::Row { table: "journal".to_owned(), row: seq.to_string(), column: "record".to_owned(), cause }
 }
 
+/// A call that was answered in this batch.
+struct Answered {
+    usage: Vec<u8>,
+    held_ms: i64,
+    /// No earlier batch wrote a row of it.
+    is_first: bool,
+}
+
 /// The prepared statements of one batch, and what is written at its end.
 struct Writer<'c> {
     connection: &'c Connection,
@@ -325,9 +339,8 @@ struct Writer<'c> {
     close_held: CachedStatement<'c>,
     cdrs: HashMap<i64, CachedStatement<'c>>,
     /// Calls that were answered in this batch: most that end in it too never go through the database.
-    started: HashMap<u64, (Vec<u8>, i64)>,
+    started: HashMap<u64, Answered, RandomState>,
     json: Vec<u8>,
-    reports: report::Batch,
 }
 
 impl<'c> Writer<'c> {
@@ -350,9 +363,8 @@ impl<'c> Writer<'c> {
                 close: connection.prepare_cached("DELETE FROM open_call WHERE flow_no = ?1")?,
                 close_held: connection.prepare_cached("DELETE FROM open_held WHERE flow_no = ?1")?,
                 cdrs: HashMap::new(),
-                started: HashMap::new(),
+                started: HashMap::default(),
                 json: Vec::new(),
-                reports: report::Batch::default(),
             })
         };
         prepare().map_err(StoreError::sql(path, "prepare a statement"))
@@ -410,15 +422,18 @@ impl<'c> Writer<'c> {
             }
             Record::Heartbeat { at_ms, alive, unacknowledged } => {
                 state.alive_ms = state.alive_ms.max(*at_ms);
-                for (flow_no, held_ms) in alive.iter().filter(|(flow_no, _)| state.open.contains(flow_no)) {
+                for (flow_no, held_ms) in alive {
+                    let Some(is_held) = state.open.get_mut(flow_no) else { continue };
+                    *is_held = true;
                     self.held
                         .execute((*flow_no as i64, held_ms))
                         .map_err(StoreError::sql(self.path, "write table open_held"))?;
                 }
                 // Without a row in open_held a call was not acknowledged.
-                for (flow_no, held_ms) in unacknowledged.iter().filter(|(flow_no, _)| state.open.contains(flow_no)) {
-                    if let Some((_, known_ms)) = self.started.get_mut(flow_no) {
-                        *known_ms = (*known_ms).max(*held_ms);
+                for (flow_no, held_ms) in unacknowledged.iter().filter(|(flow_no, _)| state.open.contains_key(flow_no))
+                {
+                    if let Some(answered) = self.started.get_mut(flow_no) {
+                        answered.held_ms = answered.held_ms.max(*held_ms);
                     } else {
                         self.held_before
                             .execute((*flow_no as i64, held_ms))
@@ -495,8 +510,15 @@ impl<'c> Writer<'c> {
 
     fn started(&mut self, state: &mut State, started: Started<'_>) {
         state.flow_max = state.flow_max.max(started.flow_no);
-        state.open.insert(started.flow_no);
-        self.started.insert(started.flow_no, (started.usage.to_vec(), started.hold_ms));
+        let is_first = match state.open.entry(started.flow_no) {
+            Entry::Occupied(_) => self.started.get(&started.flow_no).is_some_and(|answered| answered.is_first),
+            Entry::Vacant(vacant) => {
+                vacant.insert(false);
+                true
+            }
+        };
+        let answered = Answered { usage: started.usage.to_vec(), held_ms: started.hold_ms, is_first };
+        self.started.insert(started.flow_no, answered);
     }
 
     fn settled(
@@ -526,17 +548,13 @@ impl<'c> Writer<'c> {
             applied.note(|| format!("record {seq}: call {flow_no} was settled before; not booked again"));
             return Ok(());
         }
-        if state.open.remove(&flow_no) {
-            // One that is in this batch only has no row yet, but perhaps a time.
-            let close = || StoreError::sql(self.path, "write table open_call");
-            self.started.remove(&flow_no);
-            self.close.execute([flow_no as i64]).map_err(close())?;
-            self.close_held.execute([flow_no as i64]).map_err(close())?;
+        if let Some(is_held) = state.open.remove(&flow_no) {
+            self.close(flow_no, is_held).map_err(StoreError::sql(self.path, "write table open_call"))?;
         }
         match &settled.cdr {
             Some(cdr) => {
                 self.cdr(state, day, flow_no, cdr)?;
-                self.reports.add(day, self.zone_offset_ms, cdr)?;
+                state.reports.add(day, self.zone_offset_ms, &Facts::of(cdr))?;
                 applied.cdrs += 1;
             }
             None => applied.suppressed += 1,
@@ -545,6 +563,22 @@ impl<'c> Writer<'c> {
             // Those that are found by the number of the call alone need no look-up of their key.
             let own = index < CALL_ROWS_MAX && settled.ledger.iter().take(index).all(|other| other.key != row.key);
             self.book(state, applied, seq, own.then_some(flow_no), row)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets an answered call.
+    fn close(&mut self, flow_no: u64, is_held: bool) -> rusqlite::Result<()> {
+        let flow_no_key = flow_no as i64;
+        // A call that was answered in this batch has no row yet, unless its start came twice; but perhaps a time.
+        let is_new = self.started.remove(&flow_no).is_some_and(|started| started.is_first);
+        if !is_new {
+            self.close.raw_bind_parameter(1, flow_no_key)?;
+            self.close.raw_execute()?;
+        }
+        if is_held {
+            self.close_held.raw_bind_parameter(1, flow_no_key)?;
+            self.close_held.raw_execute()?;
         }
         Ok(())
     }
@@ -652,7 +686,7 @@ impl<'c> Writer<'c> {
 
     /// Writes the calls that are still open, and how many CDRs each day has now.
     fn finish(self, state: &mut State) -> Result<(), StoreError> {
-        let Writer { connection, path, started, cdrs, reports, .. } = self;
+        let Writer { connection, path, started, cdrs, .. } = self;
         let open = || -> rusqlite::Result<()> {
             let mut start = connection.prepare_cached(
                 "INSERT INTO open_call (flow_no, usage, held_ms)
@@ -662,7 +696,7 @@ impl<'c> Writer<'c> {
             // In order, so that they go to the end of the table.
             let mut started: Vec<_> = started.into_iter().collect();
             started.sort_unstable_by_key(|(flow_no, _)| *flow_no);
-            for (flow_no, (usage, held_ms)) in started {
+            for (flow_no, Answered { usage, held_ms, .. }) in started {
                 if start.execute((flow_no as i64, usage, held_ms))? == 0 {
                     state.open.remove(&flow_no);
                     connection.prepare_cached("DELETE FROM open_held WHERE flow_no = ?1")?.execute([flow_no as i64])?;
@@ -671,7 +705,7 @@ impl<'c> Writer<'c> {
             Ok(())
         };
         open().map_err(StoreError::sql(path, "write table open_call"))?;
-        reports.store(connection, path)?;
+        state.reports.store(connection, path)?;
         for day in cdrs.keys() {
             let cdrs = state.days.get(day).map_or(0, |day| day.tail.next_id() - 1);
             connection

@@ -182,7 +182,7 @@ fn cdr_sums(
     for (day, counted) in days {
         let table = cdr_table::table_name(day);
         let (batch, stored) = report::remade(connection, path, day, zone_offset_ms)?;
-        for (account, charged) in report::charged_by(batch.rows(day).iter().map(|((by, key), sums)| (*by, key, sums)))?
+        for (account, charged) in report::charged_by(batch.rows(day)?.iter().map(|((by, key), sums)| (*by, key, sums)))?
         {
             let sum = sums.entry(account).or_default();
             sum.cdrs = add(sum.cdrs, &charged.to_string(), &table)?;
