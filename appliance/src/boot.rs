@@ -17,7 +17,7 @@ use tandem_call::snapshot::Snapshot;
 use tandem_desk::Desk;
 use tandem_leg::Now;
 use tandem_media::AnchorRules;
-use tandem_rater::{AccountConfig, GatewayConfig, Rater, Rules};
+use tandem_rater::{AccountConfig, Adoption, GatewayConfig, Rater, Rules};
 use tandem_rating::import::{self, ImportMode, ImportOptions};
 use tandem_rating::money::Money;
 use tandem_rating::rate::Deck;
@@ -175,27 +175,32 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
     let mut hung_up: Vec<Vec<Vec<u8>>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
     let advance_min = snapshot.settings.overdraft_advance_min;
     // What is lost is charged before money is held for the others: the last of it may be theirs.
-    let mut open: Vec<_> =
-        recovered.open_calls.into_iter().map(|call| (may_go_on(config, now, &boot, &call), call)).collect();
-    open.sort_by_key(|(may, _)| may.is_ok());
-    for (may, call) in open {
-        let flow_no = call.usage.flow_no;
+    let mut alive = Vec::new();
+    for call in recovered.open_calls {
         let lost = tandem_store::settle_recovered(call.usage.clone(), call.held_ms);
-        let grant = may.and_then(|(home, held_s)| {
-            let grant = rater.adopt(&call.usage, held_s, advance_min).map_err(|why| anyhow!(why))?;
-            Ok((home, grant))
-        });
-        match grant {
-            Ok((home, grant)) => {
-                let carry = Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) };
-                carried[usize::from(home)].push(carry);
-            }
+        match may_go_on(config, now, &boot, &call) {
+            Ok((home, held_s)) => alive.push((call, lost, home, held_s)),
             Err(why) => {
-                log::info(&format!("call {flow_no} is settled to its last heartbeat: {why}"));
+                log::info(&format!("call {} is settled to its last heartbeat: {why}", call.usage.flow_no));
                 rater.settle_recovered(now, &lost);
                 if let Some((home, _)) = tandem_shard::home_of(&call.carry, &boot, config.threads.shards as u8) {
                     hung_up[usize::from(home)].push(call.carry);
                 }
+            }
+        }
+    }
+    let adoptions: Vec<_> =
+        alive.iter().map(|(call, lost, _, held_s)| Adoption { usage: &call.usage, lost, held_s: *held_s }).collect();
+    let grants = rater.adopt(now, &adoptions, advance_min);
+    for ((call, lost, home, _), grant) in alive.into_iter().zip(grants) {
+        match grant {
+            Ok(grant) => {
+                let carry = Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) };
+                carried[usize::from(home)].push(carry);
+            }
+            Err(why) => {
+                log::info(&format!("call {} is settled to its last heartbeat: {why}", call.usage.flow_no));
+                hung_up[usize::from(home)].push(call.carry);
             }
         }
     }

@@ -237,6 +237,46 @@ impl Account {
         Ok(grant)
     }
 
+    /// Holds again what a call of another life of the switch owes for `held_s` held seconds, to the end of their block. It is
+    /// owed whatever the account has left: nothing is refused here, and nobody else can spend it. Errors: a value out of range.
+    pub fn resume<'a>(
+        &mut self,
+        tariff: impl Into<Tariff<'a>>,
+        params: &BillingParams,
+        held_s: i64,
+    ) -> Result<Reservation, BillingError> {
+        let tariff = &tariff.into();
+        if tariff.is_free() {
+            return Ok(Reservation::nothing());
+        }
+        let until_s = Blocks::of(tariff, params).end_of(held_s);
+        let amount = cost_of(until_s, tariff, params)?;
+        self.reserved = self.reserved.checked_add(amount)?;
+        Ok(Reservation { grant: Grant { until_s, last: false }, amount, free: false })
+    }
+
+    /// Lengthens a grant to the end of the block that `held_s` is in, or changes nothing and says `false`: the account cannot
+    /// pay it. Errors: a value out of range; nothing has changed then.
+    pub fn reach<'a>(
+        &mut self,
+        reservation: &mut Reservation,
+        tariff: impl Into<Tariff<'a>>,
+        params: &BillingParams,
+        held_s: i64,
+    ) -> Result<bool, BillingError> {
+        let tariff = &tariff.into();
+        if reservation.free || reservation.grant.until_s >= held_s {
+            return Ok(true);
+        }
+        let until_s = Blocks::of(tariff, params).end_of(held_s);
+        let budget = Money::from_units_clamped(self.available().units() + reservation.amount.units());
+        let Some(amount) = affordable(until_s, budget, tariff, params)? else { return Ok(false) };
+        self.reserved = self.reserved.checked_add(amount.checked_sub(reservation.amount)?)?;
+        reservation.amount = amount;
+        reservation.grant = Grant { until_s, last: false };
+        Ok(true)
+    }
+
     /// Gives a reservation back without a charge: the call was never answered.
     pub fn release(&mut self, reservation: Reservation) {
         self.reserved = self.reserved_without(reservation.amount);
@@ -408,6 +448,15 @@ impl Blocks {
     /// The last block end by `hold_s`, but at least the first.
     fn end_within(&self, hold_s: i64) -> i64 {
         self.end(self.count_within(hold_s).max(1)).unwrap_or(hold_s)
+    }
+
+    /// Where the block ends that second `hold_s` is the last or an inner one of; in the free time its end.
+    fn end_of(&self, hold_s: i64) -> i64 {
+        if hold_s <= self.free_s {
+            return self.free_s;
+        }
+        let within_s = self.end_within(hold_s);
+        if within_s >= hold_s { within_s } else { self.end_after(hold_s) }
     }
 
     /// The first block end after `hold_s`.

@@ -275,6 +275,9 @@ pub struct Order {
     pub period: Option<Period>,
     /// Rent and differences taken in all its life.
     pub taken: Money,
+    /// The key its asker gave it: who asks again by the same key makes no second order. Empty without one.
+    #[serde(default)]
+    pub request: String,
 }
 
 impl Order {

@@ -154,6 +154,7 @@ fn every_call() -> Vec<Call> {
             priority: Some(1),
             rent_percent: Some("62.5".parse().unwrap()),
             no_money: text("next"),
+            key: text("order-7"),
             commit: true,
         }
         .into(),

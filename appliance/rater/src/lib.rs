@@ -27,6 +27,7 @@ use tandem_rating::record::{LedgerKind, LedgerRow, Record};
 use tandem_rating::split::RateChange;
 use tandem_rating::usage::Usage;
 
+pub use adopt::{AdoptedGrant, Adoption};
 pub use gateway::{GatewayConfig, GatewayView};
 pub use packages::{ORDERS_MAX, PackageAct, PackageConfig, PackageDone, PhoneFee};
 pub use payment::{FROM, Move, Movement, PayError};

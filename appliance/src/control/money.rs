@@ -439,13 +439,18 @@ fn one_of(field: &str, word: &Option<String>, words: &[&str]) -> Result<(), Erro
     }
 }
 
+/// A key by which an asker may ask again.
+pub(super) fn checked_key(key: String) -> Result<String, ErrorObject> {
+    if key.is_empty() || key.len() > 100 || key.chars().any(char::is_control) {
+        return Err(ErrorObject::bad_value("key", key, "1 to 100 characters without control characters"));
+    }
+    Ok(key)
+}
+
 /// The key of a movement in the ledger; without one of the asker, one that nobody has.
 pub(super) fn key_of(key: Option<String>) -> Result<String, ErrorObject> {
     match key {
-        Some(key) if key.is_empty() || key.len() > 100 || key.chars().any(char::is_control) => {
-            Err(ErrorObject::bad_value("key", key, "1 to 100 characters without control characters"))
-        }
-        Some(key) => Ok(format!("pay:{key}")),
+        Some(key) => Ok(format!("pay:{}", checked_key(key)?)),
         None => {
             let random: [u8; 16] = crate::entropy::bytes().map_err(|e| internal(e.to_string()))?;
             Ok(format!("pay:{}", random.iter().map(|b| format!("{b:02x}")).collect::<String>()))

@@ -15,6 +15,7 @@ use tandem_rating::package::{NoMoney, RentType};
 use tandem_rating::record::Actor;
 use tandem_store::StoredOrder;
 
+use super::money::checked_key;
 use super::{Control, Reply, internal, reply};
 use crate::orders::{OrderNow, PackageRefused, RatingOrder};
 
@@ -149,6 +150,7 @@ impl Control {
             None => None,
             Some(when) => Some(when.start_ms(&zone).ok_or_else(|| beyond("from", when))?),
         };
+        let key = q.key.map(checked_key).transpose()?;
         let act = PackageAct::Order {
             account: q.account,
             phone: q.phone.unwrap_or_default(),
@@ -159,6 +161,7 @@ impl Control {
             rent_percent: percent(&q.rent_percent)?.unwrap_or(Decimal::ONE_HUNDRED),
             no_money: no_money(&q.no_money)?.unwrap_or_default(),
             user: actor.user.clone(),
+            request: key.unwrap_or_default(),
         };
         self.package_act(actor, command, act, q.commit).await
     }
@@ -193,6 +196,9 @@ impl Control {
 
     async fn package_act(&self, actor: &Actor, command: &str, act: PackageAct, commit: bool) -> Reply {
         let _one = self.changing.lock().await;
+        if let Some(before) = self.ordered_before(&act).await? {
+            return reply(&before);
+        }
         let audit = commit.then(|| Box::new(self.audit(actor, command, "", Vec::new())));
         let done = self.ask_rating(|done| RatingOrder::Package { act, audit, done }).await?;
         match done {
@@ -220,6 +226,41 @@ impl Control {
             Err(PackageRefused::Value(error)) => Err(ErrorObject::bad_value(error.field, error.value, error.allowed)),
             Err(PackageRefused::Disk(text)) => Err(internal(text)),
         }
+    }
+
+    /// The order that was made by the same key before.
+    async fn ordered_before(&self, act: &PackageAct) -> Result<Option<reply::PackageDone>, ErrorObject> {
+        let PackageAct::Order { account, phone, package, request, .. } = act else { return Ok(None) };
+        if request.is_empty() {
+            return Ok(None);
+        }
+        let orders = self.stored_orders().await?;
+        let Some(StoredOrder { order, .. }) = orders.into_iter().find(|stored| stored.order.request == *request) else {
+            return Ok(None);
+        };
+        if (&order.account, &order.phone, &order.package) != (account, phone, package) {
+            let of = format!("{} for account {} {}", order.package, order.account, order.phone);
+            let message = format!("key: order {} of {} was made by it; nothing was ordered", order.key, of.trim_end());
+            return Err(ErrorObject::new(ErrorCode::Conflict, message));
+        }
+        let state = order.state().to_owned();
+        let period = order.period.clone().unwrap_or_default();
+        let runs = order.period.is_some();
+        Ok(Some(reply::PackageDone {
+            state,
+            order: order.key,
+            account: order.account,
+            package: order.package,
+            what: "ordered before by the same key; nothing was ordered now".to_owned(),
+            rent: self.shown(period.rent),
+            from_ms: runs.then_some(period.from_ms),
+            to_ms: runs.then_some(period.to_ms),
+            minimum: self.shown(period.minimum),
+            gift_money: self.shown(period.gift_money),
+            gifts: period.gifts.iter().map(ToString::to_string).collect(),
+            available: String::new(),
+            committed: true,
+        }))
     }
 
     /// Refuses to take away packages that somebody has ordered.

@@ -41,12 +41,18 @@ fn a_gift_pays_for_calls_and_rent_is_taken_once_whatever_is_killed() {
     let preview = switch.tandem(&["package", "order", "acme", "gold"]);
     assert!(preview.code == 5 && preview.out.contains("10.0000") && preview.err.contains("--yes"), "{preview:?}");
     assert_eq!((order(&switch, "1"), taken(&switch)), (Value::Null, Vec::new()));
-    switch.ok(&["package", "order", "acme", "gold", "--yes"]);
+    let by_key = ["package", "order", "acme", "gold", "--key", "first", "--yes"];
+    assert!(switch.ok(&by_key).contains("order 1 of acme: active, ordered"));
     switch.ok(&["package", "order", "acme", "trial", "--yes"]);
     assert_eq!((&order(&switch, "1")["state"], &order(&switch, "2")["state"]), (&"active".into(), &"active".into()));
     switch.kill();
     switch.start_again();
     assert_eq!(taken(&switch)[..2], [row("rent:1:0", -10), row("rent:2:0", -1)]);
+    // Whose answer was lost asks again; the key is that of one order for ever.
+    assert!(switch.ok(&by_key).contains("order 1 of acme: active, ordered before by the same key"));
+    let other = switch.tandem(&["package", "order", "acme", "trial", "--key", "first", "--yes"]);
+    assert!(other.code == 1 && other.err.contains("order 1 of gold for account acme was made by it"), "{other:?}");
+    assert_eq!((order(&switch, "3"), taken(&switch).len()), (Value::Null, 2));
 
     let mut vendor = Sipp::vendor(&switch, 1, "vendor", &[]);
     Customer { hold_ms: 1100, ..Default::default() }.run(&switch);

@@ -12,6 +12,7 @@ mod confirm;
 mod edit;
 mod explain;
 mod gateway;
+mod key;
 mod media;
 mod package;
 mod param;

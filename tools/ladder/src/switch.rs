@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use tandem_call::question::Answer;
 use tandem_call::trace::TraceEvent;
 use tandem_leg::{ListenerId, Now, Time};
-use tandem_rater::{Output as RaterOutput, PayError, Rater};
+use tandem_rater::{Adoption, Output as RaterOutput, PayError, Rater};
 use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerRow, Record};
@@ -242,8 +242,9 @@ impl Switch {
                 continue;
             }
             let held_s = (self.now.mono.since(answered) / 1_000_000) as i64;
-            let grant = self.rater.adopt(&usage, held_s, advance_min)?;
             let lost = usage.clone();
+            let adoption = Adoption { usage: &usage, lost: &lost, held_s };
+            let grant = self.rater.adopt(self.now, &[adoption], advance_min).remove(0)?;
             self.core.adopt(self.now, tandem_shard::Carry { usage: *usage, carry, grant, lost })?;
             self.drain();
         }

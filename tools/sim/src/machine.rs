@@ -16,7 +16,7 @@ use tandem_call::trace::TraceEvent;
 use tandem_desk::Desk;
 use tandem_ladder::site::{Built, SIP_V4};
 use tandem_leg::{ListenerId, Now, Time};
-use tandem_rater::{Rater, Rules};
+use tandem_rater::{Adoption, Rater, Rules};
 use tandem_rating::record::{Change, Record};
 use tandem_shard::{Carry, Config, Core, FlowKey, MediaPacket, Output};
 use tandem_store::{
@@ -185,33 +185,37 @@ impl Machine {
         // What is lost is charged before money is held for the others.
         let (alive, lost): (Vec<OpenCall>, Vec<OpenCall>) =
             recovered.open_calls.into_iter().partition(|call| may_go_on(now, &hardware, call).is_some());
-        for call in lost.into_iter().chain(alive) {
-            if sabotage.forgets_open() {
-                continue;
-            }
-            let lost = settle_recovered(call.usage.clone(), call.held_ms);
-            let caller = call.usage.caller_call_id.to_string();
-            let grant = may_go_on(now, &hardware, &call).map(|held_s| {
-                if sabotage.reserves_nothing() {
-                    return Ok((None, false));
-                }
-                rater.adopt(&call.usage, held_s, advance_min)
-            });
-            if let Some(Ok(grant)) = grant {
-                if sabotage.settles_adopted() {
-                    rater.settle_recovered(now, &lost);
-                }
-                sabotage.adopts(call.usage.flow_no, call.held_ms);
-                carried.push((caller, Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) }));
-                continue;
-            }
-            if grant.is_some() {
-                started.poor.push(caller);
-            }
-            rater.settle_recovered(now, &lost);
+        for call in lost.into_iter().filter(|_| !sabotage.forgets_open()) {
+            rater.settle_recovered(now, &settle_recovered(call.usage.clone(), call.held_ms));
             if tandem_shard::home_of(&call.carry, &hardware, 1).is_some() {
                 hung_up.push(call.carry);
             }
+        }
+        let mut going = Vec::new();
+        for call in alive.into_iter().filter(|_| !sabotage.forgets_open()) {
+            let Some(held_s) = may_go_on(now, &hardware, &call) else { continue };
+            let lost = settle_recovered(call.usage.clone(), call.held_ms);
+            going.push((call, lost, held_s));
+        }
+        let adoptions: Vec<_> =
+            going.iter().map(|(call, lost, held_s)| Adoption { usage: &call.usage, lost, held_s: *held_s }).collect();
+        let grants = if sabotage.reserves_nothing() {
+            adoptions.iter().map(|_| Ok((None, false))).collect()
+        } else {
+            rater.adopt(now, &adoptions, advance_min)
+        };
+        for ((call, lost, _), grant) in going.into_iter().zip(grants) {
+            let caller = call.usage.caller_call_id.to_string();
+            let Ok(grant) = grant else {
+                started.poor.push(caller);
+                hung_up.push(call.carry);
+                continue;
+            };
+            if sabotage.settles_adopted() {
+                rater.settle_recovered(now, &lost);
+            }
+            sabotage.adopts(call.usage.flow_no, call.held_ms);
+            carried.push((caller, Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) }));
         }
         let sync = journal.sync_handle();
         let mut desk = Desk::new(rater, journal);

@@ -69,6 +69,9 @@ pub struct PackageOrder {
     /// Without money for the rent: `wait` (the default), `next` or `delete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_money: Option<String>,
+    /// A second order with the same key is not made: the answer is the first. 1 to 100 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Make it; a preview otherwise.
     #[serde(default)]
     pub commit: bool,

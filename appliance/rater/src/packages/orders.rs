@@ -33,6 +33,8 @@ pub enum PackageAct {
         no_money: NoMoney,
         /// Who orders.
         user: String,
+        /// The asker's key of this order; empty without one. Whoever asks looks first whether an order has it.
+        request: String,
     },
     /// Some of it is changed; what is `None` stays.
     Change {
@@ -206,6 +208,7 @@ impl Rater {
             rent_percent,
             no_money,
             user,
+            request,
         } = act
         else {
             return Err(refused("order", "", "an order"));
@@ -253,6 +256,7 @@ impl Rater {
             no_money,
             user,
             next_ms: effective_ms,
+            request,
             ..Order::default()
         })
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tandem_call::question::{Admit, Answer, CallKey, Candidate, LineSkip, Payer, Question};
 use tandem_call::snapshot::{AccountId, AccountKind, GatewayId};
 use tandem_leg::{Now, ServerReason, Time};
-use tandem_rater::{AccountConfig, AccountView, Bounds, GatewayConfig, GatewayView, Output, Rater, Rules};
+use tandem_rater::{
+    AccountConfig, AccountView, AdoptedGrant, Adoption, Bounds, GatewayConfig, GatewayView, Output, Rater, Rules,
+};
 use tandem_rating::fee::{BillingParams, RateTerms};
 use tandem_rating::money::Money;
 use tandem_rating::record::{LedgerRow, Record};
@@ -193,6 +195,22 @@ impl Bench {
         let n = u32::try_from(usage.flow_no).expect("a small flow number");
         let answer = self.ask(Question::Settle { call: key(n), usage: Box::new(usage.clone()), awaited: false });
         assert!(matches!(answer, Some(Answer::Settled { flow_no, .. }) if flow_no == usage.flow_no), "{answer:?}");
+    }
+
+    /// Goes on with one call of another life; if it cannot, it is settled for no time.
+    pub fn adopt(&mut self, usage: &Usage, held_s: i64) -> Result<AdoptedGrant, String> {
+        self.adopt_all(&[(usage.clone(), 0, held_s)]).remove(0)
+    }
+
+    /// Goes on with calls of another life: each with its last heartbeat and how long it is held by now, seconds.
+    pub fn adopt_all(&mut self, calls: &[(Usage, i64, i64)]) -> Vec<Result<AdoptedGrant, String>> {
+        let lost: Vec<_> =
+            calls.iter().map(|(usage, beat_s, _)| Usage { hold_ms: beat_s * 1_000, ..usage.clone() }).collect();
+        let all = calls.iter().zip(&lost);
+        let all: Vec<_> = all.map(|((usage, _, held_s), lost)| Adoption { usage, lost, held_s: *held_s }).collect();
+        let grants = self.rater.adopt(now_ms(self.at_ms), &all, 1);
+        self.drain();
+        grants
     }
 
     pub fn account(&self, name: &str) -> AccountView {

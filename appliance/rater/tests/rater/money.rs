@@ -159,18 +159,60 @@ fn a_call_of_another_life_holds_what_it_held() {
         callee_gateway: "b1".into(),
         ..answered(1, 0, Some(rate), None)
     };
-    // 70 s are held by now: one grant of a minute is not enough.
-    assert_eq!(bench.rater.adopt(&usage, 70, 1), Ok((Some(120), false)));
+    // 60 s are held by now, and a minute more is granted.
+    assert_eq!(bench.adopt(&usage, 60), Ok((Some(120), false)));
     assert_eq!(bench.account("c").reserved, money("1.20"));
     assert_eq!((bench.gateway("a").in_use, bench.gateway("b1").in_use), (1, 1));
-    assert!(bench.rater.adopt(&usage, 70, 1).is_err(), "it is there already");
+    assert!(bench.adopt(&usage, 70).is_err(), "it is there already");
+    assert_eq!((bench.rater.calls_held(), bench.settlements().len()), (1, 0), "and stays as it was");
     assert_eq!(bench.renew(1), (Some(125), true));
     let end = tandem_rating::usage::Usage { hold_ms: 80_000, ..usage.clone() };
     bench.settle(&end);
     assert_eq!(bench.account("c").balance, money("0.45"));
     bench.nothing_left();
     let gone = tandem_rating::usage::Usage { callee_gateway: "b9".into(), flow_no: 2, ..usage };
-    assert!(bench.rater.adopt(&gone, 1, 1).unwrap_err().contains("b9"));
+    assert!(bench.adopt_all(&[(gone, 10, 11)]).remove(0).unwrap_err().contains("b9"));
+    assert_eq!(bench.account("c").balance, money("0.35"), "charged to its last heartbeat");
+    bench.nothing_left();
+}
+
+#[test]
+fn calls_of_another_life_do_not_take_each_others_last_money() {
+    let of = |n: u32, block_s: u32| tandem_rating::usage::Usage {
+        caller_gateway: "a".into(),
+        callee_gateway: "b1".into(),
+        ..answered(n, 0, Some(terms("0.60", block_s, block_s)), None)
+    };
+    // 96 s of the first, begun 90 s ago; a second that has just begun its minute; a third of another 30 s.
+    let mut bench = Bench::prepaid("1.86");
+    let calls = [(of(1, 6), 85, 90), (of(2, 60), 5, 10), (of(3, 30), 10, 11)];
+    let grants = bench.adopt_all(&calls);
+    // Together 90 + 60 + 30 s are owed; what is left are 6 s for whoever is first.
+    assert_eq!(grants, [Ok((Some(96), true)), Ok((Some(60), true)), Ok((Some(30), true))]);
+    assert_eq!(bench.account("c").available, Money::ZERO);
+    for (n, hold_s) in [(1, 96), (2, 60), (3, 30)] {
+        let block_s = [6, 60, 30][n as usize - 1];
+        bench.settle(&tandem_rating::usage::Usage { hold_ms: hold_s * 1_000, ..of(n, block_s) });
+    }
+    assert_eq!(bench.account("c").balance, Money::ZERO);
+    bench.nothing_left();
+}
+
+#[test]
+fn a_call_that_cannot_pay_its_time_since_the_last_heartbeat_is_lost_and_takes_from_nobody() {
+    let of = |n: u32| tandem_rating::usage::Usage {
+        caller_gateway: "a".into(),
+        callee_gateway: "b1".into(),
+        ..answered(n, 0, Some(terms("0.60", 1, 1)), None)
+    };
+    // Both are owed for 50 s; twenty seconds later there is money for one of them.
+    let mut bench = Bench::prepaid("1.25");
+    let grants = bench.adopt_all(&[(of(1), 50, 70), (of(2), 50, 70)]);
+    assert_eq!(grants[0], Ok((Some(75), true)));
+    assert!(grants[1].as_ref().is_err_and(|why| why == "account c cannot pay 70 s"), "{grants:?}");
+    assert_eq!((bench.account("c").balance, bench.account("c").reserved), (money("0.75"), money("0.75")));
+    bench.settle(&tandem_rating::usage::Usage { hold_ms: 75_000, ..of(1) });
+    assert_eq!(bench.account("c").balance, Money::ZERO);
     bench.nothing_left();
 }
 
@@ -183,7 +225,7 @@ fn a_free_call_of_another_life_holds_its_lines_and_no_money() {
         ..answered(1, 0, None, None)
     };
     assert!(usage.customer.as_ref().is_some_and(|leg| leg.terms.is_none()), "it has a payer who pays nothing");
-    assert_eq!(bench.rater.adopt(&usage, 70, 1), Ok((None, false)));
+    assert_eq!(bench.adopt(&usage, 70), Ok((None, false)));
     assert_eq!((bench.account("c").calls, bench.account("c").reserved), (0, Money::ZERO), "as when it was let in");
     assert_eq!((bench.gateway("a").in_use, bench.gateway("b1").in_use), (1, 1));
     bench.settle(&tandem_rating::usage::Usage { hold_ms: 80_000, ..usage });
@@ -203,7 +245,7 @@ fn a_start_record_that_is_written_again_leaves_what_was_granted() {
     // A price that changes during the call is reserved from the answer on.
     let change = RateChange { from_ms: i64::MAX, terms: rate };
     usage.customer.as_mut().unwrap().changes.push(change);
-    assert_eq!(bench.rater.adopt(&usage, 130, 1), Ok((Some(180), false)));
+    assert_eq!(bench.adopt(&usage, 120), Ok((Some(180), false)));
     let held = bench.account("c").reserved;
     assert_eq!(held, money("1.80"));
     let again = Question::Answered { call: crate::bench::key(1), usage: Box::new(usage), carry: Vec::new() };

@@ -1,12 +1,11 @@
 //! `tandem account` and `tandem ledger`
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use clap::{Args, Subcommand};
 use tandem_control::request::{self, Edit, EditKind, FieldEdit, FieldOp};
-use tandem_control::{Amount, CallId, ExitCode, Limit, When, reply};
+use tandem_control::{Amount, CallId, Limit, When, reply};
 
 use super::confirm::{Commit, Decision};
+use super::key::{in_doubt, new_key};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::human;
@@ -273,13 +272,7 @@ fn pay(arguments: PayArguments, client: &mut Client, output: &mut Output) -> Res
 }
 
 fn booked(paid: Result<reply::AccountPaid, Failure>, key: &str, output: &mut Output) -> Result<(), Failure> {
-    let paid = paid.map_err(|failure| match failure.code {
-        // The answer may be lost after the money was booked: the same key makes it safe to ask again.
-        ExitCode::Failed => {
-            Failure::new(failure.code, format!("{failure}; if in doubt whether it was booked, repeat with --key {key}"))
-        }
-        _ => failure,
-    })?;
+    let paid = paid.map_err(|failure| in_doubt(failure, "booked", key))?;
     output.object(&paid, told)
 }
 
@@ -307,12 +300,6 @@ fn credit(
         let row = &shown.account;
         output.line(&format!("account {}: limit {}, available {}", row.name, row.overdraft_limit, row.available))
     })
-}
-
-/// A key that no other payment has: the instant in nanoseconds and this process.
-fn new_key() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("cli-{}-{}", now.as_nanos(), std::process::id())
 }
 
 fn show(output: &mut Output, show: &reply::AccountShow) -> Result<(), Failure> {

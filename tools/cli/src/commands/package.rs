@@ -5,6 +5,7 @@ use tandem_control::request::{self, PackageCancel, PackageCatchUp, PackageChange
 use tandem_control::{Amount, Limit, When, reply};
 
 use super::confirm::{Commit, Decision};
+use super::key::{in_doubt, new_key};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::human;
@@ -97,6 +98,9 @@ pub(crate) struct OrderArguments {
     /// Without money for the rent: wait for a payment, wait for the next period, or delete the order
     #[arg(long, value_name = "wait|next|delete")]
     no_money: Option<String>,
+    /// A second order with the same key is not made
+    #[arg(long)]
+    key: Option<String>,
     #[command(flatten)]
     confirm: Commit,
 }
@@ -234,8 +238,9 @@ pub(super) fn run(command: Command, client: &mut Client, output: &mut Output) ->
             Ok(())
         }
         Command::Order(asked) => {
-            let OrderArguments { account, package, phone, from, until, priority, rent_percent, no_money, confirm } =
+            let OrderArguments { account, package, phone, from, until, priority, rent_percent, no_money, key, confirm } =
                 asked;
+            let key = key.unwrap_or_else(new_key);
             let ask = |commit| request::PackageOrder {
                 account: account.clone(),
                 package: package.clone(),
@@ -245,9 +250,11 @@ pub(super) fn run(command: Command, client: &mut Client, output: &mut Output) ->
                 priority,
                 rent_percent: rent_percent.clone(),
                 no_money: no_money.clone(),
+                key: Some(key.clone()),
                 commit,
             };
-            twice(ask, &confirm, &format!("Order {package} for {account}?"), client, output)
+            let asked = twice(ask, &confirm, &format!("Order {package} for {account}?"), client, output);
+            asked.map_err(|failure| in_doubt(failure, "ordered", &key))
         }
         Command::Change(asked) => {
             let ChangeArguments { order, until, open, priority, last, rent_percent, no_money, confirm } = asked;

@@ -306,6 +306,7 @@ impl Auditor {
         let written = call.vendor_answer.as_ref().map(|answer| answer.at);
         let from_answer = written.filter(|at| !call.gaps.is_empty() && cdr.connect_ms == Some(at.wall_ms));
         let longest_ms = from_answer.map_or(held_ms, |at| call.held_since(at).unwrap_or(0));
+        let since_told_ms = held_ms;
         // Both may be within the same millisecond of the clock.
         let held_ms = if cdr.connect_ms == Some(answered.wall_ms) { held_ms } else { longest_ms };
         if cdr.connect_ms != Some(answered.wall_ms) && from_answer.is_none() {
@@ -316,7 +317,9 @@ impl Auditor {
         let away = call.gaps.last().zip(call.over).filter(|((_, to), (over, _))| over.since(*to) < 1_000_000);
         let away_ms = away.map_or(0, |((from, _), (over, _))| over.since(*from) / 1_000) as i64;
         let late = if cdr.end_direction == 2 { 5 + away_ms } else { 0 };
-        if cdr.hold_ms > longest_ms || cdr.hold_ms < held_ms - late {
+        // What was due to be cut while nobody was there was due from when the caller was told, as the life before counted.
+        let least_ms = if late > 0 && away.is_some() { since_told_ms } else { held_ms };
+        if cdr.hold_ms > longest_ms || cdr.hold_ms < least_ms - late {
             return Err(format!("held {} ms, {held_ms} by the wire", cdr.hold_ms));
         }
         let by = match call.over.and_then(|(_, by)| by) {
