@@ -183,7 +183,7 @@ fn parse_up_to(
         lines.resize(rows.len(), u32::try_from(line).unwrap_or(u32::MAX));
     }
     if errors.is_empty() {
-        let column = if header.has(Column::Code) { header.name(Column::Code) } else { "area_code".to_owned() };
+        let column = header.name(header.prefix_column());
         find_overlaps(&rows, &lines, &column, &mut errors);
     }
     if !errors.is_empty() {

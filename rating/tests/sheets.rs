@@ -256,6 +256,23 @@ fn codes_keep_or_lose_what_stands_before_them() {
     assert!(error.starts_with("line 2, column code: \"1205-1201\": a range needs two ends"), "{error}");
 }
 
+#[test]
+fn a_sheet_whose_only_prefix_is_fee_prefix_has_its_codes_there() {
+    let read_of = |text: &str| read(text, &usd()).rows.iter().map(Rate::prefix).collect::<Vec<_>>();
+    assert_eq!(
+        read_of("fee_prefix,price,period\n1201-1203,1,60\n\"44,+45\",1,60\n"),
+        ["1201", "1202", "1203", "44", "45"]
+    );
+    let error = refused("fee_prefix,price,period\n1205-1201,1,60\n", &usd());
+    assert!(error.starts_with("line 2, column fee_prefix: \"1205-1201\": a range needs two ends"), "{error}");
+    let error = refused("fee_prefix,price,period\n44,1,60\n44,2,60\n", &usd());
+    assert!(error.starts_with("line 3, column fee_prefix: \"44\": the same prefix"), "{error}");
+    // In front of codes it is one prefix.
+    let error = refused("fee_prefix,area_code,price,period\n1201-1203,44,1,60\n", &usd());
+    assert!(error.starts_with("line 2, column fee_prefix: \"1201-1203\": one prefix; lists"), "{error}");
+    assert_eq!(read_of("fee_prefix,area_code,price,period\n99,1201-1202,1,60\n"), ["991201", "991202"]);
+}
+
 fn row(area_code: &str, area_name: &str, rate: &str) -> Rate {
     Rate {
         area_code: area_code.to_owned(),

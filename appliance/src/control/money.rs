@@ -334,9 +334,12 @@ impl Control {
 
     /// With the digits of fees; an amount that has more keeps them.
     pub(super) fn shown(&self, amount: Money) -> String {
-        let fp = self.state.borrow().params.billing().map_or(2, |billing| billing.fp);
-        let fixed = amount.to_fixed(fp);
-        if Money::from_str(&fixed).ok() == Some(amount) { fixed } else { amount.to_string() }
+        with_digits(amount, self.fee_digits())
+    }
+
+    /// SERVER_BILLING_FEE_PRECISION.
+    pub(super) fn fee_digits(&self) -> u8 {
+        self.state.borrow().params.billing().map_or(2, |billing| billing.fp)
     }
 
     pub(super) async fn gateway_list(&self, kind: Option<GatewayKind>) -> Reply {
@@ -437,6 +440,12 @@ fn one_of(field: &str, word: &Option<String>, words: &[&str]) -> Result<(), Erro
         Some(word) if !words.contains(&word.as_str()) => Err(ErrorObject::unknown_word(field, word, words)),
         _ => Ok(()),
     }
+}
+
+/// At least so many decimals; an amount that has more keeps them.
+pub(super) fn with_digits(amount: Money, digits: u8) -> String {
+    let fixed = amount.to_fixed(digits);
+    if Money::from_str(&fixed).ok() == Some(amount) { fixed } else { amount.to_string() }
 }
 
 /// A key by which an asker may ask again.

@@ -9,6 +9,7 @@ use tandem_leg::{EndReason, ServerReason};
 use tandem_rating::record::Actor;
 use tandem_store::{ReportBy, ReportRow};
 
+use super::money::with_digits;
 use super::{Control, Reply, internal, reply};
 
 impl Control {
@@ -33,12 +34,13 @@ impl Control {
             },
         };
         let rows = self.query(move |queries| queries.report_day(day, by).map_err(|e| internal(e.to_string()))).await?;
+        let digits = self.fee_digits();
         let state = self.state.borrow();
         reply(&reply::ReportDay {
             day,
             currency: state.config.currency.clone(),
             node: state.config.node.clone(),
-            rows: rows.iter().map(row).collect(),
+            rows: rows.iter().map(|each| row(each, digits)).collect(),
         })
     }
 
@@ -56,8 +58,9 @@ impl Control {
     }
 }
 
-fn row(row: &ReportRow) -> reply::ReportRow {
+fn row(row: &ReportRow, digits: u8) -> reply::ReportRow {
     let sums = &row.sums;
+    let money = |amount| with_digits(amount, digits);
     let ratio = |part: i64, whole: i64, decimals: u32| match Decimal::from(part).checked_div(Decimal::from(whole)) {
         None => String::new(),
         Some(ratio) => format!("{:.*}", decimals as usize, ratio.round_dp(decimals)),
@@ -75,15 +78,15 @@ fn row(row: &ReportRow) -> reply::ReportRow {
         suite_s: sums.suite_s,
         agent_s: sums.agent_s,
         vendor_s: sums.vendor_s,
-        fee: sums.fee.to_string(),
-        tax: sums.tax.to_string(),
-        suite_fee: sums.suite_fee.to_string(),
-        agent_fee: sums.agent_fee.to_string(),
-        agent_tax: sums.agent_tax.to_string(),
-        agent_suite_fee: sums.agent_suite_fee.to_string(),
-        cost: sums.cost.to_string(),
-        cost_tax: sums.cost_tax.to_string(),
-        margin: sums.margin.to_string(),
+        fee: money(sums.fee),
+        tax: money(sums.tax),
+        suite_fee: money(sums.suite_fee),
+        agent_fee: money(sums.agent_fee),
+        agent_tax: money(sums.agent_tax),
+        agent_suite_fee: money(sums.agent_suite_fee),
+        cost: money(sums.cost),
+        cost_tax: money(sums.cost_tax),
+        margin: money(sums.margin),
     }
 }
 

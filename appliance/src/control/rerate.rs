@@ -20,6 +20,7 @@ use tandem_rating::reprice::{Overrides, Pick, Rates, Repriced, is_run, reprice};
 use tandem_rating::{BillingError, deck_csv};
 use tandem_store::{CdrFilter, LIMIT_MAX, Queries, StoredCorrection};
 
+use super::money::with_digits;
 use super::{Control, Reply, internal, reply};
 use crate::orders::RatingOrder;
 
@@ -96,7 +97,7 @@ impl Control {
             }
         }
         let currency = self.state.borrow().config.currency.clone();
-        reply(&sums.reply(currency, deck_held, after.map(CallId)))
+        reply(&sums.reply(currency, self.fee_digits(), deck_held, after.map(CallId)))
     }
 
     /// Reads the question.
@@ -373,7 +374,8 @@ impl Sums {
         add().map_err(|error| internal(format!("the sums are out of range: {error}")))
     }
 
-    fn reply(self, currency: String, deck_held: Option<u64>, next: Option<CallId>) -> reply::Rerated {
+    fn reply(self, currency: String, digits: u8, deck_held: Option<u64>, next: Option<CallId>) -> reply::Rerated {
+        let money = |amount| with_digits(amount, digits);
         let rows = |map: BTreeMap<(&'static str, String), Sum>| {
             let row = |((side, key), sum): ((&str, String), Sum)| reply::RepricedRow {
                 side: side.to_owned(),
@@ -383,11 +385,11 @@ impl Sums {
                 changed: sum.changed,
                 old_s: sum.seconds.0,
                 new_s: sum.seconds.1,
-                old: sum.due.0.to_string(),
-                new: sum.due.1.to_string(),
-                difference: sum.due.1.checked_sub(sum.due.0).unwrap_or_default().to_string(),
+                old: money(sum.due.0),
+                new: money(sum.due.1),
+                difference: money(sum.due.1.checked_sub(sum.due.0).unwrap_or_default()),
                 no_rate: sum.no_rate,
-                no_rate_old: sum.no_rate_due.to_string(),
+                no_rate_old: money(sum.no_rate_due),
             };
             map.into_iter().map(row).collect()
         };
@@ -398,8 +400,8 @@ impl Sums {
             no_rate: self.no_rate,
             failed: self.failed,
             corrected: self.corrected,
-            old_margin: self.margin.0.to_string(),
-            new_margin: self.margin.1.to_string(),
+            old_margin: money(self.margin.0),
+            new_margin: money(self.margin.1),
             destinations: rows(self.destinations),
             accounts: rows(self.accounts),
             currency,

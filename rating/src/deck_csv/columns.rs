@@ -413,6 +413,13 @@ impl Header {
         self.places.contains_key(&column)
     }
 
+    /// The column of the codes: a sheet whose only prefix is `fee_prefix` has them there.
+    pub(super) fn prefix_column(&self) -> Column {
+        let of_codes = [Column::Code, Column::AreaCode].into_iter().find(|column| self.has(*column));
+        let other = if self.has(Column::CountryCode) { Column::AreaCode } else { Column::FeePrefix };
+        of_codes.unwrap_or(other)
+    }
+
     pub(super) fn name(&self, column: Column) -> String {
         match self.places.get(&column) {
             Some(place) => self.names[*place].clone(),

@@ -131,8 +131,9 @@ impl RowReader<'_> {
             return;
         }
         let (first_s, next_s) = self.blocks();
-        let fee_prefix = self.digits(Column::FeePrefix);
-        let codes = self.codes();
+        let whole = header.prefix_column() == Column::FeePrefix;
+        let fee_prefix = if whole { String::new() } else { self.digits(Column::FeePrefix) };
+        let codes = if whole { self.list(Column::FeePrefix, "") } else { self.codes() };
         let (rate_per_min, is_closed) = self.rate_per_min(next_s);
         let mut rate = Rate {
             rate_id: 0,
@@ -158,7 +159,7 @@ impl RowReader<'_> {
         let last = codes.len().saturating_sub(1);
         for (n, code) in codes.into_iter().enumerate() {
             let mut one = if n == last { std::mem::take(&mut rate) } else { rate.clone() };
-            one.area_code = code;
+            *(if whole { &mut one.fee_prefix } else { &mut one.area_code }) = code;
             // The same rules as for a row from anywhere else: ranges, order of validity, length.
             if let Err(out_of_range) = one.validate() {
                 self.refuse_value(out_of_range);
@@ -185,12 +186,14 @@ impl RowReader<'_> {
         }
     }
 
+    /// The one prefix of a cell that stands before each code of the row.
     fn digits(&mut self, column: Column) -> String {
-        let text = self.text(column).to_owned();
-        codes::digits(&text, "").unwrap_or_else(|rule| {
-            self.refuse(column, text, rule);
-            String::new()
-        })
+        let mut list = self.list(column, "");
+        if list.len() > 1 {
+            let text = self.text(column).to_owned();
+            self.refuse(column, text, "one prefix; lists and ranges stand in the column of the codes");
+        }
+        list.pop().unwrap_or_default()
     }
 
     /// Every code of the row, country code included.
@@ -212,19 +215,21 @@ impl RowReader<'_> {
             true => (Column::Code, ""),
             false => (Column::AreaCode, ""),
         };
+        let found = self.list(column, international);
+        if country.is_empty() { found } else { found.into_iter().map(|code| country.clone() + &code).collect() }
+    }
+
+    /// The codes of a cell, one or more; none when it is refused.
+    fn list(&mut self, column: Column, international: &str) -> Vec<String> {
         let text = self.text(column);
         if text.bytes().all(|byte| byte.is_ascii_digit()) && international.is_empty() {
-            return vec![[country.as_str(), text].concat()];
+            return vec![text.to_owned()];
         }
         let text = text.to_owned();
-        match codes::codes(&text, international) {
-            Ok(found) if country.is_empty() => found,
-            Ok(found) => found.into_iter().map(|code| [country.as_str(), &code].concat()).collect(),
-            Err(rule) => {
-                self.refuse(column, text, rule);
-                Vec::new()
-            }
-        }
+        codes::codes(&text, international).unwrap_or_else(|rule| {
+            self.refuse(column, text, rule);
+            Vec::new()
+        })
     }
 
     /// "Germany" and "Mobile" are "Germany Mobile", "Germany" and "Germany Mobile" too.
@@ -488,7 +493,7 @@ impl RowReader<'_> {
 
     fn refuse_value(&mut self, error: OutOfRange) {
         let column = match super::columns::by_name(error.field) {
-            Some(Column::AreaCode) if self.reading.header.has(Column::Code) => self.reading.header.name(Column::Code),
+            Some(Column::AreaCode) => self.reading.header.name(self.reading.header.prefix_column()),
             Some(column) => self.reading.header.name(column),
             None => error.field.to_owned(),
         };
