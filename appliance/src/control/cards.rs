@@ -164,12 +164,12 @@ impl Control {
         };
         let bound = state.site.bound_number.iter().filter(|(_, bound)| bound.account == view.name);
         let bound: Vec<&str> = bound.map(|(number, _)| number.as_str()).collect();
-        let (value, balance) = (site.opening.clone(), view.balance);
+        let (opening, balance) = (site.opening.clone(), view.balance);
         let row = reply::CardRow {
             pin: view.name.clone(),
             batch: site.batch.clone(),
             state: word.to_owned(),
-            value,
+            value: String::new(),
             balance: String::new(),
             first_use_ms: view.first_use_ms,
             valid_to_ms,
@@ -180,7 +180,9 @@ impl Control {
             calls: view.calls,
         };
         drop(state);
-        Some(reply::CardRow { balance: self.shown(balance), ..row })
+        // The site was checked: an opening that is no amount cannot be there.
+        let value = Money::from_str(&opening).map_or(opening, |value| self.shown(value));
+        Some(reply::CardRow { value, balance: self.shown(balance), ..row })
     }
 
     pub(super) async fn card_lock(&self, actor: &Actor, command: &str, q: CardLock) -> Reply {

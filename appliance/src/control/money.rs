@@ -69,7 +69,7 @@ impl Control {
         }
     }
 
-    async fn account_named(&self, name: &str) -> Result<AccountView, ErrorObject> {
+    pub(super) async fn account_named(&self, name: &str) -> Result<AccountView, ErrorObject> {
         let views = self.account_views().await?;
         let found = views.iter().find(|v| v.name == name).cloned();
         found.ok_or_else(|| {

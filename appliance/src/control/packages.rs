@@ -243,6 +243,7 @@ impl Control {
             let message = format!("key: order {} of {} was made by it; nothing was ordered", order.key, of.trim_end());
             return Err(ErrorObject::new(ErrorCode::Conflict, message));
         }
+        let available = self.account_named(&order.account).await.map(|view| self.shown(view.available));
         let state = order.state().to_owned();
         let period = order.period.clone().unwrap_or_default();
         let runs = order.period.is_some();
@@ -258,7 +259,8 @@ impl Control {
             minimum: self.shown(period.minimum),
             gift_money: self.shown(period.gift_money),
             gifts: period.gifts.iter().map(ToString::to_string).collect(),
-            available: String::new(),
+            // Its account may be gone since.
+            available: available.unwrap_or_default(),
             committed: true,
         }))
     }

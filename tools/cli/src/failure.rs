@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use tandem_control::error::ErrorCode;
 use tandem_control::{ErrorObject, ExitCode};
 
 /// The end of a command that failed. An empty message ends quietly.
@@ -10,11 +11,13 @@ use tandem_control::{ErrorObject, ExitCode};
 pub(crate) struct Failure {
     pub(crate) code: ExitCode,
     pub(crate) message: String,
+    /// The switch said no: nothing was done.
+    pub(crate) refused: bool,
 }
 
 impl Failure {
     pub(crate) fn new(code: ExitCode, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into() }
+        Failure { code, message: message.into(), refused: false }
     }
 
     /// A value or a file that is not accepted.
@@ -36,7 +39,8 @@ impl fmt::Display for Failure {
 
 impl From<ErrorObject> for Failure {
     fn from(error: ErrorObject) -> Failure {
-        Failure::new(error.kind().exit_code(), error.message)
+        let refused = matches!(error.kind(), ErrorCode::Conflict | ErrorCode::Refused);
+        Failure { refused, ..Failure::new(error.kind().exit_code(), error.message) }
     }
 }
 

@@ -53,7 +53,7 @@ fn text(output: &mut Output, reply: &reply::Explained) -> Result<(), Failure> {
         ("caller", with_rule(arrow(&[&numbers.caller_in, &numbers.caller]), &numbers.caller_rule)),
         ("callee", with_rule(arrow(&[&numbers.callee_in, &numbers.callee]), &numbers.callee_rule)),
         ("price", reply.rate.as_ref().map_or_else(|| "none".to_owned(), price)),
-        ("may last", reply.seconds_max.map_or_else(|| "without bound".to_owned(), |s| format!("{s} s"))),
+        ("may last", may_last(reply)),
     ])?;
     for agent in &reply.agents {
         output.line(&format!("agent {}: {}", agent.account, price(agent)))?;
@@ -92,6 +92,14 @@ fn text(output: &mut Output, reply: &reply::Explained) -> Result<(), Failure> {
         output.table(&["skipped", "reason", "detail"], &rows)?;
     }
     Ok(())
+}
+
+fn may_last(reply: &reply::Explained) -> String {
+    match (reply.seconds_max, &reply.refusal) {
+        (Some(s), _) => format!("{s} s"),
+        (None, Some(_)) => "-".to_owned(),
+        (None, None) => "without bound".to_owned(),
+    }
 }
 
 fn candidate((index, row): (usize, &reply::CandidateRow)) -> Vec<String> {

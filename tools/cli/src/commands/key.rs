@@ -15,7 +15,7 @@ pub(super) fn new_key() -> String {
 /// The answer may be lost after it was `done`: the failure says how to ask again.
 pub(super) fn in_doubt(failure: Failure, done: &str, key: &str) -> Failure {
     match failure.code {
-        ExitCode::Failed => {
+        ExitCode::Failed if !failure.refused => {
             Failure::new(failure.code, format!("{failure}; if in doubt whether it was {done}, repeat with --key {key}"))
         }
         _ => failure,
