@@ -9,6 +9,7 @@ use std::fmt;
 use std::hash::Hash;
 
 use rust_decimal::Decimal;
+use smallvec::SmallVec;
 
 use crate::error::OutOfRange;
 use crate::fee::{RateTerms, Section, in_order};
@@ -20,6 +21,9 @@ use crate::rate::Rate;
 pub const ROWS_MAX: usize = 1_000_000;
 /// Most rows of one deck: those of a sheet, and rows that have ended since others took their place.
 pub const DECK_ROWS_MAX: usize = 4 * ROWS_MAX;
+
+/// Look-ups for which [`Deck::lookup_each`] needs no place on the heap.
+const TOGETHER: usize = 16;
 
 /// What a deck says about a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub enum Lookup<'a> {
 impl<'a> Lookup<'a> {
     fn of(row: Option<Row<'a>>) -> Lookup<'a> {
         match row {
-            Some(row) if row.cost().lock => Lookup::Locked(row),
+            Some(row) if row.is_locked() => Lookup::Locked(row),
             Some(row) => Lookup::Found(row),
             None => Lookup::NotFound,
         }
@@ -95,26 +99,27 @@ struct Slot {
     /// Digits of the whole prefix, and how many of them are the rate prefix; at most `PREFIX_LEN_MAX`.
     length: u8,
     fee_length: u8,
+    lock: bool,
 }
 
-/// What a second costs and in which steps: shared by all rows that say the same.
-#[derive(Clone, Debug)]
+/// What a second costs and in which steps: shared by all rows that say the same. 32 bytes, so that the ten thousand prices of
+/// a large deck stay near the core.
+#[derive(Clone, Copy, Debug)]
 struct Price {
     rate_per_min: Decimal,
-    conn_fee: Decimal,
-    tax_pct: Decimal,
     first_s: u32,
     next_s: u32,
+    /// Position of the rest in `extras`.
+    extra: u32,
     level: u8,
-    lock: bool,
-    sections: Vec<Section>,
 }
 
-/// What routing asks of a [`Price`]: 16 bytes, so that the prices of a dozen decks stay near the core.
-#[derive(Clone, Copy, Debug)]
-struct Cost {
-    per_second: PerSecond,
-    lock: bool,
+/// The part of a price that few rows have: one for all others.
+#[derive(Clone, Debug)]
+struct Extra {
+    conn_fee: Decimal,
+    tax_pct: Decimal,
+    sections: Vec<Section>,
 }
 
 /// From when to when rows are valid, UTC ms.
@@ -140,8 +145,9 @@ pub struct Deck {
     /// All prefixes, one behind the other.
     digits: String,
     prices: Vec<Price>,
-    /// One for each of `prices`.
-    costs: Vec<Cost>,
+    /// One for each of `prices`: all that routing asks of it.
+    costs: Vec<PerSecond>,
+    extras: Vec<Extra>,
     lives: Vec<Life>,
     texts: Vec<Box<str>>,
     /// The distinct prefixes in order: number n has the rows of run n.
@@ -171,19 +177,15 @@ impl Deck {
     }
 
     fn push(&mut self, prefix: &str, row: &Rate, known: &mut Known) {
-        let costs = &mut self.costs;
+        let (costs, extras) = (&mut self.costs, &mut self.extras);
         let price = known.prices.place(PriceKey::of(row), &mut self.prices, || {
-            costs.push(Cost { per_second: per_second(row.rate_per_min), lock: row.lock });
-            Price {
-                rate_per_min: row.rate_per_min,
+            costs.push(per_second(row.rate_per_min));
+            let extra = known.extras.place(ExtraKey::of(row), extras, || Extra {
                 conn_fee: row.conn_fee,
                 tax_pct: row.tax_pct,
-                first_s: row.first_s,
-                next_s: row.next_s,
-                level: row.level,
-                lock: row.lock,
                 sections: row.sections.clone(),
-            }
+            });
+            Price { rate_per_min: row.rate_per_min, first_s: row.first_s, next_s: row.next_s, extra, level: row.level }
         });
         let life = Life { from_ms: row.effective_from_ms, to_ms: row.effective_to_ms };
         let life = known.lives.place(life, &mut self.lives, || life);
@@ -197,6 +199,7 @@ impl Deck {
             memo: text(&row.memo),
             length: prefix.len() as u8,
             fee_length: row.fee_prefix.len() as u8,
+            lock: row.lock,
         };
         self.slots.push(slot);
         self.digits.push_str(prefix);
@@ -214,15 +217,15 @@ impl Deck {
     ///
     /// A look-up in a large deck is a row of waits for memory; those of different decks overlap when each step is taken
     /// in all decks before the next.
-    pub fn lookup_each<'a>(asked: &[(&'a Deck, &str)], at_ms: i64) -> Vec<Lookup<'a>> {
-        let mut runs = Vec::with_capacity(asked.len());
-        let walks: Vec<_> = asked.iter().map(|(deck, number)| (&deck.index, number.as_bytes())).collect();
+    pub fn lookup_each<'a>(asked: &[(&'a Deck, &str)], at_ms: i64) -> SmallVec<[Lookup<'a>; TOGETHER]> {
+        let mut runs: SmallVec<[Option<usize>; TOGETHER]> = SmallVec::new();
+        let walks: SmallVec<[_; TOGETHER]> =
+            asked.iter().map(|(deck, number)| (&deck.index, number.as_bytes())).collect();
         PrefixTrie::longest_each(&walks, |found| runs.push(found.map(|(_, run)| run)));
         let row = |((deck, number), run): (&(&'a Deck, &str), Option<usize>)| {
-            deck.valid_or_shorter(run, number.as_bytes(), at_ms)
+            Lookup::of(deck.valid_or_shorter(run, number.as_bytes(), at_ms))
         };
-        let rows: Vec<Option<Row<'a>>> = asked.iter().zip(runs).map(row).collect();
-        rows.into_iter().map(Lookup::of).collect()
+        asked.iter().zip(runs).map(row).collect()
     }
 
     /// The row that [`Row::place`] named; `None` from another deck.
@@ -449,6 +452,7 @@ impl Builder {
         deck.runs.shrink_to_fit();
         deck.prices.shrink_to_fit();
         deck.costs.shrink_to_fit();
+        deck.extras.shrink_to_fit();
         deck.texts.shrink_to_fit();
         Ok(deck)
     }
@@ -464,7 +468,7 @@ pub struct Row<'a> {
 impl<'a> Row<'a> {
     /// The row as it was given to [`Deck::build`].
     pub fn rate(&self) -> Rate {
-        let (slot, price, life) = (self.slot(), self.price(), self.life());
+        let (slot, price, extra, life) = (self.slot(), self.price(), self.extra(), self.life());
         let (fee_prefix, area_code) = self.prefix().split_at(usize::from(slot.fee_length));
         Rate {
             rate_id: slot.rate_id,
@@ -475,10 +479,10 @@ impl<'a> Row<'a> {
             rate_per_min: price.rate_per_min,
             first_s: price.first_s,
             next_s: price.next_s,
-            sections: price.sections.clone(),
-            conn_fee: price.conn_fee,
-            tax_pct: price.tax_pct,
-            lock: price.lock,
+            sections: extra.sections.clone(),
+            conn_fee: extra.conn_fee,
+            tax_pct: extra.tax_pct,
+            lock: slot.lock,
             effective_from_ms: life.from_ms,
             effective_to_ms: life.to_ms,
             memo: self.deck.texts[slot.memo as usize].to_string(),
@@ -487,16 +491,33 @@ impl<'a> Row<'a> {
 
     /// What a leg is charged by; taken at the answer and kept for the life of the call.
     pub fn terms(&self) -> RateTerms {
-        let price = self.price();
+        self.terms_with(self.prefix())
+    }
+
+    /// [`terms`](Self::terms) of the row that was found for `number`: its prefix is what `number` begins with, and need not be
+    /// fetched, which in a large deck is a wait for memory.
+    pub fn terms_for(&self, number: &str) -> RateTerms {
+        match number.get(..usize::from(self.slot().length)) {
+            Some(begin) => {
+                debug_assert_eq!(begin, self.prefix(), "the row of another number");
+                self.terms_with(begin)
+            }
+            None => self.terms(),
+        }
+    }
+
+    #[inline]
+    fn terms_with(&self, prefix: &str) -> RateTerms {
+        let (price, extra) = (self.price(), self.extra());
         RateTerms {
             rate_id: self.slot().rate_id,
-            prefix: self.prefix().into(),
+            prefix: prefix.into(),
             rate_per_min: price.rate_per_min,
             first_s: price.first_s,
             next_s: price.next_s,
-            sections: in_order(&price.sections).into_iter().cloned().collect(),
-            conn_fee: price.conn_fee,
-            tax_pct: price.tax_pct,
+            sections: in_order(&extra.sections).into_iter().cloned().collect(),
+            conn_fee: extra.conn_fee,
+            tax_pct: extra.tax_pct,
             level: price.level,
         }
     }
@@ -536,7 +557,7 @@ impl<'a> Row<'a> {
 
     /// Destination forbidden.
     pub fn is_locked(&self) -> bool {
-        self.cost().lock
+        self.slot().lock
     }
 
     /// From when and until when it is valid, UTC ms; `None` is open.
@@ -547,7 +568,7 @@ impl<'a> Row<'a> {
 
     /// The price of one second, for routing (rates.md section 9).
     pub fn per_second(&self) -> PerSecond {
-        self.cost().per_second
+        self.deck.costs[self.slot().price as usize]
     }
 
     /// True when the row is valid at `at_ms` (half-open, billing.md section 6.a).
@@ -564,8 +585,8 @@ impl<'a> Row<'a> {
         &self.deck.prices[self.slot().price as usize]
     }
 
-    fn cost(&self) -> &'a Cost {
-        &self.deck.costs[self.slot().price as usize]
+    fn extra(&self) -> &'a Extra {
+        &self.deck.extras[self.price().extra as usize]
     }
 
     fn life(&self) -> &'a Life {
@@ -591,6 +612,7 @@ impl fmt::Debug for Row<'_> {
 #[derive(Default)]
 struct Known {
     prices: Places<PriceKey>,
+    extras: Places<ExtraKey>,
     lives: Places<Life>,
     texts: Places<String>,
 }
@@ -616,20 +638,34 @@ impl<K: Hash + Eq> Places<K> {
 /// A price to the last digit as written: 0.10 and 0.1 cost the same, but come back as they were given.
 #[derive(PartialEq, Eq, Hash)]
 struct PriceKey {
-    amounts: [[u8; 16]; 3],
+    rate_per_min: [u8; 16],
     blocks: (u32, u32),
     level: u8,
-    lock: bool,
+    extra: ExtraKey,
+}
+
+/// The same of an [`Extra`].
+#[derive(PartialEq, Eq, Hash)]
+struct ExtraKey {
+    amounts: [[u8; 16]; 2],
     sections: Vec<(u32, u32, [u8; 16])>,
 }
 
 impl PriceKey {
     fn of(row: &Rate) -> PriceKey {
         PriceKey {
-            amounts: [row.rate_per_min, row.conn_fee, row.tax_pct].map(|amount| amount.serialize()),
+            rate_per_min: row.rate_per_min.serialize(),
             blocks: (row.first_s, row.next_s),
             level: row.level,
-            lock: row.lock,
+            extra: ExtraKey::of(row),
+        }
+    }
+}
+
+impl ExtraKey {
+    fn of(row: &Rate) -> ExtraKey {
+        ExtraKey {
+            amounts: [row.conn_fee, row.tax_pct].map(|amount| amount.serialize()),
             sections: row.sections.iter().map(|s| (s.position, s.time_s, s.amount.serialize())).collect(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! All times are whole milliseconds or whole seconds; the unit is the end of the name.
 
-use crate::error::{BillingError, OutOfRange};
+use crate::error::{BillingError, OrOverflow, OutOfRange};
 
 /// Milliseconds in a second.
 const MS_PER_S: i64 = 1000;
@@ -41,7 +41,7 @@ pub fn billed_s(charge_s: i64, first_s: u32, next_s: u32) -> Result<i64, Billing
     let (first_s, next_s) = (i64::from(first_s), i64::from(next_s));
     let rest_s = (charge_s - first_s).max(0);
     let blocks = rest_s / next_s + i64::from(rest_s % next_s > 0);
-    blocks.checked_mul(next_s).and_then(|blocks_s| blocks_s.checked_add(first_s)).ok_or(BillingError::Overflow)
+    blocks.checked_mul(next_s).and_then(|blocks_s| blocks_s.checked_add(first_s)).or_overflow()
 }
 
 #[cfg(test)]

@@ -41,3 +41,19 @@ impl BillingError {
         matches!(self, BillingError::Overflow | BillingError::Money(MoneyError::Overflow))
     }
 }
+
+/// `ok_or(BillingError::Overflow)` without an error that is made and dropped each time nothing overflows.
+pub(crate) trait OrOverflow<T> {
+    /// The value, or [`BillingError::Overflow`].
+    fn or_overflow(self) -> Result<T, BillingError>;
+}
+
+impl<T> OrOverflow<T> for Option<T> {
+    #[inline]
+    fn or_overflow(self) -> Result<T, BillingError> {
+        match self {
+            Some(value) => Ok(value),
+            None => Err(BillingError::Overflow),
+        }
+    }
+}

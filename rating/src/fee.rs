@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::duration;
+use crate::error::OrOverflow;
 pub use crate::error::{BillingError, OutOfRange};
 use crate::gift::{self, Gift};
-use crate::money::{self, Least, Money, MoneyError, RawFee};
+use crate::money::{self, Money, MoneyError, RawFee};
+use crate::round::{Least, round_units};
 use crate::split::{self, RateChange};
+use crate::sums::Sums;
 use crate::text::Text;
 
 /// Most decimals of a fee (SERVER_BILLING_FEE_PRECISION is 0 to 4).
@@ -300,11 +303,7 @@ impl Steps {
         let fp_step = precision_step(params)?;
         let fee_unit = params.fee_unit_units()?;
         let used_rate = |rate: i128| {
-            if params.quantise_rate {
-                money::round_units(rate, 1, fp_step, Least::OneStep).ok_or(BillingError::Overflow)
-            } else {
-                Ok(rate)
-            }
+            if params.quantise_rate { round_units(rate, 1, fp_step, Least::OneStep).or_overflow() } else { Ok(rate) }
         };
 
         // 3 free time; 5 packages. Without time to charge (4) there is nothing to give.
@@ -353,26 +352,17 @@ impl Steps {
             }
         }
 
-        // 8 raw fee, exact over 60 * 10^8.
-        let fixed = amounts.conn.checked_add(walked.units).and_then(|fixed| fixed.checked_mul(60));
-        let raw = steps
-            .blocks
-            .iter()
-            .try_fold(fixed.ok_or(BillingError::Overflow)?, |sum, stretch| {
-                sum.checked_add(stretch.rate_units.checked_mul(i128::from(stretch.block_s))?)
-            })
-            .ok_or(BillingError::Overflow)?;
-        steps.raw = RawFee::from_numerator(raw);
-
-        // 9 precision, 10 unit, 11 tax.
-        let round = |units, per, step, least| money::round_units(units, per, step, least).ok_or(BillingError::Overflow);
-        steps.precise_units = round(raw, 60, fp_step, Least::OneStep)?;
-        steps.fee_units = round(steps.precise_units, 1, fee_unit, Least::OneStep)?;
-        let taxed = steps.fee_units.checked_mul(amounts.tax_pct).ok_or(BillingError::Overflow)?;
-        steps.tax_units = round(taxed, 100 * money::UNITS_PER_ONE, fp_step, Least::Nothing)?;
+        // 8 raw fee, exact over 60 * 10^8; 9 precision, 10 unit, 11 tax.
+        let fixed = amounts.conn.checked_add(walked.units).or_overflow()?;
+        let sums = Sums { fixed, tax_pct: amounts.tax_pct, fp_step, fee_unit };
+        let worked = sums.work(&steps.blocks).or_overflow()?;
+        steps.raw = RawFee::from_numerator(worked.raw);
+        steps.precise_units = worked.precise;
+        steps.fee_units = worked.fee;
+        steps.tax_units = worked.tax;
 
         // Gift money pays first (billing.md 5).
-        let total = steps.fee_units.checked_add(steps.tax_units).ok_or(BillingError::Overflow)?;
+        let total = steps.fee_units.checked_add(steps.tax_units).or_overflow()?;
         steps.suite_units = total.min(tariff.gift_money.units().max(0));
         Ok(steps)
     }
@@ -380,14 +370,14 @@ impl Steps {
     /// Seconds of all blocks.
     pub(crate) fn block_s(&self) -> Result<i64, BillingError> {
         let sum = self.blocks.iter().try_fold(0i64, |sum, stretch| sum.checked_add(stretch.block_s));
-        sum.ok_or(BillingError::Overflow)
+        sum.or_overflow()
     }
 
     pub(crate) fn charge(&self) -> Result<Charge, BillingError> {
         Ok(Charge {
             hold_s: self.hold_s,
             charge_s: self.charge_s,
-            billed_s: self.section_s.checked_add(self.block_s()?).ok_or(BillingError::Overflow)?,
+            billed_s: self.section_s.checked_add(self.block_s()?).or_overflow()?,
             suite_s: self.suite_s,
             gift_used_s: self.gift_used_s.clone(),
             suite_fee: Money::from_units(self.suite_units)?,
@@ -440,15 +430,17 @@ fn walk_sections(charge_s: i64, terms: &RateTerms) -> Result<Walked, BillingErro
         }
         let time_s = i64::from(section.time_s);
         walked.left_s = (walked.left_s - time_s).max(0);
-        walked.section_s = walked.section_s.checked_add(time_s).ok_or(BillingError::Overflow)?;
-        walked.units =
-            walked.units.checked_add(amount_units("sections", section.amount)?).ok_or(BillingError::Overflow)?;
+        walked.section_s = walked.section_s.checked_add(time_s).or_overflow()?;
+        walked.units = walked.units.checked_add(amount_units("sections", section.amount)?).or_overflow()?;
     }
     Ok(walked)
 }
 
 /// Sections from the lowest position; rows are normally stored that way already.
 pub(crate) fn in_order(sections: &[Section]) -> Vec<&Section> {
+    if sections.is_empty() {
+        return Vec::new();
+    }
     let mut ordered: Vec<&Section> = sections.iter().collect();
     ordered.sort_by_key(|section| section.position);
     ordered

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{BillingError, OutOfRange};
+use crate::error::{BillingError, OrOverflow, OutOfRange};
 use crate::text::Text;
 
 /// Gift time that a leg may use: chosen by prefix, daily window and order of the packages before the leg is rated.
@@ -47,7 +47,7 @@ pub(crate) fn give(charge_s: i64, gifts: &[Gift]) -> Result<Given, BillingError>
 pub fn needed(charge_s: i64, cycle_s: u32) -> Result<i64, BillingError> {
     let cycle_s = i64::from(cycle_s.max(1));
     let cycles = charge_s / cycle_s + i64::from(charge_s % cycle_s > 0);
-    cycles.checked_mul(cycle_s).ok_or(BillingError::Overflow)
+    cycles.checked_mul(cycle_s).or_overflow()
 }
 
 /// The part of `left_s` that is whole cycles; what is less than one cannot be used.

@@ -30,6 +30,12 @@ impl PerSecond {
         i128::from(self.rate_units) > limit.minute_units
     }
 
+    /// A number in the order of prices, for those who sort by more than the price.
+    pub fn order(self) -> u64 {
+        // The order of signed numbers is that of their bits with the sign turned.
+        self.rate_units as u64 ^ 1 << 63
+    }
+
     /// The price of 60 s, without zeros at the end.
     pub fn per_minute(self) -> Decimal {
         // 64 bits always fit.
@@ -98,6 +104,8 @@ mod tests {
     fn what_no_deck_accepts_stays_in_order() {
         let costs = [Decimal::MIN, dec("0"), dec("9999999999.99999999"), Decimal::MAX].map(per_second);
         assert!(costs.is_sorted() && costs[2] < costs[3]);
+        let orders = costs.map(PerSecond::order);
+        assert!(orders.is_sorted() && orders[2] < orders[3]);
         assert!(profit_percent_at_least(costs[3], costs[2], 800) && !profit_percent_at_least(costs[2], costs[3], 1));
         assert!(!costs[3].is_above(SecondLimit::of(Decimal::MAX)));
     }

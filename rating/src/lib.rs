@@ -33,8 +33,10 @@ pub mod prove;
 pub mod rate;
 pub mod record;
 pub mod reprice;
+mod round;
 pub mod sheet;
 pub mod split;
+mod sums;
 pub mod text;
 pub mod usage;
 

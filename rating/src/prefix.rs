@@ -1,21 +1,27 @@
-//! Longest-prefix match over dialled numbers: an immutable trie, for decks and for routing.
+//! Longest-prefix match over dialled numbers: an immutable index, for decks and for routing.
 //!
-//! A node is 12 bytes: which symbols follow (a bitmap), where its children start (they lie side by
-//! side, in symbol order) and which value ends here. Where only one prefix goes on, its rest is kept in
-//! one leaf. The whole is two vectors without pointers, so a compiled deck is small, and walks stop at
-//! the first symbol that no prefix continues with. It was chosen over a ten-way table: a third of the
-//! memory, and with leaves as fast (design.md section 5).
+//! Small sets are a trie (`nodes`); sets of thousands are a table by their first digits with short sorted lists behind it
+//! (`buckets`), and the trie has what does not fit there. Neither has pointers, so a compiled deck is small (design.md section
+//! 5), and a look-up is a wait for memory or two.
 //!
 //! The alphabet is what a dialled number may hold: 0-9, `*`, `#`, `+` and A-F (small letters are
 //! the same). Any other byte in a number ends the match there; in a prefix it is an error.
 
+mod buckets;
+mod nodes;
+
 use std::fmt;
+
+use smallvec::SmallVec;
+
+use buckets::{Asked, Buckets};
+use nodes::{Descent, Nodes};
 
 /// Longest prefix, in symbols: E.164 numbers end at 15, technical prefixes come on top, and the
 /// number fields of a CDR hold 64.
 pub const PREFIX_LEN_MAX: usize = 64;
 
-/// No value ends at this node.
+/// No place.
 const NONE: u32 = u32::MAX;
 
 /// Why a set of prefixes could not be compiled.
@@ -44,85 +50,15 @@ pub enum PrefixError {
     TooMany,
 }
 
-/// Set in [`Node::symbols`] of a leaf.
-const LEAF: u32 = 1 << 31;
-/// Bits of one symbol in a leaf; the alphabet has 19.
-const SYMBOL_BITS: usize = 5;
-/// Symbols that a leaf holds in its 32 bits. A longer rest is a chain of nodes that ends in a leaf.
-const REST_MAX: usize = 32 / SYMBOL_BITS;
-
-/// A place where prefixes part, or a leaf: the rest of the only prefix that goes on here.
-///
-/// Most prefixes of a large deck are alone after a few digits. Kept as leaves they cost one node instead of one a digit,
-/// and a look-up ends with one cache line instead of one a digit.
-#[derive(Clone, Copy)]
-struct Node {
-    /// Bit n is set when a child with symbol n exists. Of a leaf: [`LEAF`], and how many symbols follow.
-    symbols: u32,
-    /// Index of the first child. Of a leaf: the symbols that follow, the first in the lowest bits.
-    children: u32,
-    /// Index into `values`, or [`NONE`].
-    value: u32,
-}
-
-impl Node {
-    fn leaf(rest: &[u8], value: u32) -> Node {
-        Node { symbols: LEAF | rest.len() as u32, children: packed(rest.iter().map(|s| u32::from(*s))), value }
-    }
-
-    /// Index of the child that `byte` leads to.
-    #[inline]
-    fn child(&self, byte: u8) -> Option<u32> {
-        let bit = 1_u32 << symbol_of(byte)?;
-        let before = (self.symbols & (bit - 1)).count_ones();
-        (self.symbols & bit != 0).then_some(self.children + before)
-    }
-
-    /// Symbols left of the prefix of this leaf, if `number` goes on with them.
-    #[inline]
-    fn leaf_length(&self, number: &[u8]) -> Option<usize> {
-        let length = (self.symbols & !LEAF) as usize;
-        let rest = number.get(..length)?;
-        // A byte that is no symbol has all bits: no leaf holds that.
-        let same = packed(rest.iter().map(|byte| symbol_of(*byte).unwrap_or(u32::MAX))) == self.children;
-        same.then_some(length)
-    }
-}
-
-/// Up to [`REST_MAX`] symbols in one word.
-#[inline]
-fn packed(symbols: impl Iterator<Item = u32>) -> u32 {
-    symbols.enumerate().fold(0, |word, (at, symbol)| word | (symbol << (SYMBOL_BITS * at)))
-}
-
-/// Digits that [`Start`]s are kept for: country codes. A fourth would make ten times as many of them, too many for a core's
-/// cache when a dozen decks are asked, and saves a step among nodes that are still few.
-const START_DIGITS: usize = 3;
-/// One for every number of [`START_DIGITS`] digits.
-const STARTS: usize = 1_000;
-/// Nodes from which on the starts are worth their 12 KB.
-const STARTS_FROM: usize = 4_096;
-
-/// What the first digits of a number lead to: the steps that all look-ups of a large trie begin with, taken beforehand.
-#[derive(Clone, Copy)]
-struct Start {
-    /// The next node to look at; [`NONE`] when no prefix goes on.
-    node: u32,
-    /// The longest prefix above it, as an index into `values`; [`NONE`] without one.
-    value: u32,
-    /// Symbols above the node.
-    depth: u8,
-    /// Symbols of that prefix.
-    length: u8,
-}
-
 /// An immutable map from prefix to `T`, asked by number.
 #[derive(Clone)]
 pub struct PrefixTrie<T> {
-    nodes: Vec<Node>,
+    /// All prefixes, or those that are in no bucket.
+    nodes: Nodes,
+    /// Of a large set.
+    buckets: Option<Box<Buckets>>,
+    /// In the order of the prefixes: the place of a prefix is that of its value.
     values: Vec<T>,
-    /// [`STARTS`] of a large trie, none of a small one.
-    starts: Vec<Start>,
 }
 
 impl<T> PrefixTrie<T> {
@@ -130,6 +66,14 @@ impl<T> PrefixTrie<T> {
     ///
     /// Cost: one sort and one pass. Errors: a prefix with a foreign character, too long, or twice.
     pub fn build<P: AsRef<[u8]>>(entries: impl IntoIterator<Item = (P, T)>) -> Result<PrefixTrie<T>, PrefixError> {
+        PrefixTrie::arrange(entries, Buckets::digits_for)
+    }
+
+    /// [`build`](Self::build) with buckets of so many digits as `digits` says for the number of prefixes.
+    fn arrange<P: AsRef<[u8]>>(
+        entries: impl IntoIterator<Item = (P, T)>,
+        digits: impl Fn(usize) -> Option<usize>,
+    ) -> Result<PrefixTrie<T>, PrefixError> {
         let mut keyed = Vec::new();
         for (prefix, value) in entries {
             keyed.push((symbols_of(prefix.as_ref())?, value));
@@ -139,26 +83,16 @@ impl<T> PrefixTrie<T> {
             return Err(PrefixError::Twice { prefix: pair[0].0.iter().map(|symbol| char_of(*symbol)).collect() });
         }
         let (keys, values): (Vec<Vec<u8>>, Vec<T>) = keyed.into_iter().unzip();
-        let mut trie = PrefixTrie { nodes: compile(&keys)?, values, starts: Vec::new() };
-        if trie.nodes.len() >= STARTS_FROM {
-            trie.starts = (0..STARTS).map(|number| trie.start_of(number)).collect();
-        }
-        Ok(trie)
-    }
-
-    /// Where the walk of every number stands that begins with the three digits of `number`.
-    fn start_of(&self, number: usize) -> Start {
-        let digits = [number / 100, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
-        let mut start = Start { node: 0, value: NONE, depth: 0, length: 0 };
-        while let Some(node) = self.nodes.get(start.node as usize).filter(|node| node.symbols & LEAF == 0) {
-            if node.value != NONE {
-                (start.value, start.length) = (node.value, start.depth);
+        index(keys.len())?;
+        let buckets = digits(keys.len()).and_then(|digits| Buckets::build(&keys, digits));
+        let (buckets, nodes) = match buckets {
+            Some((buckets, others)) => {
+                let others = others.into_iter().map(|place| (keys[place as usize].as_slice(), place));
+                (Some(Box::new(buckets)), others.collect::<Vec<_>>())
             }
-            let Some(digit) = digits.get(usize::from(start.depth)) else { break };
-            start.node = node.child(*digit).unwrap_or(NONE);
-            start.depth += 1;
-        }
-        start
+            None => (None, keys.iter().map(Vec::as_slice).zip(0..).collect()),
+        };
+        Ok(PrefixTrie { nodes: Nodes::compile(&nodes)?, buckets, values })
     }
 
     /// The longest prefix of `number`: its length and its value.
@@ -168,8 +102,9 @@ impl<T> PrefixTrie<T> {
     }
 
     /// The longest prefix of `number`: its length, and its place among all prefixes in the order of their symbols.
+    #[inline]
     pub fn longest_at(&self, number: &[u8]) -> Option<(usize, usize)> {
-        let mut walk = Descent::begin(self, number);
+        let mut walk = Walk::begin(self, number);
         while walk.step() {}
         walk.found()
     }
@@ -185,52 +120,38 @@ impl<T> PrefixTrie<T> {
     /// The same with the place of each prefix, as [`longest_at`](Self::longest_at) gives it.
     pub fn matches_at(&self, number: &[u8]) -> Matches {
         let mut found = Matches { hits: [(0, 0); PREFIX_LEN_MAX + 1], front: 0, back: 0 };
-        self.walk(number, |length, value| {
+        let mut hit = |length: usize, place| {
             // At most one hit a length, and no prefix is longer than PREFIX_LEN_MAX.
-            found.hits[found.back] = (length as u32, value);
+            found.hits[found.back] = (length as u32, place);
             found.back += 1;
-        });
+        };
+        self.nodes.walk(number, &mut hit);
+        if let Some(buckets) = &self.buckets
+            && let Some(asked) = buckets.ask(number)
+        {
+            buckets.each(&asked, hit);
+            found.hits[..found.back].sort_unstable();
+        }
         found
     }
 
-    /// [`longest_at`](Self::longest_at) of several numbers, each in its own trie, in their order.
+    /// [`longest_at`](Self::longest_at) of several numbers, each in its own set, in their order.
     ///
-    /// All walks go down together, a level a turn: a level of a large trie is a wait for memory, and the waits of
-    /// different tries overlap. Ten look-ups take little longer than two. `found` is told each result.
+    /// Each step is taken in all sets before the next: a step in a large set is a wait for memory, and the waits of different
+    /// sets overlap. Ten look-ups take little longer than two. `found` is told each result.
     pub fn longest_each(asked: &[(&PrefixTrie<T>, &[u8])], mut found: impl FnMut(Option<(usize, usize)>)) {
+        let mut walks: SmallVec<[Walk<'_>; TOGETHER]> = SmallVec::new();
         for asked in asked.chunks(TOGETHER) {
-            let mut walks: [Option<Descent<'_>>; TOGETHER] = [const { None }; TOGETHER];
-            for (walk, (trie, number)) in walks.iter_mut().zip(asked) {
-                *walk = Some(Descent::begin(trie, number));
-            }
+            walks.clear();
+            walks.extend(asked.iter().map(|(set, number)| Walk::begin(set, number)));
             let mut walking = true;
             while walking {
                 walking = false;
-                for walk in walks.iter_mut().take(asked.len()).flatten() {
+                for walk in &mut walks {
                     walking |= walk.step();
                 }
             }
-            walks.iter().flatten().for_each(|walk| found(walk.found()));
-        }
-    }
-
-    /// Tells length and value index of every prefix of `number`, shortest first.
-    #[inline]
-    fn walk(&self, number: &[u8], mut hit: impl FnMut(usize, u32)) {
-        let (mut next, mut depth) = (self.nodes.first(), 0);
-        while let Some(node) = next {
-            if node.symbols & LEAF != 0 {
-                if let Some(rest) = node.leaf_length(&number[depth..]) {
-                    hit(depth + rest, node.value);
-                }
-                return;
-            }
-            if node.value != NONE {
-                hit(depth, node.value);
-            }
-            let child = number.get(depth).and_then(|byte| node.child(*byte));
-            next = child.and_then(|child| self.nodes.get(child as usize));
-            depth += 1;
+            walks.iter().for_each(|walk| found(walk.found()));
         }
     }
 
@@ -247,7 +168,7 @@ impl<T> PrefixTrie<T> {
 
 impl<T> Default for PrefixTrie<T> {
     fn default() -> Self {
-        PrefixTrie { nodes: Vec::new(), values: Vec::new(), starts: Vec::new() }
+        PrefixTrie { nodes: Nodes::default(), buckets: None, values: Vec::new() }
     }
 }
 
@@ -257,69 +178,58 @@ impl<T> fmt::Debug for PrefixTrie<T> {
     }
 }
 
-/// Walks that go down together: more than this many loads a core does not have under way at once.
+/// Walks that go together: more than this many loads a core does not have under way at once.
 const TOGETHER: usize = 16;
 
-/// A number on its way down a trie, after its longest prefix.
-struct Descent<'a> {
-    nodes: &'a [Node],
-    number: &'a [u8],
-    /// The next node to look at; [`NONE`] at the end.
-    node: u32,
-    /// Symbols above it.
-    depth: usize,
-    /// The longest prefix so far, or [`NONE`].
-    value: u32,
-    /// Its symbols.
-    length: usize,
+/// A number on its way to its longest prefix.
+enum Walk<'a> {
+    /// What the table said is known, its list not read.
+    List(&'a Buckets, Asked<'a>),
+    /// Down the trie; with what the list had, when there was one.
+    Trie(Descent<'a>, Option<(usize, usize)>),
+    /// Known.
+    Done(Option<(usize, usize)>),
 }
 
-impl<'a> Descent<'a> {
+impl<'a> Walk<'a> {
     #[inline]
-    fn begin<T>(trie: &'a PrefixTrie<T>, number: &'a [u8]) -> Descent<'a> {
-        let start = match number {
-            [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', ..] => {
-                let digit = |byte: &u8| usize::from(byte - b'0');
-                trie.starts.get(digit(a) * 100 + digit(b) * 10 + digit(c)).copied()
+    fn begin<T>(set: &'a PrefixTrie<T>, number: &'a [u8]) -> Walk<'a> {
+        if let Some(buckets) = &set.buckets
+            && let Some(asked) = buckets.ask(number)
+        {
+            if buckets.is_odd() {
+                let found = buckets.longest(&asked);
+                return Walk::Trie(Descent::begin(&set.nodes, number), found);
             }
-            _ => None,
-        };
-        const { assert!(START_DIGITS == 3) };
-        let start = start.unwrap_or(Start { node: 0, value: NONE, depth: 0, length: 0 });
-        Descent {
-            nodes: &trie.nodes,
-            number,
-            node: start.node,
-            depth: usize::from(start.depth),
-            value: start.value,
-            length: usize::from(start.length),
+            return Walk::List(buckets, asked);
         }
+        Walk::Trie(Descent::begin(&set.nodes, number), None)
     }
 
-    /// One node; false at the end.
+    /// One wait for memory; false at the end.
     #[inline]
     fn step(&mut self) -> bool {
-        // An empty trie has no first node, and there is none at `NONE`.
-        let Some(node) = self.nodes.get(self.node as usize) else { return false };
-        if node.symbols & LEAF != 0 {
-            if let Some(rest) = node.leaf_length(&self.number[self.depth..]) {
-                (self.value, self.length) = (node.value, self.depth + rest);
+        match self {
+            Walk::List(buckets, asked) => *self = Walk::Done(buckets.longest(asked)),
+            Walk::Trie(descent, found) => {
+                if descent.step() {
+                    return true;
+                }
+                // Lengths differ, or the prefix is the same one.
+                *self = Walk::Done(descent.found().max(*found));
             }
-            self.node = NONE;
-            return false;
+            Walk::Done(_) => {}
         }
-        if node.value != NONE {
-            (self.value, self.length) = (node.value, self.depth);
-        }
-        self.node = self.number.get(self.depth).and_then(|byte| node.child(*byte)).unwrap_or(NONE);
-        self.depth += 1;
-        self.node != NONE
+        false
     }
 
-    /// Length and place of the longest prefix.
+    /// Length and place of the longest prefix, once there is no step left.
     #[inline]
     fn found(&self) -> Option<(usize, usize)> {
-        (self.value != NONE).then_some((self.length, self.value as usize))
+        match self {
+            Walk::Done(found) => *found,
+            Walk::List(..) | Walk::Trie(..) => None,
+        }
     }
 }
 
@@ -406,48 +316,6 @@ fn symbols_of(prefix: &[u8]) -> Result<Vec<u8>, PrefixError> {
         .ok_or_else(|| PrefixError::Symbol { prefix: shown() })
 }
 
-/// Sorted, distinct keys to nodes, level by level, so that the children of a node lie together.
-fn compile(keys: &[Vec<u8>]) -> Result<Vec<Node>, PrefixError> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let empty = Node { symbols: 0, children: 0, value: NONE };
-    let mut nodes = vec![empty];
-    // The keys below each node of the level at hand, as (node, first key, end of keys).
-    let mut level = vec![(0_usize, 0_usize, keys.len())];
-    let mut depth = 0;
-    while !level.is_empty() {
-        let mut next_level = Vec::new();
-        for (node, mut first, end) in level {
-            if end - first == 1 && keys[first].len() - depth <= REST_MAX {
-                nodes[node] = Node::leaf(&keys[first][depth..], index(first)?);
-                continue;
-            }
-            // Sorted keys put the one that ends here in front.
-            if keys[first].len() == depth {
-                nodes[node].value = index(first)?;
-                first += 1;
-            }
-            nodes[node].children = index(nodes.len())?;
-            while first < end {
-                let symbol = keys[first][depth];
-                let mut after = first + 1;
-                while after < end && keys[after][depth] == symbol {
-                    after += 1;
-                }
-                nodes[node].symbols |= 1 << symbol;
-                next_level.push((nodes.len(), first, after));
-                nodes.push(empty);
-                first = after;
-            }
-        }
-        level = next_level;
-        depth += 1;
-    }
-    nodes.shrink_to_fit();
-    Ok(nodes)
-}
-
 fn index(position: usize) -> Result<u32, PrefixError> {
     u32::try_from(position).ok().filter(|index| *index != NONE).ok_or(PrefixError::TooMany)
 }
@@ -508,29 +376,113 @@ mod tests {
         assert_eq!(trie.longest(&number), Some((PREFIX_LEN_MAX, &PREFIX_LEN_MAX)));
     }
 
-    /// Large enough to have starts: the walk from the top, which `matches` takes, is what they must agree with.
+    /// Random texts over an alphabet, from a fixed seed.
+    struct Texts(proptest::test_runner::TestRng);
+
+    impl Texts {
+        fn new() -> Texts {
+            let algorithm = proptest::test_runner::RngAlgorithm::ChaCha;
+            Texts(proptest::test_runner::TestRng::deterministic_rng(algorithm))
+        }
+
+        fn below(&mut self, end: usize) -> usize {
+            self.0.next_u32() as usize % end
+        }
+
+        fn text(&mut self, length_max: usize, alphabet: &[u8]) -> String {
+            let length = self.below(length_max + 1);
+            (0..length).map(|_| char::from(alphabet[self.below(alphabet.len())])).collect()
+        }
+    }
+
+    /// Every prefix of a number by asking for each of them: what an index must agree with.
+    fn plain<'a>(set: &'a BTreeMap<String, u32>, number: &str) -> Vec<(usize, &'a u32)> {
+        let begins = (0..=number.len()).filter_map(|end| Some((end, number.get(..end)?)));
+        begins.filter_map(|(length, begin)| Some((length, set.get(&begin.to_uppercase())?))).collect()
+    }
+
+    /// Compares the index of `prefixes` with buckets of `digits` with the plain way.
+    fn agrees(prefixes: impl IntoIterator<Item = String>, digits: usize, odd: bool, numbers: &[String]) {
+        let set: BTreeMap<String, u32> = prefixes.into_iter().zip(0..).collect();
+        let trie = PrefixTrie::arrange(set.clone(), |_| Some(digits)).unwrap();
+        let buckets = trie.buckets.as_ref().expect("it has buckets");
+        assert_eq!(buckets.is_odd(), odd);
+        let asked: Vec<_> = numbers.iter().map(|number| (&trie, number.as_bytes())).collect();
+        let mut together = Vec::new();
+        PrefixTrie::longest_each(&asked, |found| together.push(found.map(|(length, _)| length)));
+        for (number, together) in numbers.iter().zip(together) {
+            let expected = plain(&set, number);
+            let found: Vec<_> = trie.matches(number).collect();
+            assert_eq!(found, expected, "{number}");
+            assert_eq!(trie.longest(number), expected.last().copied(), "{number}");
+            assert_eq!(together, expected.last().map(|(length, _)| *length), "{number}");
+        }
+    }
+
+    /// Whole countries without a prefix, countries with one, lists of one, of a few and of hundreds, prefixes shorter than the
+    /// table, longer than a word and with letters, with and without a default, with a table of every size.
     #[test]
-    fn starts_lead_where_the_walk_from_the_top_does() {
-        let mut rng = proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha);
-        let mut text = |length_max: usize, alphabet: &[u8]| -> String {
-            let length = rng.next_u32() as usize % (length_max + 1);
-            (0..length).map(|_| char::from(alphabet[rng.next_u32() as usize % alphabet.len()])).collect()
-        };
-        // Whole countries without a prefix, countries with one, one that is alone (a leaf above the starts), short ones.
-        let mut prefixes: std::collections::BTreeSet<String> = (0..20_000).map(|_| text(6, b"0123459*")).collect();
-        prefixes.retain(|prefix| !prefix.starts_with('4') && !prefix.starts_with("53") && prefix.as_str() != "1");
-        prefixes.extend(["4", "53123", "777", "8", "8800"].map(str::to_owned));
-        for with_default in [false, true] {
-            let default = with_default.then(String::new);
-            let trie =
-                PrefixTrie::build(prefixes.iter().filter(|p| !p.is_empty()).cloned().chain(default).zip(0..)).unwrap();
-            assert_eq!(trie.starts.len(), STARTS);
-            for _ in 0..50_000 {
-                let number = text(9, b"0123456789*x");
-                let expected = trie.matches(&number).next_back();
-                assert_eq!(trie.longest(&number), expected, "{number}");
+    fn buckets_find_what_a_plain_search_finds() {
+        let mut texts = Texts::new();
+        for digits in [4, 5, 6] {
+            for (odd, default) in [(false, false), (true, true)] {
+                let mut prefixes = std::collections::BTreeSet::new();
+                while prefixes.len() < 4_000 {
+                    let (begin, rest): (&str, usize) = match texts.below(4) {
+                        0 => ("", digits + 3),
+                        1 => ("1", digits),
+                        // A few long lists: many prefixes of every length behind few first digits.
+                        2 => ("44207912", 5 + digits - 6 + usize::from(digits < 6) * 2),
+                        _ => ("", digits + 7),
+                    };
+                    let alphabet: &[u8] = if odd && texts.below(10) == 0 { b"0123456789*A#" } else { b"012356789" };
+                    let mut prefix = begin.to_owned();
+                    prefix.truncate(digits + 2);
+                    prefix.push_str(&texts.text(rest, alphabet));
+                    if odd && texts.below(50) == 0 {
+                        prefix.push_str(&texts.text(12, b"0123456789"));
+                    }
+                    let fits = odd || prefix.len() <= digits + 7;
+                    if fits && !prefix.starts_with("53") && !prefix.is_empty() {
+                        prefixes.insert(prefix);
+                    }
+                }
+                prefixes.extend(["5", "53123", "777", "8", "8800"].map(str::to_owned));
+                prefixes.extend(default.then(String::new));
+                let known: Vec<&String> = prefixes.iter().collect();
+                let mut numbers = Vec::new();
+                for _ in 0..2_000 {
+                    numbers.push(texts.text(14, b"0123456789"));
+                    numbers.push(texts.text(14, b"0123456789*#Aax"));
+                    let mut near = known[texts.below(known.len())].clone();
+                    near.truncate(texts.below(near.len() + 1).max(near.len().saturating_sub(2)));
+                    near.push_str(&texts.text(6, b"0123456789A"));
+                    numbers.push(near);
+                }
+                agrees(prefixes, digits, odd, &numbers);
             }
         }
+    }
+
+    /// One list with everything in it: the halving has to find its way back to prefixes of every length.
+    #[test]
+    fn a_list_of_thousands_is_halved() {
+        let mut texts = Texts::new();
+        let mut prefixes: std::collections::BTreeSet<String> = (0..8_000).map(|_| texts.text(7, b"0123")).collect();
+        prefixes.retain(|rest| texts.below(3) > 0 || rest.len() > 5);
+        let numbers: Vec<String> = (0..8_000).map(|_| format!("4420{}", texts.text(9, b"01234"))).collect();
+        assert!(prefixes.len() > 2_000);
+        agrees(prefixes.into_iter().map(|rest| format!("4420{rest}")), 4, false, &numbers);
+    }
+
+    #[test]
+    fn a_set_that_buckets_do_not_suit_is_a_trie() {
+        let letters = (0..10_000).map(|n| (format!("{n:04}*{n:05}"), n));
+        let trie = PrefixTrie::build(letters).unwrap();
+        assert!(trie.buckets.is_none());
+        assert_eq!(trie.longest("0042*000421"), Some((10, &42)));
+        let digits = [0, 3_999, 4_000, 40_000, 399_999, 400_000, 4_000_000].map(Buckets::digits_for);
+        assert_eq!(digits, [None, None, Some(4), Some(5), Some(5), Some(6), Some(6)]);
     }
 
     proptest! {

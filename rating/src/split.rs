@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::error::{BillingError, OutOfRange};
+use crate::error::{BillingError, OrOverflow, OutOfRange};
 use crate::fee::{RateTerms, Tariff};
 
 const MS_PER_S: i64 = 1000;
@@ -40,7 +40,7 @@ pub(crate) fn lay<'a>(
         let until_ms = tariff.changes.get(next).map(|change| change.from_ms);
         let block_s = stretch(left_s, at_ms, until_ms, opening, row.next_s)?;
         left_s = left_s.saturating_sub(block_s);
-        at_s = at_s.checked_add(block_s).ok_or(BillingError::Overflow)?;
+        at_s = at_s.checked_add(block_s).or_overflow()?;
         laid.push((block_s, row));
     }
     Ok(laid)
@@ -63,13 +63,13 @@ fn stretch(
     let mut blocks = rest_s / next_s + i64::from(rest_s % next_s > 0);
     if let Some(until_ms) = until_ms {
         let begin_ms = opening_s.checked_mul(MS_PER_S).and_then(|ms| at_ms.checked_add(ms));
-        let room_ms = until_ms.saturating_sub(begin_ms.ok_or(BillingError::Overflow)?).max(0);
+        let room_ms = until_ms.saturating_sub(begin_ms.or_overflow()?).max(0);
         let block_ms = next_s * MS_PER_S;
         blocks = blocks.min(room_ms / block_ms + i64::from(room_ms % block_ms > 0));
     }
-    blocks.checked_mul(next_s).and_then(|s| s.checked_add(opening_s)).ok_or(BillingError::Overflow)
+    blocks.checked_mul(next_s).and_then(|s| s.checked_add(opening_s)).or_overflow()
 }
 
 fn instant(connect_ms: i64, at_s: i64) -> Result<i64, BillingError> {
-    at_s.checked_mul(MS_PER_S).and_then(|ms| connect_ms.checked_add(ms)).ok_or(BillingError::Overflow)
+    at_s.checked_mul(MS_PER_S).and_then(|ms| connect_ms.checked_add(ms)).or_overflow()
 }

@@ -171,8 +171,11 @@ proptest! {
         let asked: Vec<(&Deck, &str)> =
             questions.iter().flat_map(|(number, _)| [(&deck, number.as_str()), (&other, number.as_str())]).collect();
         let alone: Vec<Lookup<'_>> = asked.iter().map(|(deck, number)| deck.lookup(number, 10)).collect();
-        prop_assert_eq!(Deck::lookup_each(&asked, 10), alone);
+        prop_assert_eq!(Deck::lookup_each(&asked, 10).to_vec(), alone);
         for (number, at_ms) in questions {
+            if let Lookup::Found(row) | Lookup::Locked(row) = deck.lookup(&number, at_ms) {
+                prop_assert_eq!(row.terms_for(&number), row.terms());
+            }
             let best = kept
                 .iter()
                 .filter(|row| number.starts_with(&row.prefix()))

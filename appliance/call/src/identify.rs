@@ -7,7 +7,7 @@ use rand::Rng;
 use tandem_leg::{ServerReason, Try};
 
 use crate::lists::length_passes;
-use crate::number::{normalise, normalise_caller};
+use crate::number::{RewriteRules, normalise, normalise_caller};
 use crate::snapshot::{CalleeFrom, CallerFrom, MappingGateway, Snapshot};
 use crate::weights::Weights;
 
@@ -145,16 +145,20 @@ fn admit(
     numbers.callee =
         normalise(&numbers.callee_in).map_err(|e| reject(unusable, &numbers, format!("callee as received: {e}")))?;
 
-    let caller = gateway
-        .rewrite_caller
-        .apply(&numbers.caller, rng)
-        .map_err(|e| reject(unusable, &numbers, format!("caller: {e}")))?;
-    let callee = gateway
-        .rewrite_callee
-        .apply(&numbers.callee, rng)
-        .map_err(|e| reject(unusable, &numbers, format!("callee: {e}")))?;
-    (numbers.caller, numbers.caller_rule) = (caller.number, caller.rule);
-    (numbers.callee, numbers.callee_rule) = (callee.number, callee.rule);
+    let mut rewrite = |rules: &RewriteRules, number: &str, whose: &str| {
+        if rules.is_empty() {
+            return Ok(None);
+        }
+        rules.apply(number, rng).map(Some).map_err(|e| reject(unusable, &numbers, format!("{whose}: {e}")))
+    };
+    let caller = rewrite(&gateway.rewrite_caller, &numbers.caller, "caller")?;
+    let callee = rewrite(&gateway.rewrite_callee, &numbers.callee, "callee")?;
+    if let Some(caller) = caller {
+        (numbers.caller, numbers.caller_rule) = (caller.number, caller.rule);
+    }
+    if let Some(callee) = callee {
+        (numbers.callee, numbers.callee_rule) = (callee.number, callee.rule);
+    }
     if let Some(share) = weights.percent_next(gateway.id, &gateway.percent_routing) {
         let with_prefix = format!("{}{}", gateway.percent_routing[share].1, numbers.callee);
         numbers.callee = normalise(&with_prefix)

@@ -22,6 +22,7 @@ pub mod number;
 pub mod output;
 pub mod price;
 pub mod question;
+mod rank;
 pub mod replace;
 pub mod route;
 mod session;

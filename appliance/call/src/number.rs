@@ -30,6 +30,10 @@ pub enum NumberError {
 /// # Errors
 /// [`NumberError`] when nothing is left, it is too long, or a character is not one of 0-9 * # A-F.
 pub fn normalise(raw: &str) -> Result<String, NumberError> {
+    if (1..=NUMBER_MAX).contains(&raw.len()) && raw.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Nearly every number: nothing to take off.
+        return Ok(raw.to_owned());
+    }
     let mut number = strip(raw);
     if number.starts_with('+') {
         number.remove(0);

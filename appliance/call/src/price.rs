@@ -145,17 +145,19 @@ pub fn price(
         return no(ServerReason::RateLocked, format!("rate {} is locked", rate.prefix()));
     }
     let private = asked.and_then(|(_, phone)| phone.deck.as_deref());
-    price.legs.push(leg(snapshot, account, private, deck.0, rate.terms(), number, at_ms));
+    let terms = rate.terms_for(number);
+    price.legs.push(leg(snapshot, account, private, deck.0, terms.clone(), number, at_ms));
     for agent in snapshot.agents(account) {
         let (deck, rate) = row(agent, None, number, at_ms)?;
         if deck.1 {
             let detail = format!("rate {} of agent {} is locked", rate.prefix(), agent.name);
             return no(ServerReason::RateLocked, detail);
         }
-        price.agents.push(rate.terms());
-        price.legs.push(leg(snapshot, agent, None, deck.0, rate.terms(), number, at_ms));
+        let terms = rate.terms_for(number);
+        price.agents.push(terms.clone());
+        price.legs.push(leg(snapshot, agent, None, deck.0, terms, number, at_ms));
     }
-    Ok(Price { terms: Some(rate.terms()), ..price })
+    Ok(Price { terms: Some(terms), ..price })
 }
 
 /// Looks the row of a leg up again: what is in force at the answer is what the call is rated by (billing.md 6.a and 7). A row
@@ -166,7 +168,7 @@ pub(crate) fn reprice(snapshot: &Snapshot, leg: &mut LegTerms, phone: Option<&st
     let private = phone.and_then(|number| snapshot.billing_numbers.phones.get(number)?.deck.as_deref());
     let number = leg.number.clone();
     if let Ok(((deck, false), rate)) = row(account, private, &number, at_ms) {
-        leg.terms = Some(rate.terms());
+        leg.terms = Some(rate.terms_for(&number));
         leg.rate_group = deck.name().into();
     }
     leg.changes = changes(snapshot, account, private, leg, at_ms);
@@ -279,7 +281,7 @@ fn changes(
 ) -> Vec<RateChange> {
     let mut changes: Vec<RateChange> = Vec::new();
     let splits = |group: &str| snapshot.billing_numbers.split_groups.contains(group);
-    let Some(mut current) = leg.terms.clone().filter(|_| splits(&leg.rate_group)) else { return changes };
+    let Some(mut current) = leg.terms.as_ref().filter(|_| splits(&leg.rate_group)).cloned() else { return changes };
     let until_ms = at_ms.saturating_add(AHEAD_MS);
     let mut edges = account.calendar.as_ref().map_or_else(Vec::new, |calendar| calendar.edges(at_ms, until_ms));
     for deck in decks(account, phone) {
@@ -292,7 +294,7 @@ fn changes(
             break;
         }
         if let Ok(((_, false), rate)) = row(account, phone, &leg.number, edge) {
-            let terms = rate.terms();
+            let terms = rate.terms_for(&leg.number);
             if terms != current {
                 current.clone_from(&terms);
                 changes.push(RateChange { from_ms: edge, terms });

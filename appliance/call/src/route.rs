@@ -18,8 +18,8 @@ use tandem_rating::rate::{Deck, Lookup};
 
 use crate::lists::length_passes;
 use crate::number::{RewriteError, billing_number};
-use crate::settings::SortPlace;
-use crate::snapshot::{Account, MappingGateway, PrefixStyle, RoutePolicy, RoutingGateway, Snapshot};
+use crate::rank::{Key, Order, Ranked};
+use crate::snapshot::{Account, MappingGateway, PrefixStyle, RoutingGateway, Snapshot};
 use crate::weights::Weights;
 
 /// Routing gateways by prefix.
@@ -406,13 +406,13 @@ pub fn plan(snapshot: &Snapshot, wanted: &Wanted<'_>, weights: &mut Weights, rng
         match buy(&guard, candidate.gateway, found) {
             Ok(vendor) => {
                 candidate.vendor = vendor;
-                ranked.push((order.key(candidate), at));
+                ranked.push((order.key(&candidate.ranked()), at));
             }
             Err(reason) => skip(candidate.place, candidate.index, candidate.prefix_len, reason),
         }
     }
-    ranked.sort_by(|(a, at), (b, other)| {
-        a.cmp(b).then_with(|| judged[*at].gateway.name.cmp(&judged[*other].gateway.name))
+    ranked.sort_unstable_by(|(a, at), (b, other)| {
+        a.cmp(b).then_with(|| judged[*at].gateway.name.cmp(&judged[*other].gateway.name)).then(at.cmp(other))
     });
     turn_equals(&mut ranked, &judged, weights);
 
@@ -461,6 +461,18 @@ impl<'a> Judged<'a> {
         let rated = sent.unwrap_or(wanted.callee);
         let digits = snapshot.settings.route_prefix_digits;
         Some((self.deck?, billing_number(rated, &self.gateway.billing_prefixes, digits)))
+    }
+
+    /// What it is sorted by.
+    fn ranked(&self) -> Ranked {
+        let gateway = self.gateway;
+        Ranked {
+            protect: gateway.protect,
+            prefix_len: self.prefix_len,
+            priority: gateway.priority,
+            least_cost: gateway.least_cost && gateway.check_rate,
+            cost: self.vendor.map(|vendor| vendor.cost),
+        }
     }
 }
 
@@ -569,66 +581,6 @@ fn unusable(account: &Account, at_ms: i64) -> Option<&'static str> {
         Some("expired")
     } else {
         None
-    }
-}
-
-/// Which keys of R-D12 count for a mapping gateway.
-struct Order {
-    /// The price, before the priority.
-    cost_first: bool,
-    /// The price, behind the priority: the system's setting there, or a policy of the mapping gateway. One after another
-    /// they say the same.
-    cost_then: bool,
-}
-
-/// What routes are sorted by, before the weight. Each part is the same for all where it does not count.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    /// Protect routes come after all others.
-    protect: bool,
-    /// The longest prefix first.
-    prefix_len: Reverse<usize>,
-    cost_first: Option<Cost>,
-    priority: i32,
-    cost_then: Option<Cost>,
-    /// Least-cost gateways come before the others of their class, cheap first.
-    not_least_cost: bool,
-    least_cost: Option<Cost>,
-}
-
-/// A price; an unknown one is behind all others.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Cost {
-    Known(PerSecond),
-    Unknown,
-}
-
-impl Order {
-    fn of(snapshot: &Snapshot, mapping: &MappingGateway) -> Order {
-        let own_policy = mapping.first_policy != RoutePolicy::None;
-        let system = if own_policy { SortPlace::None } else { snapshot.settings.cost_sort };
-        let policies = [mapping.first_policy, mapping.second_policy];
-        Order {
-            cost_first: system == SortPlace::BeforePriority,
-            cost_then: system == SortPlace::AfterPriority || policies.contains(&RoutePolicy::LowestRate),
-        }
-    }
-
-    /// R-D12. Not measured yet, so always equal: the real-time ASR (switched off by default, R-D14) and the utilisation,
-    /// which only the rating thread knows.
-    fn key(&self, candidate: &Judged<'_>) -> Key {
-        let gateway = candidate.gateway;
-        let cost = candidate.vendor.map_or(Cost::Unknown, |vendor| Cost::Known(vendor.cost));
-        let least_cost = gateway.least_cost && gateway.check_rate;
-        Key {
-            protect: gateway.protect,
-            prefix_len: Reverse(candidate.prefix_len),
-            cost_first: self.cost_first.then_some(cost),
-            priority: gateway.priority,
-            cost_then: self.cost_then.then_some(cost),
-            not_least_cost: !least_cost,
-            least_cost: least_cost.then_some(cost),
-        }
     }
 }
 

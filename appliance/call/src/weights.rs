@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::snapshot::GatewayId;
@@ -10,28 +11,36 @@ use crate::snapshot::GatewayId;
 const SETS_MAX: usize = 16_384;
 
 type Members = SmallVec<[(GatewayId, u32); 4]>;
+/// One number for each of a set; a set that is larger costs a place on the heap at each turn.
+type Each = SmallVec<[i64; 16]>;
 
 /// Where every rotation stands. One per shard; each shard keeps the shares by itself.
 #[derive(Clone, Debug, Default)]
 pub struct Weights {
-    sets: HashMap<Members, SmallVec<[i64; 4]>>,
-    percent: HashMap<GatewayId, Vec<i64>>,
+    sets: HashMap<Members, SmallVec<[i64; 4]>, RandomState>,
+    percent: HashMap<GatewayId, Vec<i64>, RandomState>,
 }
 
 impl Weights {
     /// One turn among equals: a rank for each member, in order. The highest is chosen; the others follow as they would
     /// come next. A weight of 0 only takes part when all have it.
-    pub fn turn(&mut self, members: &[(GatewayId, u32)]) -> SmallVec<[i64; 4]> {
+    pub fn turn(&mut self, members: &[(GatewayId, u32)]) -> SmallVec<[i64; 16]> {
         if self.sets.len() >= SETS_MAX {
             self.sets.clear();
         }
         let all_zero = members.iter().all(|(_, w)| *w == 0);
-        let weights: SmallVec<[i64; 4]> =
-            members.iter().map(|(_, w)| if all_zero { 1 } else { i64::from(*w) }).collect();
-        let state =
-            self.sets.entry(SmallVec::from_slice(members)).or_insert_with(|| SmallVec::from_elem(0, members.len()));
-        let chosen = advance(state, &weights);
-        let mut ranks = state.clone();
+        let weights: Each = members.iter().map(|(_, w)| if all_zero { 1 } else { i64::from(*w) }).collect();
+        // Asked by reference first: nearly every set is known.
+        let (chosen, mut ranks) = match self.sets.get_mut(members) {
+            Some(state) => (advance(state, &weights), Each::from_slice(state)),
+            None => {
+                let mut state = SmallVec::from_elem(0, members.len());
+                let chosen = advance(&mut state, &weights);
+                let ranks = Each::from_slice(&state);
+                self.sets.insert(SmallVec::from_slice(members), state);
+                (chosen, ranks)
+            }
+        };
         for (rank, weight) in ranks.iter_mut().zip(&weights) {
             // A gateway without weight is behind all that have one.
             *rank = if *weight == 0 { i64::MIN } else { *rank };

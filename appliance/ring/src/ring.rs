@@ -429,6 +429,14 @@ impl Ring {
         entered
     }
 
+    /// Looks for a wake for up to `most` without sleeping; true when one is due, which the next wait then delivers at once.
+    ///
+    /// For a thread that has just asked another one for something short: to be put to sleep and got up again takes longer than
+    /// the answer. Datagrams wait meanwhile, and so do those that are to be sent.
+    pub fn look_for_wake(&self, most: Duration) -> bool {
+        self.sleeper.look(most)
+    }
+
     /// The next completion of the last wait, `None` when all are taken. Take all before waiting again.
     #[expect(
         clippy::should_implement_trait,

@@ -10,6 +10,10 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Looks between two readings of the clock: half a microsecond or so.
+const LOOKS: u32 = 8;
 
 /// Wakes one ring from any thread. Cheap to clone; outliving the ring is harmless.
 #[derive(Clone, Debug)]
@@ -61,6 +65,22 @@ impl Sleeper {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.shared.eventfd.as_raw_fd()
+    }
+
+    /// Looks for a wake for so long without sleeping; true as soon as one is due, which stays so.
+    pub(crate) fn look(&self, most: Duration) -> bool {
+        let begun = Instant::now();
+        loop {
+            for _ in 0..LOOKS {
+                if self.shared.pending.load(Ordering::SeqCst) {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if begun.elapsed() >= most {
+                return false;
+            }
+        }
     }
 
     /// Announces that the ring is going to sleep; false when a wake is due and it must not.

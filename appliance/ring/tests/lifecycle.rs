@@ -95,6 +95,32 @@ fn another_thread_wakes_a_sleeping_ring_and_its_message_is_there() {
     last.join().expect("no panic");
 }
 
+/// A ring that looks for a wake sees it, and its next wait delivers it; looking takes nothing away.
+#[test]
+fn a_wake_that_was_looked_for_is_delivered_by_the_next_wait() {
+    let Some(mut ring) = ring(RingConfig::default()) else { return };
+    let (brief, waker) = (Duration::from_millis(1), ring.waker());
+    let begun = Instant::now();
+    assert!(!ring.look_for_wake(brief) && begun.elapsed() >= brief, "nobody wakes it");
+    let (ask, asked) = mpsc::channel();
+    let other = thread::spawn(move || {
+        while asked.recv().is_ok() {
+            waker.wake();
+        }
+    });
+    for _ in 0..1_000 {
+        ask.send(()).expect("the other listens");
+        assert!(ring.look_for_wake(STUCK), "the wake did not come");
+        assert!(ring.look_for_wake(Duration::ZERO), "it is still due");
+        ring.wait(Some(STUCK)).expect("wait");
+        assert!(matches!(ring.next(), Some(Completion::Wake)));
+        assert!(ring.next().is_none());
+        assert!(!ring.look_for_wake(Duration::ZERO), "it was delivered");
+    }
+    drop(ask);
+    other.join().expect("no panic");
+}
+
 /// Each side sleeps until the other has answered: one lost wake and both sleep for ever.
 #[test]
 fn no_wake_is_lost_between_two_rings() {

@@ -30,6 +30,8 @@ const WARM_UP: u64 = 200;
 const LONGEST_NS: u64 = 60_000_000_000;
 /// Net under the wake-ups, as in the daemon.
 const NAP: Duration = Duration::from_millis(100);
+/// How long the shard looks for an answer before it sleeps, as in the daemon.
+const LOOK: Duration = Duration::from_micros(50);
 
 /// What both threads see.
 struct Doors {
@@ -74,6 +76,7 @@ pub(crate) fn run(rate: u64, seconds: u64) -> Result<()> {
         reserve: Histogram::new_with_bounds(1, LONGEST_NS, 3)?,
         start: Histogram::new_with_bounds(1, LONGEST_NS, 3)?,
         settled: 0,
+        woken: false,
     };
     let begun = Instant::now();
     let used = used();
@@ -84,6 +87,9 @@ pub(crate) fn run(rate: u64, seconds: u64) -> Result<()> {
             next += 1;
         }
         let due = if next <= calls { Duration::from_nanos(next * 1_000_000_000 / rate) } else { NAP + begun.elapsed() };
+        if std::mem::take(&mut shard.woken) {
+            ring.look_for_wake(LOOK);
+        }
         ring.wait(Some(due.saturating_sub(begun.elapsed()))).context("io_uring failed")?;
         while ring.next().is_some() {}
         shard.answers();
@@ -117,11 +123,14 @@ struct Shard {
     reserve: Histogram<u64>,
     start: Histogram<u64>,
     settled: u64,
+    /// The rating thread was asked something that a call waits for.
+    woken: bool,
 }
 
 impl Shard {
     fn ask(&mut self, flow_no: u64, question: Question) {
         self.asked[flow_no as usize] = Some(Instant::now());
+        self.woken |= !matches!(question, Question::Settle { .. });
         // As deep as all questions of a second; a full one would show as a call that never ends.
         let _ = self.doors.questions.push(question);
         if self.doors.asleep.swap(false, Ordering::SeqCst) {
