@@ -496,7 +496,7 @@ pub struct AccountShow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountPay {
-    /// Account.
+    /// Account, or what `of` says.
     pub name: String,
     /// Amount; not zero.
     pub amount: Amount,
@@ -512,6 +512,9 @@ pub struct AccountPay {
     /// `cash`, `card` or `other`; stands in front of the memo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// `name` is a `phone`, a `bound_number` or a `mapping` gateway: the account that pays for it is meant (accounts.md 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 /// `account.zero`: the balance becomes 0 by a row of its own.

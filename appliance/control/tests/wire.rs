@@ -118,6 +118,7 @@ fn every_call() -> Vec<Call> {
             key: text("k"),
             from: text("reseller"),
             method: text("cash"),
+            of: text("phone"),
         }
         .into(),
         request::AccountZero { name: "acme".to_owned(), memo: "m".to_owned(), key: text("k") }.into(),

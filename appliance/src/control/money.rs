@@ -147,6 +147,7 @@ impl Control {
             return Err(ErrorObject::bad_value("amount", q.amount.as_str(), "an amount that is not 0"));
         }
         one_of("method", &q.method, &["cash", "card", "other"])?;
+        let account = self.payer_of(q.name, q.of.as_deref())?;
         let memo = match &q.method {
             Some(method) if q.memo.is_empty() => format!("[{method}]"),
             Some(method) => format!("[{method}] {}", q.memo),
@@ -163,8 +164,27 @@ impl Control {
             None => Move::Pay(amount),
         };
         let (key, user) = (key_of(q.key)?, actor.user.clone());
-        let movement = Movement { account: q.name, what, key, user, memo };
+        let movement = Movement { account, what, key, user, memo };
         self.move_money(actor, command, movement, Some(amount)).await
+    }
+
+    /// The account that pays for what has that name.
+    fn payer_of(&self, name: String, of: Option<&str>) -> Result<String, ErrorObject> {
+        let state = self.state.borrow();
+        let site = &state.site;
+        let found = match of {
+            None => return Ok(name),
+            Some("phone") => site.phone.get(&name).map(|phone| &phone.account).ok_or_else(|| names(&site.phone)),
+            Some("bound_number") => {
+                site.bound_number.get(&name).map(|bound| &bound.account).ok_or_else(|| names(&site.bound_number))
+            }
+            Some("mapping") => {
+                let gateways = &site.mapping_gateway;
+                gateways.get(&name).map(|gateway| &gateway.account).ok_or_else(|| names(gateways))
+            }
+            Some(word) => return Err(ErrorObject::unknown_word("of", word, &["phone", "bound_number", "mapping"])),
+        };
+        found.cloned().map_err(|known| ErrorObject::not_found(of.unwrap_or_default(), &name, &known))
     }
 
     pub(super) async fn account_zero(&self, actor: &Actor, command: &str, q: AccountZero) -> Reply {
@@ -440,6 +460,10 @@ fn one_of(field: &str, word: &Option<String>, words: &[&str]) -> Result<(), Erro
         Some(word) if !words.contains(&word.as_str()) => Err(ErrorObject::unknown_word(field, word, words)),
         _ => Ok(()),
     }
+}
+
+fn names<T>(objects: &std::collections::BTreeMap<String, T>) -> Vec<&String> {
+    objects.keys().collect()
 }
 
 /// At least so many decimals; an amount that has more keeps them.

@@ -96,7 +96,10 @@ fn what_is_spent_is_known_after_a_kill() {
         (decimal(&row["spent_today"]), decimal(&row["spent_month"]))
     };
     assert_eq!(spent(&switch), (fee, fee));
-    switch.ok(&["account", "pay", "acme", "5"]);
+    switch.ok(&["account", "pay", "4930100", "5", "--of", "phone"]);
+    refused(&switch, &["account", "pay", "493010", "5", "--of", "phone"], 4, "did you mean 4930100?");
+    refused(&switch, &["account", "pay", "acme", "5", "--of", "gateway"], 2, "mapping");
+    refused(&switch, &["account", "pay", "nowhere", "5", "--of", "mapping"], 4, "no mapping is named");
     switch.kill();
     switch.start_again();
     assert_eq!(spent(&switch), (fee, fee));

@@ -81,7 +81,7 @@ pub(crate) struct ListArguments {
 
 #[derive(Args)]
 pub(crate) struct PayArguments {
-    /// Account
+    /// Account, or what --of says
     name: String,
     /// Plain decimal such as 100 or -20.5
     #[arg(allow_negative_numbers = true)]
@@ -98,6 +98,9 @@ pub(crate) struct PayArguments {
     /// cash, card or other
     #[arg(long)]
     method: Option<String>,
+    /// NAME is a phone, a bound_number or a mapping gateway: its account is paid
+    #[arg(long, value_name = "KIND")]
+    of: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -267,6 +270,7 @@ fn pay(arguments: PayArguments, client: &mut Client, output: &mut Output) -> Res
         key: Some(key.clone()),
         from: arguments.from,
         method: arguments.method,
+        of: arguments.of,
     };
     booked(client.ask(question), &key, output)
 }
