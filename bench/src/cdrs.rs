@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Folder for the database, which is removed; the default is that for temporary files
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
+    /// Leave the database in the folder, or ask the one that is there; one number of calls only
+    #[arg(long, requires = "folder")]
+    keep: bool,
     /// A built program, instead of building it (profile fast)
     #[arg(long, value_name = "PATH")]
     program: Option<PathBuf>,
@@ -40,6 +43,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// What is missing, or what the program complained about.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(!arguments.keep || arguments.calls.len() == 1, "--keep: one database stays, so --calls takes one number");
     let program = match &arguments.program {
         Some(program) => program.clone(),
         None => build()?,
@@ -63,6 +67,9 @@ fn asked(program: &Path, calls: u64, arguments: &Arguments) -> Result<String> {
     command.args([calls.to_string(), arguments.days.to_string(), arguments.rounds.to_string()]);
     if let Some(folder) = &arguments.folder {
         command.arg(folder);
+    }
+    if arguments.keep {
+        command.arg("keep");
     }
     let done = command.stderr(Stdio::inherit()).output().context("cannot start the program that asks")?;
     ensure!(done.status.success(), "the program that asks failed ({})", done.status);

@@ -94,16 +94,10 @@ impl Control {
                 request::CdrSort::Duration => CdrSort::Duration,
             },
             after_flow_no: q.after.map(|id| id.0),
-            ..filter.clone()
+            ..filter
         };
         let limit = q.limit.rows() as usize;
-        let (rows, counted) = self
-            .query(move |queries| {
-                let rows = queries.cdr_list(&page).map_err(refused)?;
-                let counted = queries.cdr_count_soon(&filter).map_err(|e| internal(e.to_string()))?;
-                Ok((rows, counted))
-            })
-            .await?;
+        let (rows, counted) = self.query(move |queries| queries.cdr_page(&page).map_err(refused)).await?;
         let next = if rows.len() == limit { rows.last().map(|cdr| CallId(cdr.flow_no)) } else { None };
         // A count that was given up before the end of this page has at least seen it.
         let seen = if rows.is_empty() || counted.is_all { 0 } else { q.offset.saturating_add(rows.len() as u64) };

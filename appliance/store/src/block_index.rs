@@ -15,6 +15,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::block_values;
 use crate::error::StoreError;
 
 /// Rows of a block. A question reads up to so many rows without an index (about 5 ms); ten million rows are 600 blocks
@@ -48,7 +49,10 @@ CREATE UNIQUE INDEX block_index_key ON block_index (space, first_id, field, firs
 
 /// Statements that forget the index of a space.
 pub(crate) fn forget_sql(space: i64) -> String {
-    format!("DELETE FROM block WHERE space = {space}; DELETE FROM block_index WHERE space = {space};")
+    format!(
+        "DELETE FROM block WHERE space = {space}; DELETE FROM block_index WHERE space = {space}; \
+         DELETE FROM block_value WHERE space = {space};"
+    )
 }
 
 /// Rows in a row, and the times they span.
@@ -58,6 +62,13 @@ pub(crate) struct Block {
     pub(crate) last_id: i64,
     pub(crate) min_ms: i64,
     pub(crate) max_ms: i64,
+}
+
+impl Block {
+    /// How many rows it has.
+    pub(crate) fn rows(self) -> usize {
+        usize::try_from(self.last_id - self.first_id + 1).unwrap_or(0)
+    }
 }
 
 /// Some rows of a block: a bit a row, so that rows found by several keys need no sorting and two questions at once are an AND.
@@ -76,6 +87,15 @@ impl BlockRows {
     fn add(&mut self, row: usize) {
         if let Some(word) = self.words.get_mut(row / 64) {
             *word |= 1 << (row % 64);
+        }
+    }
+
+    /// Adds the rows whose number, one a row, is from `from` to `to`.
+    pub(crate) fn add_within<T: PartialOrd + Copy>(&mut self, numbers: &[T], from: T, to: T) {
+        for (word, numbers) in self.words.iter_mut().zip(numbers.chunks(64)) {
+            for (bit, number) in numbers.iter().enumerate() {
+                *word |= u64::from((from <= *number) & (*number <= to)) << bit;
+            }
         }
     }
 
@@ -103,15 +123,20 @@ impl BlockRows {
 
     /// The rows, oldest first.
     pub(crate) fn ids(&self) -> Vec<i64> {
-        let mut ids = Vec::with_capacity(self.count() as usize);
-        for (begin, word) in (self.first_id..).step_by(64).zip(&self.words) {
+        self.rows().into_iter().map(|row| self.first_id + row as i64).collect()
+    }
+
+    /// Their places in the block.
+    pub(crate) fn rows(&self) -> Vec<usize> {
+        let mut rows = Vec::with_capacity(self.count() as usize);
+        for (begin, word) in (0..).step_by(64).zip(&self.words) {
             let mut left = *word;
             while left != 0 {
-                ids.push(begin + i64::from(left.trailing_zeros()));
+                rows.push(begin + left.trailing_zeros() as usize);
                 left &= left - 1;
             }
         }
-        ids
+        rows
     }
 }
 
@@ -127,6 +152,17 @@ pub(crate) enum Match<'a> {
 pub(crate) struct Tail {
     block: Block,
     columns: Vec<Column>,
+    /// The time of each row, and what else is kept as a number.
+    values: Vec<Vec<i64>>,
+}
+
+/// The fields that a space has an index of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields {
+    /// Those that are looked up, as text.
+    pub(crate) keys: &'static [&'static str],
+    /// Those that are bounded and sorted by ([`block_values`]); [`block_values::TIME`] is the first.
+    pub(crate) values: &'static [&'static str],
 }
 
 /// The keys of one field, one behind the other.
@@ -138,13 +174,21 @@ struct Column {
 
 impl Tail {
     /// An empty one that begins at row `first_id`.
-    pub(crate) fn new(first_id: i64, fields: usize) -> Tail {
-        let block = Block { first_id, last_id: first_id - 1, min_ms: i64::MAX, max_ms: i64::MIN };
-        Tail { block, columns: (0..fields).map(|_| Column::default()).collect() }
+    pub(crate) fn new(first_id: i64, fields: Fields) -> Tail {
+        Tail::sized(first_id, fields.keys.len(), fields.values.len())
     }
 
-    /// Adds the next row: its time and its keys, one a field.
-    pub(crate) fn push<K: AsRef<[u8]>>(&mut self, at_ms: i64, keys: impl IntoIterator<Item = K>) {
+    fn sized(first_id: i64, keys: usize, values: usize) -> Tail {
+        let block = Block { first_id, last_id: first_id - 1, min_ms: i64::MAX, max_ms: i64::MIN };
+        let columns = (0..keys).map(|_| Column::default()).collect();
+        Tail { block, columns, values: vec![Vec::new(); values] }
+    }
+
+    /// Adds the next row: its time, its keys, one a field, and its values behind the time.
+    pub(crate) fn push<K: AsRef<[u8]>>(&mut self, at_ms: i64, keys: impl IntoIterator<Item = K>, values: &[i64]) {
+        for (of_field, value) in self.values.iter_mut().zip(std::iter::once(&at_ms).chain(values)) {
+            of_field.push(*value);
+        }
         self.block.last_id += 1;
         self.block.min_ms = self.block.min_ms.min(at_ms);
         self.block.max_ms = self.block.max_ms.max(at_ms);
@@ -158,10 +202,10 @@ impl Tail {
     pub(crate) fn skip_to(&mut self, id: i64, at_ms: i64) {
         if id - self.block.first_id >= BLOCK_ROWS {
             // More are gone than a block has: what is left of them stays without an index.
-            *self = Tail::new(id, self.columns.len());
+            *self = Tail::sized(id, self.columns.len(), self.values.len());
         }
         while self.next_id() < id {
-            self.push(at_ms, self.columns.iter().map(|_| "").collect::<Vec<_>>());
+            self.push(at_ms, vec![""; self.columns.len()], &vec![0; self.values.len().saturating_sub(1)]);
         }
     }
 
@@ -179,7 +223,7 @@ impl Tail {
     }
 
     /// Writes the block and begins the next one.
-    pub(crate) fn close(&mut self, connection: &Connection, space: i64, fields: &[&str]) -> rusqlite::Result<()> {
+    pub(crate) fn close(&mut self, connection: &Connection, space: i64, fields: Fields) -> rusqlite::Result<()> {
         let Block { first_id, last_id, min_ms, max_ms } = self.block;
         connection
             .prepare_cached("INSERT INTO block (space, first_id, last_id, min_ms, max_ms) VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -188,12 +232,16 @@ impl Tail {
             "INSERT INTO block_index (space, first_id, field, first_key, entries) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
         // In the order of the table, so that each row goes to its end.
-        let mut order: Vec<usize> = (0..fields.len().min(self.columns.len())).collect();
-        order.sort_by_key(|index| fields[*index]);
-        for index in order {
-            for (first_key, entries) in self.columns[index].encode() {
-                insert.execute((space, first_id, fields[index], first_key, entries))?;
+        let mut order: Vec<(&str, &Column)> = fields.keys.iter().copied().zip(&self.columns).collect();
+        order.sort_by_key(|(field, _)| *field);
+        for (field, column) in order {
+            for (first_key, entries) in column.encode() {
+                insert.execute((space, first_id, field, first_key, entries))?;
             }
+        }
+        for (field, values) in fields.values.iter().zip(&mut self.values) {
+            block_values::write(connection, space, first_id, field, values)?;
+            values.clear();
         }
         for column in &mut self.columns {
             column.bytes.clear();
@@ -208,17 +256,23 @@ impl Tail {
         &self,
         connection: &Connection,
         space: i64,
-        fields: &[&str],
+        fields: Fields,
         block: Block,
     ) -> rusqlite::Result<bool> {
         let mut statement = connection.prepare_cached(
             "SELECT first_key, entries FROM block_index WHERE space = ?1 AND first_id = ?2 AND field = ?3 ORDER BY first_key",
         )?;
-        for (column, field) in self.columns.iter().zip(fields) {
+        for (column, field) in self.columns.iter().zip(fields.keys) {
             let stored: Vec<(String, Vec<u8>)> = statement
                 .query_map((space, block.first_id, field), |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<_, _>>()?;
             if stored != column.encode() {
+                return Ok(false);
+            }
+        }
+        let has_values = block_values::are_there(connection)?;
+        for (values, field) in self.values.iter().zip(fields.values).filter(|_| has_values) {
+            if !block_values::agrees(connection, space, block.first_id, field, values)? {
                 return Ok(false);
             }
         }
@@ -306,22 +360,34 @@ fn read_number(bytes: &mut &[u8]) -> Option<usize> {
 /// are damaged.
 fn scan(mut entries: &[u8], asked: Match<'_>, rows: &mut BlockRows) -> Option<bool> {
     let mut key: Vec<u8> = Vec::new();
+    // How much of a key says that it begins as asked, once one did: what the next one shares with it is not looked at again.
+    let mut known = usize::MAX;
     while !entries.is_empty() {
         let shared = read_number(&mut entries)?;
         let own = read_number(&mut entries)?;
-        key.truncate(shared);
-        key.extend_from_slice(entries.get(..own)?);
+        let rest = entries.get(..own)?;
         entries = &entries[own..];
-        let (fits, behind) = match asked {
-            Match::Exact(text) => (key == text.as_bytes(), *key > *text.as_bytes()),
-            Match::Prefix(text) => {
-                let fits = key.starts_with(text.as_bytes());
-                (fits, !fits && *key > *text.as_bytes())
+        let fits = if shared >= known {
+            true
+        } else {
+            key.truncate(shared);
+            key.extend_from_slice(rest);
+            known = usize::MAX;
+            let (fits, behind) = match asked {
+                Match::Exact(text) => (key == text.as_bytes(), *key > *text.as_bytes()),
+                Match::Prefix(text) => {
+                    let fits = key.starts_with(text.as_bytes());
+                    if fits {
+                        known = text.len();
+                    }
+                    (fits, !fits && *key > *text.as_bytes())
+                }
+            };
+            if behind {
+                return Some(false);
             }
+            fits
         };
-        if behind {
-            return Some(false);
-        }
         let mut row: usize = 0;
         for _ in 0..read_number(&mut entries)? {
             row = read_number(&mut entries)?.checked_add(row).filter(|row| (*row as u64) < BLOCK_ROWS as u64)?;
@@ -406,7 +472,9 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
         let mut keys: Vec<[String; 2]> = Vec::new();
-        let mut tail = Tail::new(100, 2);
+        const FIELDS: Fields = Fields { keys: &["number", "gateway"], values: &[block_values::TIME] };
+        connection.execute_batch(block_values::TABLES).unwrap();
+        let mut tail = Tail::new(100, FIELDS);
         for _ in 0..3000 {
             let number = match rng.random_range(0..10) {
                 0 => String::new(),
@@ -417,12 +485,12 @@ mod tests {
                 _ => rng.random_range(0..5000).to_string(),
             };
             let row = [number, format!("gateway-{}", rng.random_range(0..3))];
-            tail.push(5, row.iter().map(String::as_str));
+            tail.push(5, row.iter().map(String::as_str), &[]);
             keys.push(row);
         }
         assert_eq!((tail.next_id(), tail.is_full()), (3100, false));
         let block = tail.block;
-        tail.close(&connection, 7, &["number", "gateway"]).unwrap();
+        tail.close(&connection, 7, FIELDS).unwrap();
         assert!(tail.is_empty());
         assert_eq!(blocks(&connection, 7).unwrap(), [block]);
         assert_eq!((last_id(&connection, 7).unwrap(), last_id(&connection, 8).unwrap()), (3099, 0));

@@ -9,13 +9,16 @@ use rusqlite::{Connection, Row, Statement};
 use serde_json::{Map, Value};
 use tandem_rating::cdr::{CDR_FIELDS, Cdr, CdrKind};
 
+use crate::amount;
+use crate::block_index::Fields;
+use crate::block_values::TIME;
 use crate::error::StoreError;
 use crate::msgpack::{Token, Tokens};
 use crate::payload::{ATTEMPT, FIELDS, Field};
 
 /// Fields with a column of their own: what people ask by, and what is summed. The others stand in one JSON array, because a
 /// column costs 50 ns to bind and write whether it has a value or not, and most of a hundred are 0 or empty.
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 24] = [
     "flow_no",
     "caller_in",
     "caller_billed",
@@ -39,6 +42,8 @@ const COLUMNS: [&str; 23] = [
     "end_reason",
     "caller_rtp_relayed",
     "callee_rtp_relayed",
+    // JSON of some 700 bytes: within JSON every quotation mark of it would be written and read as two bytes.
+    "legs",
 ];
 
 /// Fields with an index ([`crate::block_index`]): what people ask by (cdr.md 4.4; the called number and the routing gateway
@@ -56,6 +61,19 @@ pub(crate) const INDEXED: [&str; 10] = [
     "vendor_account",
 ];
 
+/// What the index has of a day: beside the keys the numbers that people bound and sort by.
+pub(crate) const INDEX: Fields = Fields { keys: &INDEXED, values: &[TIME, HOLD_S, FEE, ANSWERED] };
+
+/// Held seconds, in the index.
+pub(crate) const HOLD_S: &str = "hold_s";
+/// The customer's fee in units of 10^-8, in the index.
+pub(crate) const FEE: &str = "fee";
+/// 1 for an answered call, in the index.
+pub(crate) const ANSWERED: &str = "answered";
+
+/// The numbers of a row for the index, behind its time.
+pub(crate) type Numbers = [i64; 3];
+
 /// Fields that are unsigned in a [`Cdr`]; SQLite knows signed integers only, so these are turned back when read.
 const UNSIGNED: [&str; 4] = ["flow_no", "flow_no_first", "rate_id", "vendor_rate_id"];
 
@@ -64,6 +82,9 @@ const DAY_MS: i64 = 86_400_000;
 
 /// Places of the fields of [`INDEXED`].
 static KEYS: LazyLock<[usize; INDEXED.len()]> = LazyLock::new(|| INDEXED.map(|name| place(name).unwrap_or(FIELDS)));
+/// Places of held seconds, fee and time of the answer.
+static NUMBERS: LazyLock<[usize; 3]> =
+    LazyLock::new(|| ["hold_s", "fee", "connect_ms"].map(|name| place(name).unwrap_or(FIELDS)));
 /// Place of the end time.
 static END_MS: LazyLock<usize> = LazyLock::new(|| place("end_ms").unwrap_or(FIELDS));
 
@@ -225,6 +246,17 @@ pub(crate) enum Key<'a> {
     Number([u8; NUMBER_LEN], u8),
 }
 
+/// 00 to 99.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut n = 0;
+    while n < pairs.len() {
+        pairs[n] = [b'0' + n as u8 / 10, b'0' + n as u8 % 10];
+        n += 1;
+    }
+    pairs
+};
+
 /// Bytes of the longest number, with its sign.
 const NUMBER_LEN: usize = 20;
 
@@ -233,20 +265,22 @@ impl Key<'_> {
         let mut text = [0; NUMBER_LEN];
         let mut at = NUMBER_LEN;
         let mut left = value.unsigned_abs();
-        while left > 0 || at == NUMBER_LEN {
+        // Two digits at a time: most are times of thirteen.
+        while left >= 10 {
+            let [tens, ones] = PAIRS[(left % 100) as usize];
+            (text[at - 2], text[at - 1]) = (tens, ones);
+            at -= 2;
+            left /= 100;
+        }
+        if left > 0 || at == NUMBER_LEN {
             at -= 1;
-            text[at] = b'0' + (left % 10) as u8;
-            left /= 10;
+            text[at] = b'0' + left as u8;
         }
         if value < 0 {
             at -= 1;
             text[at] = b'-';
         }
         Key::Number(text, at as u8)
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_ref()).unwrap_or_default()
     }
 }
 
@@ -268,18 +302,38 @@ pub(crate) fn keys<'a>(fields: &[Field<'a>; FIELDS]) -> [Key<'a>; INDEXED.len()]
     })
 }
 
-/// The last rows of the table of `day`, from `first_id` on, as the index wants them: (end time, keys).
+/// What [`INDEX`] has as numbers, of a CDR.
+pub(crate) fn numbers(fields: &[Field<'_>; FIELDS]) -> Numbers {
+    let [hold_s, fee, connect_ms] = NUMBERS.map(|index| fields.get(index).copied().unwrap_or_default());
+    let hold_s = match hold_s {
+        Field::Int(hold_s) => hold_s,
+        _ => 0,
+    };
+    let fee = match fee {
+        Field::Text(fee) => fee_units(fee),
+        _ => 0,
+    };
+    [hold_s, fee, i64::from(matches!(connect_ms, Field::Int(_)))]
+}
+
+/// A fee in units; one that is beyond an `i64` is as large as it can be. What is no amount is refused where it is summed.
+fn fee_units(fee: &[u8]) -> i64 {
+    let units = amount::units("of the index", "fee", fee).unwrap_or(0);
+    i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// The last rows of the table of `day`, from `first_id` on, as the index wants them: (id, end time, keys, numbers).
 pub(crate) fn key_rows(
     connection: &Connection,
     path: &Path,
     day: i64,
     first_id: i64,
     last_id: i64,
-    mut each: impl FnMut(i64, i64, [&str; INDEXED.len()]),
+    mut each: impl FnMut(i64, i64, [&str; INDEXED.len()], Numbers),
 ) -> Result<(), StoreError> {
     let texts: Vec<String> = INDEXED.iter().map(|name| format!("CAST({name} AS TEXT)")).collect();
     let sql = format!(
-        "SELECT id, end_ms, {} FROM {} WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        "SELECT id, end_ms, {}, hold_s, fee, connect_ms IS NOT NULL FROM {} WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
         texts.join(", "),
         table_name(day)
     );
@@ -291,7 +345,9 @@ pub(crate) fn key_rows(
             for (index, key) in keys.iter_mut().enumerate() {
                 *key = row.get_ref(index + 2)?.as_str_or_null()?.unwrap_or_default();
             }
-            each(row.get(0)?, row.get(1)?, keys);
+            let at = 2 + INDEXED.len();
+            let numbers = [row.get(at)?, fee_units(row.get_ref(at + 1)?.as_bytes()?), row.get(at + 2)?];
+            each(row.get(0)?, row.get(1)?, keys, numbers);
         }
         Ok(())
     };
@@ -330,7 +386,7 @@ pub(crate) fn insert(
 }
 
 /// UTF-8 as SQLite takes it.
-fn as_text(bytes: &[u8]) -> ToSqlOutput<'_> {
+pub(crate) fn as_text(bytes: &[u8]) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(ValueRef::Text(bytes))
 }
 
@@ -358,8 +414,7 @@ fn write_int(json: &mut Vec<u8>, value: i64) {
     if (0..10).contains(&value) {
         json.push(b'0' + value as u8);
     } else {
-        // Writing to memory cannot fail.
-        let _ = serde_json::to_writer(json, &value);
+        json.extend_from_slice(Key::number(value).as_ref());
     }
 }
 
@@ -503,7 +558,7 @@ mod tests {
 
     #[test]
     fn numbers_are_keys_as_they_are_written() {
-        for number in [0, 1, -1, 9, 10, 486, -40, i64::MAX, i64::MIN] {
+        for number in [0, 1, -1, 9, 10, 99, 100, 101, 110, 486, -40, 1_000, 10_007, i64::MAX, i64::MIN] {
             assert_eq!(Key::number(number).as_ref(), number.to_string().as_bytes());
         }
     }

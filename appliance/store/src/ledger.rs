@@ -8,12 +8,16 @@ use rusqlite::{CachedStatement, Connection};
 use tandem_rating::money::Money;
 
 use crate::amount;
-use crate::block_index::{self, LEDGER, Tail};
+use crate::block_index::{self, Fields, LEDGER, Tail};
+use crate::block_values::TIME;
 use crate::error::StoreError;
 use crate::payload::{Booking, call_key};
 
 /// Fields of a ledger row with an index ([`crate::block_index`]).
 pub(crate) const INDEXED: [&str; 2] = ["account", "kind"];
+
+/// What the index has of the ledger.
+pub(crate) const INDEX: Fields = Fields { keys: &INDEXED, values: &[TIME] };
 
 /// Ledger rows of a call that are found from table `settled`; the 15 in [`BY_KEY`] and in the questions is one less.
 pub(crate) const CALL_ROWS_MAX: usize = 16;
@@ -108,8 +112,8 @@ impl<'c> LedgerWriter<'c> {
         row: &Booking<'_>,
         leg: Option<&str>,
     ) -> Result<Booked, StoreError> {
-        let amount = amount::units(row.account, "amount", row.amount)?;
-        let balance_after = amount::units(row.account, "balance after", row.balance_after)?;
+        let amount = amount::units(row.account, "amount", row.amount.as_bytes())?;
+        let balance_after = amount::units(row.account, "balance after", row.balance_after.as_bytes())?;
         if !ledger.accounts.contains_key(row.account) {
             self.open.execute((row.account, row.at_ms)).map_err(StoreError::sql(path, "write table account"))?;
             ledger.accounts.insert(row.account.to_owned(), Account { balance: 0, changed: None });
@@ -147,9 +151,9 @@ impl<'c> LedgerWriter<'c> {
                     ))?;
                 }
             }
-            ledger.tail.push(row.at_ms, [row.account, row.kind]);
+            ledger.tail.push(row.at_ms, [row.account, row.kind], &[]);
             if ledger.tail.is_full() {
-                ledger.tail.close(self.connection, LEDGER, &INDEXED)?;
+                ledger.tail.close(self.connection, LEDGER, INDEX)?;
             }
             Ok(())
         };
@@ -221,10 +225,10 @@ impl Ledger {
             .collect();
         let tail = || -> rusqlite::Result<Tail> {
             let first_id = block_index::last_id(connection, LEDGER)? + 1;
-            let mut tail = Tail::new(first_id, INDEXED.len());
+            let mut tail = Tail::new(first_id, INDEX);
             key_rows(connection, first_id, i64::MAX, |id, at_ms, keys| {
                 tail.skip_to(id, at_ms);
-                tail.push(at_ms, keys);
+                tail.push(at_ms, keys, &[]);
             })?;
             Ok(tail)
         };

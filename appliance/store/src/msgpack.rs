@@ -74,6 +74,32 @@ impl<'a> Tokens<'a> {
         })
     }
 
+    /// The next value when it is a text; the short ones, which are most, without looking at what else there is.
+    #[inline]
+    pub(crate) fn next_text(&mut self) -> Option<&'a [u8]> {
+        let tag = *self.bytes.get(self.at)?;
+        if tag & 0xe0 == 0xa0 {
+            let text = self.bytes.get(self.at + 1..)?.get(..usize::from(tag & 0x1f))?;
+            self.at += 1 + text.len();
+            return Some(text);
+        }
+        match self.next()? {
+            Token::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The next value; numbers of one byte, which are most, without looking at what else there is.
+    #[inline]
+    pub(crate) fn next_number(&mut self) -> Option<Token<'a>> {
+        let tag = *self.bytes.get(self.at)?;
+        if tag < 0x80 {
+            self.at += 1;
+            return Some(Token::Int(i64::from(tag)));
+        }
+        self.next()
+    }
+
     /// The bytes of the next whole value with all that is in it, and passes it.
     pub(crate) fn skip(&mut self) -> Option<&'a [u8]> {
         let start = self.at;

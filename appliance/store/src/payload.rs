@@ -141,16 +141,19 @@ fn fields<'a>(tokens: &mut Tokens<'a>) -> Option<Box<[Field<'a>; FIELDS]>> {
     for (field, (_, kind)) in fields.iter_mut().zip(CDR_FIELDS) {
         *field = match kind {
             CdrKind::Json => Field::Attempts(attempts(tokens)?),
-            CdrKind::Int => match tokens.next()? {
+            CdrKind::Int => match tokens.next_number()? {
                 Token::Nil => Field::Null,
                 Token::Int(value) => Field::Int(value),
                 Token::Big(value) => Field::Big(value),
                 _ => return None,
             },
-            CdrKind::Text | CdrKind::Money => match tokens.next()? {
-                Token::Text(text) if is_text(text) => Field::Text(text),
-                _ => return None,
-            },
+            CdrKind::Text | CdrKind::Money => {
+                let text = tokens.next_text()?;
+                if !is_text(text) {
+                    return None;
+                }
+                Field::Text(text)
+            }
         };
     }
     Some(fields)
@@ -243,15 +246,15 @@ fn unsigned(tokens: &mut Tokens<'_>) -> Option<u64> {
 }
 
 fn text<'a>(tokens: &mut Tokens<'a>) -> Option<&'a str> {
-    match tokens.next()? {
-        Token::Text(text) => std::str::from_utf8(text).ok(),
-        _ => None,
+    match tokens.next_text()? {
+        b"" => Some(""),
+        text => std::str::from_utf8(text).ok(),
     }
 }
 
 /// Whether it is UTF-8. Nearly all is ASCII, which is seen a word at a time.
 fn is_text(bytes: &[u8]) -> bool {
-    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+    bytes.is_empty() || bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
 #[cfg(test)]

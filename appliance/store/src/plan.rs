@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::block_index::{self, Block, BlockRows, Match};
+use crate::block_values::{self, Range, TIME, Values, Within};
 use crate::error::StoreError;
 use crate::query::NumberMatch;
 
@@ -34,8 +35,12 @@ pub(crate) struct Plan<'q> {
     pub(crate) values: &'q [Value],
     /// All of them must hold.
     pub(crate) lookups: &'q [Lookup],
-    /// Whether lookups and times are all there is.
+    /// So must these; the times are not among them.
+    pub(crate) ranges: &'q [Range],
+    /// Whether lookups, ranges and times are all there is.
     pub(crate) is_plain: bool,
+    /// Whether the database has values of blocks.
+    pub(crate) has_values: bool,
     /// At or after, and before.
     pub(crate) times: (Option<i64>, Option<i64>),
     /// Rows that are wanted, first and last.
@@ -57,6 +62,23 @@ enum Rows {
     These(BlockRows),
 }
 
+/// What the index says of a span.
+struct Found {
+    rows: Rows,
+    /// These rows fit; else some of them may not.
+    is_exact: bool,
+}
+
+/// Rows of a span and the value that they are sorted by.
+pub(crate) enum Sorted {
+    /// No row of it comes before the bound that was given.
+    Behind,
+    /// An older block, or rows without an index.
+    Unknown,
+    /// (row, value)
+    These(Vec<(i64, i64)>),
+}
+
 /// What a count may cost: in rows that have to be read each by itself, a page of the file and some 10 us each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
@@ -64,7 +86,9 @@ pub(crate) struct Budget {
 }
 
 /// Rows found by the index that take as long as one row that is read.
-const FOUND_PER_READ: u64 = 128;
+const FOUND_PER_READ: u64 = 512;
+/// As many such rows take as long as the values of a block.
+const VALUES_READ: u64 = 5;
 /// Rows of the table that take so long when they are read one behind the other.
 const FOLLOWING_PER_READ: u64 = 8;
 
@@ -115,18 +139,11 @@ impl Plan<'_> {
 
     /// How many rows of `span` fit; what it costs is taken from `budget`.
     pub(crate) fn count(&self, span: Span, budget: &mut Budget) -> Result<u64, StoreError> {
-        let rows = self.rows(span, budget)?;
+        let Found { rows, is_exact } = self.found(span, budget)?;
         let (first_id, last_id) = (span.first_id.max(self.ids.0), span.last_id.min(self.ids.1));
-        let in_time = match (self.times, span.block) {
-            ((None, None), _) => true,
-            (_, None) => false,
-            ((from_ms, to_ms), Some(block)) => {
-                from_ms.is_none_or(|from_ms| block.min_ms >= from_ms) && to_ms.is_none_or(|to_ms| block.max_ms < to_ms)
-            }
-        };
         let (place, place_values) = match &rows {
-            Rows::These(rows) if self.is_plain && in_time => return Ok(rows.count()),
-            Rows::All if self.is_plain && in_time && self.lookups.is_empty() => {
+            Rows::These(rows) if is_exact => return Ok(rows.count()),
+            Rows::All if is_exact => {
                 return Ok(u64::try_from(last_id - first_id + 1).unwrap_or(0));
             }
             Rows::These(rows) => {
@@ -154,7 +171,7 @@ impl Plan<'_> {
         columns: &str,
         mut each: impl FnMut(&Row<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        match self.rows(span, &mut Budget::endless())? {
+        match self.found(span, &mut Budget::endless())?.rows {
             Rows::All => {
                 let (first_id, last_id) = (span.first_id.max(self.ids.0), span.last_id.min(self.ids.1));
                 self.fetch(between(first_id, last_id), columns, &mut each).map(|_| ())
@@ -193,11 +210,83 @@ impl Plan<'_> {
         Ok(true)
     }
 
+    /// The rows of `span` that fit with their values of `field`, which is [`crate::cdr_table::INDEX`]'s; those alone that are
+    /// greater than `bound` (less, with `least_first`) or equal to it.
+    pub(crate) fn sorted(
+        &self,
+        span: Span,
+        field: &str,
+        bound: Option<i64>,
+        least_first: bool,
+    ) -> Result<Sorted, StoreError> {
+        let Some(block) = span.block.filter(|_| self.has_values) else { return Ok(Sorted::Unknown) };
+        let Some((least, greatest)) = block_values::bounds(self.connection, self.path, self.space, block, field)?
+        else {
+            return Ok(Sorted::Unknown);
+        };
+        // Equal ones of a span that is asked later come behind those of an earlier one.
+        let is_behind = |value: i64, bound: i64| if least_first { value >= bound } else { value <= bound };
+        if bound.is_some_and(|bound| is_behind(if least_first { least } else { greatest }, bound)) {
+            return Ok(Sorted::Behind);
+        }
+        let Found { rows, is_exact: true } = self.found(span, &mut Budget::endless())? else {
+            return Ok(Sorted::Unknown);
+        };
+        let values: Option<Values> = block_values::values(self.connection, self.path, self.space, block, field)?;
+        let Some(values) = values else { return Ok(Sorted::Unknown) };
+        let rows: Option<Vec<usize>> = match rows {
+            Rows::All => None,
+            Rows::These(rows) => Some(rows.rows()),
+        };
+        let beats = |value: i64| bound.is_none_or(|bound| !is_behind(value, bound));
+        let chosen = values.choose(rows.as_deref(), beats).into_iter();
+        let chosen = chosen.map(|(row, value)| (block.first_id + row as i64, value));
+        let chosen = chosen.filter(|(id, _)| (self.ids.0..=self.ids.1).contains(id)).collect();
+        Ok(Sorted::These(chosen))
+    }
+
     /// What the index says of a span.
-    fn rows(&self, span: Span, budget: &mut Budget) -> Result<Rows, StoreError> {
-        let Some(block) = span.block else { return Ok(Rows::All) };
+    fn found(&self, span: Span, budget: &mut Budget) -> Result<Found, StoreError> {
+        let is_free = self.lookups.is_empty() && self.ranges.is_empty() && self.times == (None, None);
+        let Some(block) = span.block else { return Ok(Found { rows: Rows::All, is_exact: self.is_plain && is_free }) };
         let mut all: Option<BlockRows> = None;
+        let mut is_exact = self.is_plain;
+        let keep = |all: &mut Option<BlockRows>, found: BlockRows| match all {
+            None => *all = Some(found),
+            Some(all) => all.keep(&found),
+        };
+        let is_over = |all: &Option<BlockRows>| all.as_ref().is_some_and(|all| all.count() == 0);
+        let (from_ms, to_ms) = self.times;
+        let in_time =
+            from_ms.is_none_or(|from_ms| block.min_ms >= from_ms) && to_ms.is_none_or(|to_ms| block.max_ms < to_ms);
+        let time = Range {
+            field: TIME,
+            from: from_ms.unwrap_or(i64::MIN),
+            to: to_ms.map_or(i64::MAX, |to_ms| to_ms.saturating_sub(1)),
+        };
+        // The bounds of a whole block are the cheapest to look at.
+        for range in self.ranges.iter().chain((!in_time).then_some(&time)) {
+            if is_over(&all) {
+                break;
+            }
+            let within = match self.has_values {
+                true => block_values::within(self.connection, self.path, self.space, block, *range)?,
+                false => Within::Unknown,
+            };
+            budget.spend(1);
+            match within {
+                Within::All => {}
+                Within::These(found) => {
+                    budget.spend(VALUES_READ);
+                    keep(&mut all, found);
+                }
+                Within::Unknown => is_exact = false,
+            }
+        }
         for lookup in self.lookups {
+            if is_over(&all) {
+                break;
+            }
             let asked = match &lookup.key {
                 NumberMatch::Exact(text) => Match::Exact(text),
                 NumberMatch::Prefix(text) => Match::Prefix(text),
@@ -205,19 +294,16 @@ impl Plan<'_> {
             let mut found = BlockRows::none(block.first_id);
             for field in lookup.fields {
                 block_index::find(self.connection, self.path, self.space, block, field, asked, &mut found)?;
+                if found.count() == block.rows() as u64 {
+                    break;
+                }
             }
             budget.spend(1 + found.count() / FOUND_PER_READ);
-            match &mut all {
-                None => all = Some(found),
-                Some(all) => all.keep(&found),
-            }
-            if all.as_ref().is_some_and(|all| all.count() == 0) {
-                break;
-            }
+            keep(&mut all, found);
         }
-        let Some(mut rows) = all else { return Ok(Rows::All) };
+        let Some(mut rows) = all else { return Ok(Found { rows: Rows::All, is_exact }) };
         rows.keep_between(self.ids.0, self.ids.1);
-        Ok(Rows::These(rows))
+        Ok(Found { rows: Rows::These(rows), is_exact })
     }
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {

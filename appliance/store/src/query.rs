@@ -1,8 +1,8 @@
 //! Questions to the database, on a connection that cannot write: CDRs, ledger, accounts, configuration.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BinaryHeap, HashMap};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -14,6 +14,7 @@ use tandem_rating::money::Money;
 use tandem_rating::record::LedgerKind;
 
 use crate::block_index::LEDGER;
+use crate::block_values::{self, Range};
 use crate::cdr_table::{self, Layout};
 use crate::changes::{self, AuditFilter, StoredAudit, StoredChange};
 use crate::config::{self, StoredParam, StoredSite};
@@ -22,7 +23,7 @@ use crate::decks::{self, DeckVersion, StoredDeck};
 use crate::error::StoreError;
 use crate::ledger::{self, StoredAccount};
 use crate::package::{self, StoredOrder};
-use crate::plan::{Budget, Lookup, Plan, Span};
+use crate::plan::{Budget, Lookup, Plan, Sorted, Span};
 use crate::rebuild;
 use crate::report::{self, ReportBy, ReportChecked, ReportRow};
 use crate::schema;
@@ -57,9 +58,9 @@ pub enum CdrSort {
     /// By day and the order of booking: what the index serves.
     #[default]
     Booking,
-    /// By the customer's fee. Every CDR that fits is read.
+    /// By the customer's fee.
     Fee,
-    /// By held time. Every CDR that fits is read.
+    /// By held time.
     Duration,
 }
 
@@ -239,6 +240,8 @@ fn noted<T>(path: &Path, answer: Result<T, StoreError>) -> Result<T, StoreError>
 pub struct Queries {
     connection: Connection,
     path: PathBuf,
+    /// Whether the blocks have values.
+    has_values: bool,
 }
 
 impl Queries {
@@ -249,7 +252,9 @@ impl Queries {
     pub fn open(dir: &Path) -> Result<Queries, StoreError> {
         let path = dir.join(schema::DATABASE_FILE);
         let connection = noted(&path, schema::open_reader(&path))?;
-        Ok(Queries { connection, path })
+        let has_values = block_values::are_there(&connection);
+        let has_values = noted(&path, has_values.map_err(StoreError::sql(&path, "read the tables")))?;
+        Ok(Queries { connection, path, has_values })
     }
 
     /// A page of CDRs, by day and then in the order of booking.
@@ -258,51 +263,59 @@ impl Queries {
     /// [`StoreError::Refused`] naming the part of the question that cannot be answered; the database.
     pub fn cdr_list(&self, filter: &CdrFilter) -> Result<Vec<Cdr>, StoreError> {
         let limit = checked_limit(filter.limit)?;
-        let of_value = match filter.sort {
-            CdrSort::Booking => None,
-            CdrSort::Fee => Some(FEE_UNITS),
-            CdrSort::Duration => Some("hold_s"),
-        };
-        if let Some(value) = of_value {
-            return self.snapshot(|| self.sorted_list(filter, value, limit));
-        }
-        self.snapshot(|| {
-            let mut skip = filter.offset;
-            let mut cdrs = Vec::new();
-            self.each_day(filter, filter.after_flow_no, |plan, day, last_id| {
-                let mut layout = None;
-                for span in plan.spans(last_id)? {
-                    if skip > 0 {
-                        let count = plan.count(span, &mut Budget::endless())?;
-                        if count <= skip {
-                            skip -= count;
-                            continue;
-                        }
-                    }
-                    let layout = match &mut layout {
-                        Some(layout) => layout,
-                        None => layout.insert(self.layout(day)?),
-                    };
-                    plan.read(span, &layout.select_list(), |row| {
-                        if skip > 0 {
-                            skip -= 1;
-                        } else {
-                            cdrs.push(cdr_table::read(row, layout, day)?);
-                        }
-                        Ok(cdrs.len() < limit)
-                    })?;
-                    if cdrs.len() >= limit {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            })?;
-            Ok(cdrs)
-        })
+        self.snapshot(|| self.list(filter, limit))
     }
 
-    /// A page of CDRs by `value`, a whole number; equal ones in the order of booking.
-    fn sorted_list(&self, filter: &CdrFilter, value: &str, limit: usize) -> Result<Vec<Cdr>, StoreError> {
+    fn list(&self, filter: &CdrFilter, limit: usize) -> Result<Vec<Cdr>, StoreError> {
+        let of_value = match filter.sort {
+            CdrSort::Booking => None,
+            CdrSort::Fee => Some((cdr_table::FEE, FEE_UNITS)),
+            CdrSort::Duration => Some((cdr_table::HOLD_S, "hold_s")),
+        };
+        if let Some(value) = of_value {
+            return self.sorted_list(filter, value, limit);
+        }
+        let mut skip = filter.offset;
+        let mut cdrs = Vec::new();
+        self.each_day(filter, filter.after_flow_no, |plan, day, last_id| {
+            let mut layout = None;
+            for span in plan.spans(last_id)? {
+                if skip > 0 {
+                    let count = plan.count(span, &mut Budget::endless())?;
+                    if count <= skip {
+                        skip -= count;
+                        continue;
+                    }
+                }
+                let layout = match &mut layout {
+                    Some(layout) => layout,
+                    None => layout.insert(self.layout(day)?),
+                };
+                plan.read(span, &layout.select_list(), |row| {
+                    if skip > 0 {
+                        skip -= 1;
+                    } else {
+                        cdrs.push(cdr_table::read(row, layout, day)?);
+                    }
+                    Ok(cdrs.len() < limit)
+                })?;
+                if cdrs.len() >= limit {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(cdrs)
+    }
+
+    /// A page of CDRs by a whole number, which is `field` in the index and `value` in the table; equal ones in the order of
+    /// booking.
+    fn sorted_list(
+        &self,
+        filter: &CdrFilter,
+        (field, value): (&str, &str),
+        limit: usize,
+    ) -> Result<Vec<Cdr>, StoreError> {
         let refused = |field, value: String, range: String| Err(StoreError::Refused { field, value, range });
         if filter.after_flow_no.is_some() {
             return refused("after", "with sort".to_owned(), "only in the order of booking; use offset".to_owned());
@@ -315,26 +328,36 @@ impl Queries {
                 format!("the first {SORTED_MAX} rows of a sorted list; a smaller range of time has all of them"),
             );
         }
-        // The best so far, the worst of them on top.
-        let mut best: BinaryHeap<Reverse<(i64, i64, i64)>> = BinaryHeap::new();
+        // The best so far and some that are not; what does not beat the bound is none of them.
+        let mut best: Vec<(i64, i64, i64)> = Vec::new();
+        let mut bound: Option<i64> = None;
         let sign = if filter.oldest_first { -1 } else { 1 };
         let columns = format!("id, {value}");
         self.each_day(filter, None, |plan, day, last_id| {
             for span in plan.spans(last_id)? {
-                plan.read(span, &columns, |row| {
-                    let failed = self.failed("read a CDR day table");
-                    let (id, value): (i64, i64) = row.get(0).and_then(|id| Ok((id, row.get(1)?))).map_err(failed)?;
-                    best.push(Reverse((value * sign, day * sign, id * sign)));
-                    if best.len() > wanted {
-                        best.pop();
-                    }
-                    Ok(true)
-                })?;
+                let place = |id: i64, value: i64| (value.saturating_mul(sign), day * sign, id * sign);
+                match plan.sorted(span, field, bound, filter.oldest_first)? {
+                    Sorted::Behind => {}
+                    Sorted::These(rows) => best.extend(rows.into_iter().map(|(id, value)| place(id, value))),
+                    Sorted::Unknown => plan.read(span, &columns, |row| {
+                        let failed = self.failed("read a CDR day table");
+                        let (id, value) = row.get(0).and_then(|id| Ok((id, row.get(1)?))).map_err(failed)?;
+                        best.push(place(id, value));
+                        Ok(true)
+                    })?,
+                }
+                // Half of them go at a time, so that each is looked at a few times only.
+                if best.len() >= wanted.saturating_mul(2) {
+                    let (_, worst, _) = best.select_nth_unstable_by(wanted - 1, |a, b| b.cmp(a));
+                    bound = Some(worst.0.saturating_mul(sign));
+                    best.truncate(wanted);
+                }
             }
             Ok(true)
         })?;
-        let mut places: Vec<(i64, i64, i64)> = best.into_iter().map(|Reverse(place)| place).collect();
+        let mut places = best;
         places.sort_unstable_by(|a, b| b.cmp(a));
+        places.truncate(wanted);
         let skip = usize::try_from(filter.offset).unwrap_or(usize::MAX);
         let mut layouts: HashMap<i64, Layout> = HashMap::new();
         let mut cdrs = Vec::new();
@@ -429,21 +452,41 @@ impl Queries {
         self.count(filter, Budget::of(COUNT_READS_MAX))
     }
 
-    fn count(&self, filter: &CdrFilter, mut budget: Budget) -> Result<Counted, StoreError> {
+    /// A page and how many CDRs `filter` has on all its pages, of one moment; the count as of
+    /// [`cdr_count_soon`](Self::cdr_count_soon), but certain and for nothing when the page is the last.
+    ///
+    /// # Errors
+    /// As of [`cdr_list`](Self::cdr_list).
+    pub fn cdr_page(&self, filter: &CdrFilter) -> Result<(Vec<Cdr>, Counted), StoreError> {
+        let limit = checked_limit(filter.limit)?;
         self.snapshot(|| {
-            let mut counted = Counted { rows: 0, is_all: true };
-            self.each_day(filter, None, |plan, _, last_id| {
-                for span in plan.spans(last_id)? {
-                    if budget.is_spent() {
-                        counted.is_all = false;
-                        return Ok(false);
-                    }
-                    counted.rows += plan.count(span, &mut budget)?;
-                }
-                Ok(true)
-            })?;
-            Ok(counted)
+            let page = self.list(filter, limit)?;
+            let is_last = page.len() < limit && (filter.offset == 0 || !page.is_empty());
+            let counted = match filter.after_flow_no {
+                None if is_last => Counted { rows: filter.offset.saturating_add(page.len() as u64), is_all: true },
+                _ => self.counted(filter, Budget::of(COUNT_READS_MAX))?,
+            };
+            Ok((page, counted))
         })
+    }
+
+    fn count(&self, filter: &CdrFilter, budget: Budget) -> Result<Counted, StoreError> {
+        self.snapshot(|| self.counted(filter, budget))
+    }
+
+    fn counted(&self, filter: &CdrFilter, mut budget: Budget) -> Result<Counted, StoreError> {
+        let mut counted = Counted { rows: 0, is_all: true };
+        self.each_day(filter, None, |plan, _, last_id| {
+            for span in plan.spans(last_id)? {
+                if budget.is_spent() {
+                    counted.is_all = false;
+                    return Ok(false);
+                }
+                counted.rows += plan.count(span, &mut budget)?;
+            }
+            Ok(true)
+        })?;
+        Ok(counted)
     }
 
     /// Sums over all CDRs of `filter`; limit and offset are not looked at. Reads every one of them, about a million a
@@ -531,7 +574,9 @@ impl Queries {
                 sql: &condition.sql(),
                 values: &condition.values,
                 lookups: &condition.lookups,
+                ranges: &condition.ranges,
                 is_plain: condition.is_plain,
+                has_values: self.has_values,
                 times: (filter.from_ms, filter.to_ms),
                 ids,
                 oldest_first: filter.oldest_first,
@@ -667,7 +712,9 @@ impl Queries {
             sql: &condition.sql(),
             values: &condition.values,
             lookups: &condition.lookups,
+            ranges: &condition.ranges,
             is_plain: condition.is_plain,
+            has_values: self.has_values,
             times: (filter.from_ms, filter.to_ms),
             ids,
             oldest_first: filter.oldest_first,
@@ -911,6 +958,8 @@ struct Condition {
     values: Vec<Value>,
     /// The parts that the index serves, those first that choose fewest.
     lookups: Vec<Lookup>,
+    /// The parts that the values of the blocks serve.
+    ranges: Vec<Range>,
     /// Whether there is nothing but those parts and times.
     is_plain: bool,
 }
@@ -943,9 +992,18 @@ impl Condition {
         }
     }
 
+    /// A part that bounds a number which the blocks have as a value, from and to.
+    fn range(&mut self, part: &'static str, field: &'static str, value: Option<i64>, from: bool, to: bool) {
+        self.number(part, value);
+        if let Some(value) = value {
+            let (from, to) = (if from { value } else { i64::MIN }, if to { value } else { i64::MAX });
+            self.ranges.push(Range { field, from, to });
+        }
+    }
+
     /// Adds the times, of column `column`, when all else is there.
     fn times(&mut self, parts: [&'static str; 2], from_ms: Option<i64>, to_ms: Option<i64>) {
-        self.is_plain = self.parts.len() == self.lookups.len();
+        self.is_plain = self.parts.len() == self.lookups.len() + self.ranges.len();
         self.number(parts[0], from_ms);
         self.number(parts[1], to_ms);
     }
@@ -1021,10 +1079,11 @@ fn cdr_condition(filter: &CdrFilter) -> Condition {
     condition.key("callee_gateway = ?", &["callee_gateway"], exact(&filter.callee_gateway));
     let end_reason = filter.end_reason.map(|number| NumberMatch::Exact(number.to_string()));
     condition.key("end_reason = ?", &["end_reason"], end_reason);
-    condition.number("(connect_ms IS NOT NULL) = ?", filter.answered.map(i64::from));
-    condition.number("hold_s >= ?", filter.hold_min_s);
-    condition.number("hold_s <= ?", filter.hold_max_s);
-    condition.number("CAST(round(fee * 100000000.0) AS INTEGER) >= ?", filter.fee_min.map(fee_units));
+    condition.range("(connect_ms IS NOT NULL) = ?", cdr_table::ANSWERED, filter.answered.map(i64::from), true, true);
+    condition.range("hold_s >= ?", cdr_table::HOLD_S, filter.hold_min_s, true, false);
+    condition.range("hold_s <= ?", cdr_table::HOLD_S, filter.hold_max_s, false, true);
+    let fee_min = filter.fee_min.map(fee_units);
+    condition.range("CAST(round(fee * 100000000.0) AS INTEGER) >= ?", cdr_table::FEE, fee_min, true, false);
     condition.number("flow_no = ?", filter.flow_no.map(|flow_no| flow_no as i64));
     condition.times(["end_ms >= ?", "end_ms < ?"], filter.from_ms, filter.to_ms);
     condition

@@ -255,9 +255,11 @@ pub(crate) fn remade(
     let mut found = statement.query([]).map_err(failed())?;
     let (mut batch, mut cdrs) = (Tallies::default(), 0);
     while let Some(row) = found.next().map_err(failed())? {
-        let text = |index: usize| -> rusqlite::Result<&str> { Ok(row.get_ref(index)?.as_str_or_null()?.unwrap_or("")) };
+        let text = |index: usize| -> rusqlite::Result<&[u8]> {
+            Ok(row.get_ref(index)?.as_bytes_or_null()?.unwrap_or_default())
+        };
         let facts = || -> rusqlite::Result<Facts<'_>> {
-            let mut facts = Facts { texts: [""; TEXTS.len()], ints: [None; INTS.len()], money: [""; AMOUNTS] };
+            let mut facts = Facts { texts: [b""; TEXTS.len()], ints: [None; INTS.len()], money: [b""; AMOUNTS] };
             for (n, value) in facts.texts.iter_mut().enumerate() {
                 *value = text(n)?;
             }

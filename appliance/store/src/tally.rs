@@ -50,17 +50,18 @@ static PLACES: LazyLock<Places> = LazyLock::new(|| {
 
 /// What reports need of one CDR.
 pub(crate) struct Facts<'a> {
-    pub(crate) texts: [&'a str; TEXTS.len()],
+    /// UTF-8.
+    pub(crate) texts: [&'a [u8]; TEXTS.len()],
     pub(crate) ints: [Option<i64>; INTS.len()],
-    pub(crate) money: [&'a str; MONEY.len()],
+    pub(crate) money: [&'a [u8]; MONEY.len()],
 }
 
 impl<'a> Facts<'a> {
     pub(crate) fn of(fields: &[Field<'a>; FIELDS]) -> Facts<'a> {
         let (texts, ints, money) = &*PLACES;
         let text = |index: &usize| match fields.get(*index) {
-            Some(Field::Text(text)) => std::str::from_utf8(text).unwrap_or(""),
-            _ => "",
+            Some(Field::Text(text)) => text,
+            _ => &b""[..],
         };
         let int = |index: &usize| match fields.get(*index) {
             Some(Field::Int(number)) => Some(*number),
@@ -97,7 +98,7 @@ impl Sums {
 #[derive(Debug)]
 struct Tally {
     by: ReportBy,
-    key: Box<str>,
+    key: Box<[u8]>,
     sums: Sums,
     /// Whether what the database has is in `sums`.
     is_whole: bool,
@@ -108,14 +109,14 @@ struct Tally {
 #[derive(Debug, Default)]
 struct Day {
     /// Places in `tallies`, by division and key.
-    places: [HashMap<Box<str>, usize, RandomState>; ReportBy::ALL.len()],
+    places: [HashMap<Box<[u8]>, usize, RandomState>; ReportBy::ALL.len()],
     tallies: Vec<Tally>,
     /// Those that differ from the database.
     touched: Vec<usize>,
 }
 
 impl Day {
-    fn add(&mut self, by: ReportBy, key: &str, sums: &Sums) {
+    fn add(&mut self, by: ReportBy, key: &[u8], sums: &Sums) {
         let Some(places) = self.places.get_mut(by as usize) else { return };
         let place = match places.get(key) {
             Some(place) => *place,
@@ -153,7 +154,7 @@ impl Tallies {
         let numbers = [1, i64::from(facts.ints[1].is_some()), int(5), int(6), int(7), int(8), int(9)];
         let mut sums = Sums { numbers, amounts: [0; AMOUNTS] };
         for (sum, text) in sums.amounts.iter_mut().zip(facts.money) {
-            if !matches!(text, "0" | "") {
+            if !matches!(text, b"0" | b"") {
                 *sum = amount::units("of a report", "an amount of a CDR", text)?;
             }
         }
@@ -162,30 +163,31 @@ impl Tallies {
         let [account, agent, vendor, mapping, routing, area, legs] = facts.texts;
         // Agents above the direct one are there only with that one.
         if !agent.is_empty() {
-            let above = verify::further_agents(legs).map_err(|cause| StoreError::Row {
-                table: cdr_table::table_name(day_table),
-                row: "of a report".to_owned(),
-                column: "legs".to_owned(),
-                cause,
+            let above = verify::further_agents(std::str::from_utf8(legs).unwrap_or_default()).map_err(|cause| {
+                StoreError::Row {
+                    table: cdr_table::table_name(day_table),
+                    row: "of a report".to_owned(),
+                    column: "legs".to_owned(),
+                    cause,
+                }
             })?;
             for (account, due) in above {
                 let mut only = Sums { numbers: [1, numbers[1], 0, 0, 0, 0, 0], ..Sums::default() };
                 only.amounts[AGENT_FEE] = amount::of(due);
-                day.add(ReportBy::FurtherAgent, &account, &only);
+                day.add(ReportBy::FurtherAgent, account.as_bytes(), &only);
             }
         }
-        day.add(ReportBy::Total, "", &sums);
+        day.add(ReportBy::Total, b"", &sums);
         day.add(ReportBy::Account, account, &sums);
         day.add(ReportBy::Agent, agent, &sums);
         day.add(ReportBy::Vendor, vendor, &sums);
         day.add(ReportBy::Mapping, mapping, &sums);
         day.add(ReportBy::Routing, routing, &sums);
         day.add(ReportBy::Area, area, &sums);
-        day.add(ReportBy::EndReason, Key::number(int(3)).as_str(), &sums);
+        day.add(ReportBy::EndReason, Key::number(int(3)).as_ref(), &sums);
         let hour = int(2).saturating_add(zone_offset_ms).div_euclid(3_600_000).rem_euclid(24) as u8;
-        let hour = [b'0' + hour / 10, b'0' + hour % 10];
-        day.add(ReportBy::Hour, std::str::from_utf8(&hour).unwrap_or_default(), &sums);
-        day.add(ReportBy::Level, Key::number(int(4)).as_str(), &sums);
+        day.add(ReportBy::Hour, &[b'0' + hour / 10, b'0' + hour % 10], &sums);
+        day.add(ReportBy::Level, Key::number(int(4)).as_ref(), &sums);
         Ok(())
     }
 
@@ -210,7 +212,7 @@ impl Tallies {
                 let word = tally.by.as_str();
                 if !tally.is_whole {
                     let stored = read
-                        .query_row((number, word, &tally.key), |row| ReportSums::read(row, 0))
+                        .query_row((number, word, cdr_table::as_text(&tally.key)), |row| ReportSums::read(row, 0))
                         .optional()
                         .map_err(failed())?;
                     if let Some((stored, amounts)) = stored {
@@ -219,7 +221,7 @@ impl Tallies {
                 }
                 write.raw_bind_parameter(1, *number).map_err(failed())?;
                 write.raw_bind_parameter(2, word).map_err(failed())?;
-                write.raw_bind_parameter(3, &*tally.key).map_err(failed())?;
+                write.raw_bind_parameter(3, cdr_table::as_text(&tally.key)).map_err(failed())?;
                 for (mark, number) in (4..).zip(tally.sums.numbers) {
                     write.raw_bind_parameter(mark, number).map_err(failed())?;
                 }
@@ -241,7 +243,9 @@ impl Tallies {
     /// The rows of `day`, by division and key.
     pub(crate) fn rows(&self, day: i64) -> Result<BTreeMap<(ReportBy, String), ReportSums>, StoreError> {
         let tallies = self.days.get(&day).into_iter().flat_map(|day| &day.tallies);
-        tallies.map(|tally| Ok(((tally.by, String::from(&*tally.key)), tally.sums.report()?))).collect()
+        tallies
+            .map(|tally| Ok(((tally.by, String::from_utf8_lossy(&tally.key).into_owned()), tally.sums.report()?)))
+            .collect()
     }
 }
 

@@ -224,21 +224,22 @@ fn index(
     let failed = || StoreError::sql(path, "read table block_index");
     let of_ledger = space == LEDGER;
     let what = if of_ledger { "the ledger".to_owned() } else { format!("day {space}") };
-    let fields = if of_ledger { &ledger::INDEXED[..] } else { &cdr_table::INDEXED[..] };
+    let fields = if of_ledger { ledger::INDEX } else { cdr_table::INDEX };
     let mut last_id = 0;
     for block in block_index::blocks(connection, space).map_err(failed())? {
         let Block { first_id, .. } = block;
-        let mut tail = Tail::new(first_id, fields.len());
-        let mut push = |id: i64, at_ms: i64, keys: &[&str]| {
+        let mut tail = Tail::new(first_id, fields);
+        let mut push = |id: i64, at_ms: i64, keys: &[&str], numbers: &[i64]| {
             tail.skip_to(id, at_ms);
-            tail.push(at_ms, keys.iter().copied());
+            tail.push(at_ms, keys.iter().copied(), numbers);
         };
         if of_ledger {
-            ledger::key_rows(connection, first_id, block.last_id, |id, at_ms, keys| push(id, at_ms, &keys))
+            ledger::key_rows(connection, first_id, block.last_id, |id, at_ms, keys| push(id, at_ms, &keys, &[]))
                 .map_err(failed())?;
         } else {
-            let push = |id: i64, end_ms: i64, keys: [&str; cdr_table::INDEXED.len()]| push(id, end_ms, &keys);
-            cdr_table::key_rows(connection, path, space, first_id, block.last_id, push)?;
+            cdr_table::key_rows(connection, path, space, first_id, block.last_id, |id, end_ms, keys, numbers| {
+                push(id, end_ms, &keys, &numbers);
+            })?;
         }
         if first_id <= last_id || block.last_id > rows {
             verified.problem(format!("{what}: the index has a block from row {first_id} to {}", block.last_id));

@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rusqlite::Connection;
@@ -9,8 +12,10 @@ use support::{MIDNIGHT_MS, Traffic, numbered};
 use tandem_rating::cdr::Cdr;
 use tandem_rating::record::Record;
 use tandem_rating::text::Text;
-use tandem_store::{CdrFilter, DATABASE_FILE, LIMIT_MAX, LedgerFilter, NumberMatch, Projector, Queries, StoreOptions};
-use tempfile::tempdir;
+use tandem_store::{
+    CdrFilter, CdrSort, DATABASE_FILE, LIMIT_MAX, LedgerFilter, NumberMatch, Projector, Queries, StoreOptions,
+};
+use tempfile::{TempDir, tempdir};
 
 /// A day and a half: one block of the first day by its size, one because the day is over, and rows without an index on both
 /// days, among them calls of the first day that were told late.
@@ -36,6 +41,8 @@ fn traffic() -> (Vec<Record>, Vec<Cdr>) {
                 format!("+49{}", rng.random_range(0..3_000)).into()
             },
             end_reason: rng.random_range(0..3),
+            connect_ms: cdr.connect_ms.filter(|_| rng.random_range(0..3) > 0),
+            hold_s: rng.random_range(0..600),
             ..*cdr
         };
         cdrs.push(cdr.clone());
@@ -44,6 +51,19 @@ fn traffic() -> (Vec<Record>, Vec<Cdr>) {
     // As they are listed: day by day, and within a day as they were booked.
     cdrs.sort_by_key(|cdr| (cdr.end_ms >= MIDNIGHT_MS, cdr.flow_no));
     (records, cdrs)
+}
+
+/// The database as an older version would have left it: without the values of one block, and of all.
+fn older_blocks(dir: &Path) -> [TempDir; 2] {
+    ["DELETE FROM block_value WHERE first_id = 1", "DROP TABLE block_value"].map(|change| {
+        let older = tempdir().unwrap();
+        let copy = older.path().join(DATABASE_FILE);
+        let connection = Connection::open(dir.join(DATABASE_FILE)).unwrap();
+        connection.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+        let connection = Connection::open(copy).unwrap();
+        connection.execute_batch(change).unwrap();
+        older
+    })
 }
 
 #[test]
@@ -73,11 +93,13 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
     let queries = Queries::open(dir.path()).unwrap();
     let mut rng = StdRng::seed_from_u64(3);
     let mut found = 0;
-    for _ in 0..50 {
+    let older = older_blocks(dir.path());
+    let by_number: HashMap<u64, &Cdr> = cdrs.iter().map(|cdr| (cdr.flow_no, cdr)).collect();
+    for n in 0..60 {
         let one = &cdrs[rng.random_range(0..cdrs.len())];
         let mut filter = CdrFilter { oldest_first: rng.random(), limit: Some(LIMIT_MAX), ..CdrFilter::default() };
         let cut = |text: &str, rng: &mut StdRng| text[..rng.random_range(0..=text.len())].to_owned();
-        match rng.random_range(0..10) {
+        match rng.random_range(0..11) {
             0 => filter.caller = Some(NumberMatch::Exact(one.caller_billed.to_string())),
             1 => filter.caller = Some(NumberMatch::Prefix(cut(&one.caller_in, &mut rng))),
             2 => filter.callee = Some(NumberMatch::Exact(one.callee_in.to_string())),
@@ -86,6 +108,7 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
             5 => filter.any_account = Some(one.vendor_account.to_string()),
             6 => filter.gateway = Some(one.caller_gateway.to_string()),
             7 => filter.callee_gateway = Some(one.callee_gateway.to_string()),
+            9 => filter.account = Some(String::new()),
             8 => filter.caller = Some(NumberMatch::Exact(one.caller_in.to_string())),
             _ => {}
         }
@@ -100,7 +123,22 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
             filter.from_ms = Some(one.end_ms - rng.random_range(0..3_000_000));
         }
         if rng.random_range(0..3) == 0 {
-            filter.to_ms = Some(one.end_ms + rng.random_range(1..3_000_000));
+            // Now and then the very end of a call, which is then not in it.
+            let other = &cdrs[rng.random_range(0..cdrs.len())];
+            let to_ms = if rng.random() { other.end_ms } else { one.end_ms + rng.random_range(1..3_000_000) };
+            filter.to_ms = Some(to_ms.max(one.end_ms + 1));
+        }
+        if rng.random_range(0..4) == 0 {
+            filter.answered = Some(rng.random());
+        }
+        if rng.random_range(0..4) == 0 {
+            filter.hold_min_s = Some(rng.random_range(-1..700));
+        }
+        if rng.random_range(0..4) == 0 {
+            filter.hold_max_s = Some(rng.random_range(-1..700));
+        }
+        if rng.random_range(0..4) == 0 {
+            filter.fee_min = Some(one.fee);
         }
         let number = |asked: &Option<NumberMatch>, billed: &str, given: &str| match asked {
             None => true,
@@ -125,6 +163,10 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
                     && filter.end_reason.is_none_or(|reason| cdr.end_reason == reason)
                     && filter.from_ms.is_none_or(|from_ms| cdr.end_ms >= from_ms)
                     && filter.to_ms.is_none_or(|to_ms| cdr.end_ms < to_ms)
+                    && filter.answered.is_none_or(|answered| cdr.connect_ms.is_some() == answered)
+                    && filter.hold_min_s.is_none_or(|hold_s| cdr.hold_s >= hold_s)
+                    && filter.hold_max_s.is_none_or(|hold_s| cdr.hold_s <= hold_s)
+                    && filter.fee_min.is_none_or(|fee| cdr.fee >= fee)
             })
             .map(|cdr| cdr.flow_no)
             .collect();
@@ -133,6 +175,12 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
         }
         found += fits.len().min(1);
         assert_eq!(queries.cdr_count(&filter).unwrap(), fits.len() as u64, "{filter:?}");
+        let (page, counted) = queries.cdr_page(&CdrFilter { limit: Some(50), ..filter.clone() }).unwrap();
+        assert_eq!(page.len(), fits.len().min(50), "{filter:?}");
+        assert!(
+            counted.rows <= fits.len() as u64 && (!counted.is_all || counted.rows == fits.len() as u64),
+            "{counted:?}"
+        );
         let soon = queries.cdr_count_soon(&filter).unwrap();
         assert!(
             soon.rows <= fits.len() as u64 && (!soon.is_all || soon.rows == fits.len() as u64),
@@ -151,6 +199,34 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
             let after_flow_no = Some(fits[at - 1]);
             assert_eq!(list(&CdrFilter { after_flow_no, ..some.clone() }), fits[at..end], "{at} {filter:?}");
         }
+        // The same by value; equal ones stay in the order of booking.
+        let of = |flow_no: &u64| by_number[flow_no];
+        for sort in [CdrSort::Fee, CdrSort::Duration].into_iter().filter(|_| n % 2 == 0) {
+            let mut sorted = fits.clone();
+            match (sort, filter.oldest_first) {
+                (CdrSort::Fee, true) => sorted.sort_by_key(|flow_no| of(flow_no).fee),
+                (CdrSort::Fee, false) => sorted.sort_by_key(|flow_no| std::cmp::Reverse(of(flow_no).fee)),
+                (_, true) => sorted.sort_by_key(|flow_no| of(flow_no).hold_s),
+                (_, false) => sorted.sort_by_key(|flow_no| std::cmp::Reverse(of(flow_no).hold_s)),
+            }
+            let sorted_list = CdrFilter { sort, offset: at as u64, ..some.clone() };
+            assert_eq!(list(&sorted_list), sorted[at..end], "{at} {sorted_list:?}");
+        }
+        // A database of which only some blocks have values, and one that has none, answer the same.
+        for older in older.iter().filter(|_| n % 3 == 0) {
+            let queries = Queries::open(older.path()).unwrap();
+            assert_eq!(queries.cdr_count(&filter).unwrap(), fits.len() as u64, "{filter:?}");
+            let page = queries.cdr_list(&CdrFilter { offset: at as u64, ..some.clone() }).unwrap();
+            assert_eq!(page.iter().map(|cdr| cdr.flow_no).collect::<Vec<_>>(), fits[at..end], "{filter:?}");
+            let by_fee = CdrFilter { sort: CdrSort::Fee, ..some.clone() };
+            assert_eq!(
+                queries.cdr_list(&by_fee).unwrap().iter().map(|cdr| cdr.flow_no).collect::<Vec<_>>(),
+                list(&by_fee)
+            );
+        }
+    }
+    for older in older {
+        assert_eq!(Queries::open(older.path()).unwrap().verify().unwrap().problems, Vec::<String>::new());
     }
     assert!(found > 25, "most questions have an answer: {found}");
 
@@ -174,6 +250,7 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
     for change in [
         "UPDATE cdr_20261121_row SET caller_in = caller_in || '1' WHERE id = 77",
         "DELETE FROM block_index WHERE space = 0 AND field = 'kind'",
+        "UPDATE block_value SET distances = zeroblob(length(distances)) WHERE first_id = 16385 AND field = 'fee'",
     ] {
         assert!(connection.execute(change, []).unwrap() > 0, "{change}");
         let now_wrong = queries.verify().unwrap().wrong;

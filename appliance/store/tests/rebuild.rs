@@ -15,6 +15,8 @@ use tandem_store::{
 use tempfile::{TempDir, tempdir};
 
 const NOW_MS: i64 = 1_795_400_000_000;
+/// Bytes of a page of a new database.
+const PAGE: u64 = 8_192;
 
 fn options() -> StoreOptions {
     StoreOptions::new("EUR")
@@ -102,15 +104,15 @@ fn a_database_that_is_cut_short_is_written_anew() {
 #[test]
 fn damage_of_any_page_is_seen() {
     let (dir, before) = filled_with(200);
-    let pages = database(dir.path()).1.metadata().unwrap().len() / 4096;
-    assert!(pages > 30, "{pages}");
+    let pages = database(dir.path()).1.metadata().unwrap().len() / PAGE;
+    assert!(pages > 20, "{pages}");
     for page in 0..pages {
         let (_, file) = database(dir.path());
         let mut head = [0; 16];
         // Page 0 begins with the header of the file.
-        file.read_exact_at(&mut head, page * 4096).unwrap();
+        file.read_exact_at(&mut head, page * PAGE).unwrap();
         head.iter_mut().for_each(|byte| *byte ^= 0x5a);
-        file.write_all_at(&head, page * 4096).unwrap();
+        file.write_all_at(&head, page * PAGE).unwrap();
         drop(file);
         rebuilt(dir.path(), &before);
     }
@@ -141,7 +143,7 @@ fn a_question_that_meets_damage_leaves_a_note() {
     let (dir, before) = filled();
     let (_, file) = database(dir.path());
     let len = file.metadata().unwrap().len();
-    file.write_all_at(&vec![0xff; len as usize - 4096], 4096).unwrap();
+    file.write_all_at(&vec![0xff; (len - PAGE) as usize], PAGE).unwrap();
     let asked = Queries::open(dir.path()).and_then(|queries| queries.verify());
     assert!(matches!(asked, Err(StoreError::Damaged { .. })), "{asked:?}");
     assert!(marked_damaged(dir.path()).is_some());

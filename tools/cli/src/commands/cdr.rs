@@ -33,7 +33,7 @@ pub(crate) enum Command {
 pub(crate) struct ListArguments {
     #[command(flatten)]
     filter: FilterArguments,
-    /// Order: end, fee or duration; the last two read every call that fits
+    /// Order: end, fee or duration; the last two go no further than 50,000 rows
     #[arg(long, value_name = "WHAT", default_value = "end")]
     sort: CdrSort,
     /// Oldest or smallest first
