@@ -8,7 +8,8 @@
 //! Prints CSV, a line per step and round: what the clock on the wall says, and the processor time of the thread that does the
 //! step (for `durable`, of both threads), which a busy machine blurs less. Compare on one machine only.
 //!
-//! - `journal`: append, flush and sync of a batch at a time.
+//! - `journal_settled`: append, flush and sync of a batch at a time, the settled records alone: from then on a CDR is durable.
+//! - `journal`: the same with the start records.
 //! - `read`: every record read back and decoded by serde.
 //! - `project`: the database written from the journal, `batch` records a transaction.
 //! - `durable`: both at once in two threads, from the first append until the last call is in the database: the row of
@@ -38,7 +39,9 @@ fn main() -> Fallible<()> {
     let batch: usize = args.next().map_or(Ok(5000), |text| text.parse())?;
     let rounds: usize = args.next().map_or(Ok(3), |text| text.parse())?;
     let folder = args.next().map(PathBuf::from);
-    let records = Traffic::default().records(calls)?;
+    let all = Traffic::default().records(calls)?;
+    let records: Vec<&Record> = all.iter().collect();
+    let settled: Vec<&Record> = all.iter().filter(|record| matches!(record, Record::Settled { .. })).collect();
     println!("step,round,calls,batch,seconds,cpu_seconds,calls_per_second,cpu_us_per_call,bytes_per_call");
     for round in 1..=rounds {
         let report = |step: &str, (seconds, cpu): (f64, f64), bytes: u64| {
@@ -46,6 +49,9 @@ fn main() -> Fallible<()> {
             let each = bytes / calls.max(1);
             println!("{step},{round},{calls},{batch},{seconds:.4},{cpu:.4},{per_second:.0},{cpu_us:.2},{each}");
         };
+        let place = Place::new(folder.as_deref())?;
+        report("journal_settled", write(&place.0, &settled, batch)?, place.bytes("tj"));
+        drop(place);
         let place = Place::new(folder.as_deref())?;
         let took = write(&place.0, &records, batch)?;
         report("journal", took, place.bytes("tj"));
@@ -114,12 +120,12 @@ fn cpu_s() -> f64 {
     text.split(' ').next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
 }
 
-fn write(dir: &Path, records: &[Record], batch: usize) -> Fallible<(f64, f64)> {
+fn write(dir: &Path, records: &[&Record], batch: usize) -> Fallible<(f64, f64)> {
     let (mut journal, _) = Journal::open(dir, JournalOptions::default())?;
     append(&mut journal, records, batch)
 }
 
-fn append(journal: &mut Journal, records: &[Record], batch: usize) -> Fallible<(f64, f64)> {
+fn append(journal: &mut Journal, records: &[&Record], batch: usize) -> Fallible<(f64, f64)> {
     let sync = journal.sync_handle();
     let clock = Clock::start();
     for chunk in records.chunks(batch) {
@@ -150,7 +156,7 @@ fn project_all(dir: &Path, batch: usize) -> Fallible<(f64, f64)> {
     Ok(took)
 }
 
-fn durable(dir: &Path, records: &[Record], batch: usize) -> Fallible<(f64, f64)> {
+fn durable(dir: &Path, records: &[&Record], batch: usize) -> Fallible<(f64, f64)> {
     let (mut journal, _) = Journal::open(dir, JournalOptions::default())?;
     let mut projector = Projector::open(dir, &StoreOptions::new("EUR"))?;
     let mut reader = Reader::from_seq(dir, 1)?.bound_to(journal.positions());

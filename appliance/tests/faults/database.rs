@@ -11,6 +11,9 @@ use crate::common::{Customer, Plan, Sipp, Switch, sipp_is_there, until};
 use crate::crash::rich;
 use crate::machine::{open_for_damage, tampering};
 
+/// Bytes of a page of a new database (`tandem_store`).
+const PAGE: u64 = 8_192;
+
 /// Its name, what is done to the file, and a word of the report.
 type Damage = (&'static str, fn(&Path), &'static str);
 
@@ -19,7 +22,7 @@ const DAMAGES: [Damage; 6] = [
     ("cut to half", |path| cut(path, 2), "tandem.db"),
     ("cut to nothing", |path| open_for_damage(path).set_len(0).unwrap(), "empty"),
     ("header overwritten", |path| flip(path, &[0]), "not a database"),
-    ("pages flipped", |path| flip(path, &[4096, 3 * 4096, 9 * 4096, 20 * 4096]), "tandem.db"),
+    ("pages flipped", |path| flip(path, &[PAGE, 3 * PAGE, 9 * PAGE, 20 * PAGE]), "tandem.db"),
     ("another file", |path| fs::write(path, vec![0xa5; 100_000]).unwrap(), "not a database"),
 ];
 
@@ -105,7 +108,7 @@ fn damage_while_running_is_told_and_the_next_start_mends_it() {
     for file in [database.clone(), database.with_extension("db-wal")] {
         let file = open_for_damage(&file);
         let len = file.metadata().unwrap().len();
-        file.write_all_at(&vec![0x5a; len.saturating_sub(4096) as usize], 4096).unwrap();
+        file.write_all_at(&vec![0x5a; len.saturating_sub(PAGE) as usize], PAGE).unwrap();
     }
     let done = switch.tandem(&["cdr", "list", "-o", "json"]);
     assert!(done.code == 1 && done.err.contains("tandem.db"), "{done:?}");
