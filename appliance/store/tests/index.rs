@@ -225,6 +225,15 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
             );
         }
     }
+    // A range of time begins with its first millisecond and ends before its last, to a call.
+    for one in (0..20).map(|n| &cdrs[n * 997]) {
+        let times = (one.end_ms - 400_000, one.end_ms);
+        for (from_ms, to_ms) in [times, (times.1, times.1 + 400_000)] {
+            let filter = CdrFilter { from_ms: Some(from_ms), to_ms: Some(to_ms), ..CdrFilter::default() };
+            let fits = cdrs.iter().filter(|cdr| (from_ms..to_ms).contains(&cdr.end_ms)).count();
+            assert_eq!(queries.cdr_count(&filter).unwrap(), fits as u64, "{filter:?}");
+        }
+    }
     for older in older {
         assert_eq!(Queries::open(older.path()).unwrap().verify().unwrap().problems, Vec::<String>::new());
     }
