@@ -174,6 +174,26 @@ pub(crate) fn reprice(snapshot: &Snapshot, leg: &mut LegTerms, phone: Option<&st
     leg.changes = changes(snapshot, account, private, leg, at_ms);
 }
 
+/// What `account` is charged by for a finished call to `number` that began at `at_ms`: by the rate groups that a call of its own
+/// would have asked then, in their order. `phone` is the phone of the account that called.
+///
+/// # Errors
+/// [`NoPrice`] when none of them has a row for it at that time, or the one that has it is locked.
+pub fn leg_at(
+    snapshot: &Snapshot,
+    account: &Account,
+    phone: Option<&Phone>,
+    number: &str,
+    at_ms: i64,
+) -> Result<LegTerms, NoPrice> {
+    let private = phone.and_then(|phone| phone.deck.as_deref());
+    let ((deck, locked), rate) = row(account, private, number, at_ms)?;
+    if locked {
+        return no(ServerReason::RateLocked, format!("rate {} of account {} is locked", rate.prefix(), account.name));
+    }
+    Ok(leg(snapshot, account, private, deck, rate.terms(), number, at_ms))
+}
+
 fn no<T>(reason: ServerReason, detail: String) -> Result<T, NoPrice> {
     Err(NoPrice { reason, detail })
 }

@@ -3,16 +3,15 @@
 use std::collections::HashSet;
 
 use tandem_call::lists::pattern_of;
-use tandem_call::snapshot::Account;
+use tandem_call::price::leg_at;
+use tandem_call::snapshot::{Account, Phone};
 use tandem_control::error::ErrorObject;
 use tandem_control::reply::{self, InsertedCdr};
 use tandem_control::request::{CdrInsert, ExternalCdr, INSERT_MAX};
 use tandem_control::value::CallId;
 use tandem_rating::cdr::settle;
-use tandem_rating::fee::RateTerms;
-use tandem_rating::rate::Lookup;
 use tandem_rating::record::Actor;
-use tandem_rating::usage::Usage;
+use tandem_rating::usage::{LegTerms, Usage};
 
 use super::change::wrong;
 use super::{Control, Reply, internal, reply};
@@ -191,14 +190,28 @@ impl Control {
                 continue;
             };
             let is_free = pattern_of(free, &row.callee).is_some();
-            let mut leg = |account: &Account| {
-                let terms =
-                    if is_free { None } else { lookup(account, &row.callee, start_ms.unwrap_or(now_ms), &mut bad) };
-                account.leg(terms, row.callee.as_str().into())
+            let at_ms = start_ms.unwrap_or(now_ms);
+            // Whoever is no phone of this account calls by the account's groups alone.
+            let phone = state.snapshot.billing_numbers.phones.get(&row.caller).filter(|phone| {
+                mode == 0 && state.snapshot.accounts.get(phone.account).is_some_and(|own| own.name == account.name)
+            });
+            let mut leg = |account: &Account, phone: Option<&Phone>| {
+                let free = || account.leg(None, row.callee.as_str().into());
+                if is_free {
+                    return free();
+                }
+                leg_at(&state.snapshot, account, phone, &row.callee, at_ms).unwrap_or_else(|none| {
+                    bad("callee", &row.callee, format!("at that time: {}", none.detail));
+                    free()
+                })
             };
-            let customer = leg(account);
+            let customer = leg(account, phone);
             // A free number costs nobody anything.
-            let agents = if is_free { Vec::new() } else { state.snapshot.agents(account).map(leg).collect() };
+            let agents: Vec<LegTerms> = if is_free {
+                Vec::new()
+            } else {
+                state.snapshot.agents(account).map(|agent| leg(agent, None)).collect()
+            };
             let (start_ms, stop_ms) = (start_ms.unwrap_or(0), stop_ms.unwrap_or(0));
             usages.push(Usage {
                 flow_no,
@@ -225,34 +238,5 @@ impl Control {
             });
         }
         if errors.is_empty() { Ok(usages) } else { Err(wrong(errors)) }
-    }
-}
-
-/// The row of `account` for `callee`, or what is wrong with it.
-fn lookup(
-    account: &Account,
-    callee: &str,
-    at_ms: i64,
-    bad: &mut impl FnMut(&str, &dyn std::fmt::Display, String),
-) -> Option<RateTerms> {
-    match account.deck.as_ref().map_or(Lookup::NotFound, |deck| deck.lookup(callee, at_ms)) {
-        Lookup::Found(rate) => Some(rate.terms()),
-        Lookup::Locked(rate) => {
-            bad(
-                "callee",
-                &callee,
-                format!("rate {} of account {} is locked at that time", rate.prefix(), account.name),
-            );
-            None
-        }
-        Lookup::NotFound => {
-            let group = account.deck.as_ref().map_or("none", |deck| deck.name());
-            bad(
-                "callee",
-                &callee,
-                format!("rate group {group} of account {} has no rate for it at that time", account.name),
-            );
-            None
-        }
     }
 }
