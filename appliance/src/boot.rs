@@ -734,9 +734,14 @@ fn spent_before(
         let moved = moved.get(account).copied().unwrap_or_default();
         let mut spent = [Money::ZERO; 2];
         for ((spent, from_ms), moved) in spent.iter_mut().zip(begins).zip(moved) {
-            let (account, to_ms) = (Some(account.clone()), Some(from_ms));
-            let filter = LedgerFilter { account, to_ms, limit: Some(1), ..LedgerFilter::default() };
-            let before = queries.ledger_list(&filter)?.first().map_or(Money::ZERO, |row| row.balance_after);
+            // From the first row of this time on: what is booked behind it with an older date (a call of another system, one that
+            // ended while the switch was off) was counted when it was booked.
+            let (account, from_ms) = (Some(account.clone()), Some(from_ms));
+            let filter =
+                LedgerFilter { account, from_ms, oldest_first: true, limit: Some(1), ..LedgerFilter::default() };
+            let rows = queries.ledger_list(&filter)?;
+            let Some(first) = rows.first() else { continue };
+            let before = first.balance_after.checked_sub(first.amount)?;
             *spent = before.checked_add(moved)?.checked_sub(*balance)?;
         }
         rater.spent_before(now, account, spent[0], spent[1]);

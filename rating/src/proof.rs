@@ -74,6 +74,9 @@ pub struct Proof {
     /// Gift money that was held for the call.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gift_money: Money,
+    /// Both are what the call used of them, which is all that a correction may use: the rest went back when it ended.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub as_used: bool,
     /// What came out; absent for a leg that was not charged.
     #[serde(default, skip_serializing_if = "is_default")]
     pub charge: Option<Outcome>,
@@ -197,6 +200,7 @@ impl Proof {
             changes: leg.changes.iter().map(change).collect(),
             gifts: leg.gifts.clone(),
             gift_money: leg.gift_money,
+            as_used: false,
             charge: charge.map(Outcome::from),
         }
     }

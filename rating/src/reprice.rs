@@ -110,7 +110,8 @@ pub struct Repriced {
 
 /// Rates the legs that `pick` takes by `rates`, and all of them by `overrides`.
 ///
-/// The row at the answer holds for the whole call, gifts stay as they were held for it. A leg that was not charged because
+/// The row at the answer holds for the whole call. Of gifts the call has what it used: what was held beyond that went back to its
+/// package when it ended, and may have paid for another call. A leg that was not charged because
 /// the caller did not pay for it stays so.
 ///
 /// # Errors
@@ -138,11 +139,25 @@ pub fn reprice(
         }
         leg.taken = taken || new != *params;
         if leg.taken && !leg.no_rate && before.row.is_some() {
+            keep_used(&mut leg.after);
             leg.after.charge = leg.after.rate(connect_ms, &new)?.as_ref().map(Outcome::from);
         }
         legs.push(leg);
     }
     Ok(Repriced { params: new, legs })
+}
+
+/// Takes from a leg what it held of gifts and did not use.
+fn keep_used(proof: &mut Proof) {
+    if proof.as_used || (proof.gifts.is_empty() && proof.gift_money.is_zero()) {
+        return;
+    }
+    let used_s = proof.charge.as_ref().map_or(&[][..], |charge| &charge.gift_used_s);
+    for (n, gift) in proof.gifts.iter_mut().enumerate() {
+        gift.left_s = used_s.get(n).copied().unwrap_or(0).min(gift.left_s);
+    }
+    proof.gift_money = proof.charge.as_ref().map_or(Money::ZERO, |charge| charge.suite_fee);
+    proof.as_used = true;
 }
 
 /// Longest name of a run, in bytes: it is part of the key of every row.

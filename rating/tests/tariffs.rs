@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rust_decimal::Decimal;
 use tandem_rating::cdr::settle;
 use tandem_rating::proof::{self, Role};
+use tandem_rating::reprice::{Overrides, Pick, Rates, reprice};
 use tandem_rating::usage::{LegTerms, Usage};
 use tandem_rating::{
     Account, BillingParams, Gift, MaxHold, Money, RateChange, RateTerms, Tariff, explain_tariff, max_hold_s,
@@ -38,6 +39,49 @@ fn money(text: &str) -> Money {
 
 fn gift(cycle_s: u32, left_s: i64) -> Gift {
     Gift { package: "gold".into(), cycle_s, left_s }
+}
+
+/// What was held and not used went back when the call ended, and may have paid for another one.
+#[test]
+fn a_correction_uses_no_gift_beyond_what_the_call_used() {
+    let leg = |gifts: Vec<Gift>, gift_money: &str| LegTerms {
+        account: "acme".into(),
+        terms: Some(row("0.60", 60, 60)),
+        number: "442071234567".into(),
+        gifts,
+        gift_money: money(gift_money),
+        ..LegTerms::default()
+    };
+    let usage = Usage {
+        flow_no: 7,
+        connect_ms: Some(1_700_000_000_000),
+        hold_ms: 60_900,
+        end_ms: 1_700_000_060_900,
+        customer: Some(leg(vec![gift(60, 600)], "0")),
+        agents: vec![leg(Vec::new(), "5")],
+        params: BillingParams { p_hold_ms: 999, ..fine() },
+        ..Usage::default()
+    };
+    let cdr = settle(&usage, "USD").cdr;
+    assert_eq!((cdr.suite_s, cdr.fee, cdr.agent_suite_fee), (60, Money::ZERO, money("0.6")));
+    let (params, mut proofs) = (proof::params_of(&cdr).unwrap(), proof::of_cdr(&cdr).unwrap());
+    let again = |params: &BillingParams, proofs: &[proof::Proof], p_hold_ms: u16| {
+        let overrides = Overrides { p_hold_ms: Some(p_hold_ms), ..Overrides::default() };
+        let priced = reprice(proof::connect_ms_of(&cdr), (params, proofs), &Pick::Customer, Rates::Stored, &overrides);
+        let priced = priced.unwrap();
+        let after: Vec<proof::Proof> = priced.legs.iter().map(|leg| leg.after.clone()).collect();
+        let due: Vec<String> = priced.legs.iter().map(|leg| leg.due().unwrap().1.to_string()).collect();
+        (priced.params, after, due)
+    };
+    // A second more: the minute of gift time that it used pays the first 60 s, the balance the next block; and so with gift money.
+    let (params, after, due) = again(&params, &proofs, 50);
+    assert_eq!(due, ["0.6", "0.6"]);
+    assert!(after.iter().all(|proof| proof.holds(proof::connect_ms_of(&cdr), &params)));
+    // Shorter, and as long as before again: what it used stays its own.
+    proofs = after;
+    let (params, shorter, _) = again(&params, &proofs, 999);
+    let (_, _, due) = again(&params, &shorter, 50);
+    assert_eq!(due, ["0.6", "0.6"]);
 }
 
 #[test]

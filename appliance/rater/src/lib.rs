@@ -548,8 +548,14 @@ impl Rater {
             state.params = std::sync::Arc::new(usage.params.clone());
         }
         let mut repriced = false;
-        for (hold, leg) in state.holds.iter_mut().zip(usage.customer.iter().chain(&usage.agents)) {
+        let legs = usage.customer.iter().chain(&usage.agents);
+        for (n, (hold, leg)) in state.holds.iter_mut().zip(legs).enumerate() {
             let (Some(terms), Some(owned)) = (&leg.terms, self.accounts.get_mut(&hold.account)) else { continue };
+            if hold.held.is_none() && hold.terms.is_some() && self.packages.serves(hold.account) {
+                // Its first package began while it rang.
+                let phone = settle::phone_of(usage).filter(|_| n == 0).unwrap_or_default();
+                hold.held = Some(Box::new(Held::new(&phone.into(), &leg.number)));
+            }
             // Rows that change later count from the answer, whatever they were at the admission.
             let same = hold.terms.as_ref() == Some(terms) && leg.changes.is_empty() && hold.changes.is_empty();
             if same && !params_changed && hold.held.is_none() {

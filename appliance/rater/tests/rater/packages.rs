@@ -238,6 +238,26 @@ fn gift_time_pays_first_then_gift_money_then_the_balance() {
 }
 
 #[test]
+fn a_call_that_rang_when_the_first_package_began_uses_its_gifts() {
+    let mut bench = Bench::prepaid("20");
+    configure(&mut bench, &[package("gold", "0", &["86 120/60"])]);
+    assert_eq!(admit(&mut bench, 1), Ok(Some(60)));
+    act(&mut bench, order_of("c", "gold"));
+    let start = answer_to(&mut bench, 1);
+    let gifts = start.customer.unwrap().gifts;
+    assert_eq!(
+        (gifts.len(), gifts.first().map(|gift| gift.left_s)),
+        (1, Some(60)),
+        "hours and period are those of the answer"
+    );
+    let usage = call(1, 60, &bench);
+    bench.settle(&usage);
+    assert_eq!(bench.settlements()[0].1.unwrap().suite_s, 60);
+    assert_eq!(bench.account("c").balance, money("20"));
+    invariant(&bench);
+}
+
+#[test]
 fn a_gift_pays_whole_calls_of_an_account_without_money() {
     let mut bench = Bench::prepaid("10");
     configure(&mut bench, &[package("gold", "10", &["86 180/60"])]);
