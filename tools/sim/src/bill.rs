@@ -5,6 +5,8 @@ use crate::plan::{CallPlan, Plan};
 use crate::price::{self, Billing, Extras, Fee, Gift, Row};
 use crate::trade::{FREE, Line, NO_CDR, OWN_PHONE, TOLL_FREE};
 
+/// How far ahead of the answer changes of a price count, ms: a week.
+const AHEAD_MS: i64 = 7 * 86_400_000;
 /// Agents above an account that take part.
 const AGENTS_MAX: usize = 8;
 
@@ -32,16 +34,24 @@ pub struct Payer {
     pub no_cdr: bool,
 }
 
+/// Whose call it is, and which object says so: 0 phone, 1 mapping gateway, 2 bound number, 3 card.
+pub fn caller(plan: &Plan, customer: usize, call: Option<&CallPlan>) -> (usize, i32) {
+    let gateway = &plan.versions[0].customers[customer];
+    let index = call.map_or(0, |call| call.index);
+    match call.map_or(Line::Plain, |call| call.line) {
+        Line::Phone if gateway.phones => (plan.phone_owner(index), 0),
+        Line::House(n) if gateway.phones => (plan.versions[0].phones[usize::from(n)].account, 0),
+        Line::Bound if gateway.bound => (plan.bound_owner(index), 2),
+        Line::Card(n) if gateway.bound => (plan.card(n), 3),
+        _ => (gateway.account, 1),
+    }
+}
+
 /// Who pays for `number`, called by customer `customer`.
 pub fn payer(plan: &Plan, customer: usize, number: &str, call: Option<&CallPlan>) -> Payer {
     let gateway = &plan.versions[0].customers[customer];
-    let line = call.map_or(Line::Plain, |call| call.line);
     let index = call.map_or(0, |call| call.index);
-    let (account, mode) = match line {
-        Line::Phone if gateway.phones => (plan.phone_owner(index), 0),
-        Line::Bound if gateway.bound => (plan.bound_owner(index), 2),
-        _ => (gateway.account, 1),
-    };
+    let (account, mode) = caller(plan, customer, call);
     let caller = Payer { account, mode, kind: 0, free: false, no_cdr: false };
     let is = |prefix: &str| number.starts_with(prefix);
     if is(NO_CDR) || is(FREE) {
@@ -129,6 +139,13 @@ impl Leg {
         })
     }
 
+    /// Whether no duration of it costs anything; `None` when that may change while it lasts.
+    pub fn costs_nothing(&self) -> Option<bool> {
+        let Some(row) = &self.row else { return Some(true) };
+        let free = row.per_min == 0 && row.connection == 0 && row.sections.iter().all(|(_, amount)| *amount == 0);
+        if free && self.split.is_some() { None } else { Some(free) }
+    }
+
     /// A leg that costs nothing.
     pub fn free(name: &str, account: usize, number: &str) -> Leg {
         Leg {
@@ -168,8 +185,9 @@ impl Leg {
     fn row_at(&self, plan: &Plan, answer: When, at_ms: i64) -> Row {
         let usable =
             |wall_ms| row(plan, self.account, &self.number, When { wall_ms, ..answer }).filter(|row| !row.locked);
+        // Rows are looked up so far ahead: no call lasts longer (accounts.md 4), but somebody may set the clock.
+        let mut at_ms = at_ms.min(answer.wall_ms + AHEAD_MS);
         // Nothing changes within a second here, so that the last good one is found by going back.
-        let mut at_ms = at_ms;
         while at_ms > answer.wall_ms {
             if let Some(row) = usable(at_ms) {
                 return row;

@@ -6,8 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tandem_call::question::{Answer, Question};
+use tandem_ladder::site::Built;
 use tandem_leg::Time;
+use tandem_rater::PackageConfig;
+use tandem_rating::money::Money;
 use tandem_rating::usage::Usage;
+use tandem_store::StoredOrder;
 
 /// What is broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,10 +79,34 @@ pub enum Bug {
     CorrectedTwice,
     /// Days and hours of reports are those of another zone.
     DaysSkewed,
+    /// No period of a package begins or ends by itself.
+    PackagesAsleep,
+    /// Minimum consumption is not asked for.
+    MinimumForgotten,
+    /// Days and months of packages are those of UTC.
+    PackagesInUtc,
+    /// An order of a package is confirmed and not booked.
+    OrderForgotten,
+    /// Packages of a phone do not know its calls, and its month has no bound.
+    PhoneForgotten,
+    /// Gift time is for every number.
+    GiftsForAll,
+    /// Accounts that are locked or expired call.
+    LocksIgnored,
+    /// Months have no bounds.
+    MonthsUnbounded,
+    /// Cards are valid for ever.
+    CardsForever,
+    /// A period that runs begins anew after a crash.
+    PeriodAnew,
+    /// What calls used of packages before a crash is not known behind it.
+    UsesForgotten,
+    /// What was spent this month before a crash is not known behind it, nor when a card was used first.
+    SpentForgotten,
 }
 
 /// Bugs of the money side.
-pub const OF_MONEY: [Bug; 13] = [
+pub const OF_MONEY: [Bug; 22] = [
     Bug::AgentForgotten,
     Bug::AgentDoubled,
     Bug::CalleeSpared,
@@ -92,7 +120,19 @@ pub const OF_MONEY: [Bug; 13] = [
     Bug::CorrectionForgotten,
     Bug::CorrectedTwice,
     Bug::DaysSkewed,
+    Bug::PackagesAsleep,
+    Bug::MinimumForgotten,
+    Bug::PackagesInUtc,
+    Bug::OrderForgotten,
+    Bug::PhoneForgotten,
+    Bug::GiftsForAll,
+    Bug::LocksIgnored,
+    Bug::MonthsUnbounded,
+    Bug::CardsForever,
 ];
+
+/// Bugs of the money side that only a crash brings to light.
+pub const OF_MONEY_AND_CRASHES: [Bug; 3] = [Bug::PeriodAnew, Bug::UsesForgotten, Bug::SpentForgotten];
 
 /// Bugs that only a crash brings to light.
 pub const OF_CRASHES: [Bug; 4] = [Bug::AdoptedTwice, Bug::AdoptedUnpaid, Bug::AdoptedAnew, Bug::AdoptedNever];
@@ -166,6 +206,11 @@ impl Sabotage {
                     terms.rate_per_min *= rust_decimal::Decimal::TWO;
                 }
             }
+            Question::Admit(admit) if self.bug == Bug::PhoneForgotten => {
+                for payer in &mut admit.payers {
+                    (payer.phone, payer.monthly_max) = (Default::default(), None);
+                }
+            }
             Question::Admit(admit) if self.once(Bug::LineForgotten) => {
                 let mut nobody = admit.clone();
                 nobody.flow_no += 1 << 40;
@@ -202,6 +247,71 @@ impl Sabotage {
             }
             _ => {}
         }
+    }
+
+    /// Whether orders of packages take no steps.
+    pub(crate) fn packages_sleep(&self) -> bool {
+        self.bug == Bug::PackagesAsleep
+    }
+
+    /// Whether an order gets lost behind its confirmation.
+    pub(crate) fn forgets_order(&mut self) -> bool {
+        self.once(Bug::OrderForgotten)
+    }
+
+    /// Whether the owner of money has another zone.
+    pub(crate) fn forgets_zone(&self) -> bool {
+        self.bug == Bug::PackagesInUtc
+    }
+
+    /// Whether what was spent before a start is not told.
+    pub(crate) fn forgets_spent(&self) -> bool {
+        self.bug == Bug::SpentForgotten
+    }
+
+    /// Packages as the owner of money is told of them.
+    pub(crate) fn packages(&self, config: &mut PackageConfig) {
+        for package in config.packages.values_mut() {
+            if self.bug == Bug::MinimumForgotten {
+                package.minimum = Money::ZERO;
+            }
+            if self.bug == Bug::GiftsForAll {
+                package.gifts.iter_mut().for_each(|gift| gift.prefixes.clear());
+            }
+        }
+    }
+
+    /// The configuration of a version.
+    pub(crate) fn built(&self, built: &mut Built) {
+        if self.bug == Bug::LocksIgnored
+            && let Some(snapshot) = std::sync::Arc::get_mut(&mut built.snapshot)
+        {
+            for account in &mut snapshot.accounts {
+                (account.locked, account.valid_until_ms) = (false, None);
+            }
+        }
+        for account in &mut built.accounts {
+            if self.bug == Bug::MonthsUnbounded {
+                account.bounds.monthly_max = None;
+            }
+            if self.bug == Bug::CardsForever {
+                account.bounds.valid_days = None;
+            }
+        }
+    }
+
+    /// An order as a start finds it.
+    pub(crate) fn order(&self, mut stored: StoredOrder) -> StoredOrder {
+        if self.bug == Bug::PeriodAnew
+            && let Some(period) = stored.order.period.take()
+        {
+            (stored.order.next, stored.order.next_ms) = (period.number, period.from_ms);
+        }
+        if self.bug == Bug::UsesForgotten {
+            stored.used_s.iter_mut().for_each(|used_s| *used_s = 0);
+            (stored.money, stored.spent) = Default::default();
+        }
+        stored
     }
 
     /// Whether a movement of money gets lost behind its confirmation.

@@ -59,6 +59,24 @@ impl Zone {
         }
     }
 
+    /// The midnight at which a day begins, UTC ms. No zone here changes its clocks at midnight.
+    pub fn midnight(self, day: i64) -> i64 {
+        let about_ms = day * DAY_MS - self.offset_ms(day * DAY_MS);
+        day * DAY_MS - self.offset_ms(about_ms)
+    }
+
+    /// Begin of the month of an instant, UTC ms.
+    pub fn month_begins(self, at_ms: i64) -> i64 {
+        let (year, month, _) = date_of(self.local(at_ms).day);
+        self.midnight(days_to(year, month))
+    }
+
+    /// End of the month of an instant, UTC ms.
+    pub fn month_ends(self, at_ms: i64) -> i64 {
+        let (year, month, _) = date_of(self.local(at_ms).day);
+        self.midnight(days_to(year, month + 1))
+    }
+
     /// What the clock on the wall shows.
     pub fn local(self, at_ms: i64) -> Local {
         let shown_ms = at_ms + self.offset_ms(at_ms);
@@ -96,8 +114,8 @@ pub fn date_of(days: i64) -> (i64, i64, i64) {
     (year, month, days - days_to(year, month) + 1)
 }
 
-/// Days from 1970-01-01 to the first of a month.
-fn days_to(year: i64, month: i64) -> i64 {
+/// Days from 1970-01-01 to the first of a month; the month behind December is the next January.
+pub fn days_to(year: i64, month: i64) -> i64 {
     let leap = |year: i64| year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0);
     let before =
         |year: i64| year * 365 + (year + 3).div_euclid(4) - (year + 99).div_euclid(100) + (year + 399).div_euclid(400);

@@ -31,6 +31,11 @@ use crate::office::Office;
 use crate::plan::Plan;
 use crate::setup;
 
+mod boot;
+mod threads;
+
+use boot::{change_text, constant};
+
 /// Between two heartbeats (limits.rs HEARTBEAT_MS).
 pub const HEARTBEAT_MS: u64 = 5_000;
 /// Between the starts of two syncs (limits.rs GROUP_COMMIT_MS - 10).
@@ -138,164 +143,6 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts over what is in `dir`, as `appliance/src/boot.rs` does: journal, database, money, then the rooms.
-    ///
-    /// A lit fuse may kill it on the way: then there is a machine all the same, and it is dead. `hardware` is what the kernel
-    /// calls the time since it was started: calls go on only under the same.
-    ///
-    /// # Errors
-    /// It does not start; no crash may lead there.
-    pub fn boot(
-        plan: &Plan,
-        dir: &Path,
-        fuse: Arc<Fuse>,
-        boot: u32,
-        hardware: [u8; 16],
-        now: Now,
-        bug: Bug,
-    ) -> Result<(Machine, Started), String> {
-        let disk = SimDisk::new(plan.switch_seed ^ u64::from(boot), fuse.clone());
-        let options =
-            JournalOptions { segment_bytes: plan.segment_bytes, disk: disk.maker(), ..JournalOptions::default() };
-        let failed = |what: &str, error: String| format!("the switch does not start, {what}: {error}");
-        let (mut journal, report) = Journal::open(dir, options).map_err(|e| failed("journal", e.to_string()))?;
-        let first_seq = journal.next_seq();
-        let mut sabotage = Sabotage::new(bug);
-        let zone_offset_min = plan.store_offset_min + sabotage.skew_min();
-        let store = StoreOptions { zone_offset_min, ..StoreOptions::new("USD") };
-        let recovered = recover(&mut journal, &store, now.wall_ms).map_err(|e| failed("database", e.to_string()))?;
-        let fresh = recovered.version == 0;
-        let version = recovered.version.max(1);
-        let wanted = plan.versions.get(version as usize - 1).ok_or("a configuration that was never committed")?;
-        let built = setup::build(plan, wanted, boot, sabotage.fixed_zone())?;
-
-        let mut rater = Rater::new(recovered.balances);
-        let rules = rules(plan)?;
-        rater.configure(now, &built.accounts, &built.gateways, rules.clone());
-        let advance_min = built.snapshot.settings.overdraft_advance_min;
-        let mut started = Started {
-            first_seq,
-            version,
-            open: recovered.open_calls.len(),
-            adopted: Vec::new(),
-            poor: Vec::new(),
-            cut: report.bytes_cut,
-        };
-        let (mut carried, mut hung_up) = (Vec::new(), Vec::new());
-        // What is lost is charged before money is held for the others.
-        let (alive, lost): (Vec<OpenCall>, Vec<OpenCall>) =
-            recovered.open_calls.into_iter().partition(|call| may_go_on(now, &hardware, call).is_some());
-        for call in lost.into_iter().filter(|_| !sabotage.forgets_open()) {
-            rater.settle_recovered(now, &settle_recovered(call.usage.clone(), call.held_ms));
-            if tandem_shard::home_of(&call.carry, &hardware, 1).is_some() {
-                hung_up.push(call.carry);
-            }
-        }
-        let mut going = Vec::new();
-        for call in alive.into_iter().filter(|_| !sabotage.forgets_open()) {
-            let Some(held_s) = may_go_on(now, &hardware, &call) else { continue };
-            let lost = settle_recovered(call.usage.clone(), call.held_ms);
-            going.push((call, lost, held_s));
-        }
-        let adoptions: Vec<_> =
-            going.iter().map(|(call, lost, held_s)| Adoption { usage: &call.usage, lost, held_s: *held_s }).collect();
-        let grants = if sabotage.reserves_nothing() {
-            adoptions.iter().map(|_| Ok((None, false))).collect()
-        } else {
-            rater.adopt(now, &adoptions, advance_min)
-        };
-        for ((call, lost, _), grant) in going.into_iter().zip(grants) {
-            let caller = call.usage.caller_call_id.to_string();
-            let Ok(grant) = grant else {
-                started.poor.push(caller);
-                hung_up.push(call.carry);
-                continue;
-            };
-            if sabotage.settles_adopted() {
-                rater.settle_recovered(now, &lost);
-            }
-            sabotage.adopts(call.usage.flow_no, call.held_ms);
-            carried.push((caller, Carry { usage: call.usage, carry: call.carry, grant, lost: Box::new(lost) }));
-        }
-        let sync = journal.sync_handle();
-        let mut desk = Desk::new(rater, journal);
-        if fresh {
-            let change = Record::Change(Box::new(Change { version, how: "bootstrap".into(), ..change_text(1) }));
-            desk.journal_mut().append(&change).map_err(|e| failed("first record", e.to_string()))?;
-        }
-        let written = desk.write().map_err(|e| e.to_string()).and_then(|_| sync.sync().map_err(|e| e.to_string()));
-        if let Err(error) = written
-            && !fuse.is_dead()
-        {
-            return Err(failed("first records", error));
-        }
-        let mut calls = built.calls;
-        calls.flow_floor = recovered.flow_floor;
-        let snapshot = built.snapshot.clone();
-        let core = Core::new(Config {
-            sip: built.sip,
-            calls,
-            snapshot: built.snapshot,
-            unsettled_max: 2_048,
-            overload_retry_after_s: OVERLOAD_RETRY_AFTER_S,
-            heartbeat_calls_max: 20_000,
-            boot: hardware,
-            fast_path: None,
-        });
-        let checkpointer = Checkpointer::open(dir).map_err(|e| failed("database", e.to_string()))?;
-        let mut machine = Machine {
-            fuse,
-            disk,
-            now,
-            core,
-            desk,
-            snapshot,
-            office: Office::new(recovered.flow_floor),
-            sync,
-            projector: recovered.projector,
-            reader: recovered.reader,
-            checkpointer,
-            sabotage,
-            rules,
-            rating_us: plan.rating_us,
-            sync_us: 500 + plan.switch_seed % 8_000,
-            project_ms: plan.project_ms,
-            open: BTreeSet::new(),
-            questions: VecDeque::new(),
-            answers: VecDeque::new(),
-            sent: VecDeque::new(),
-            news: VecDeque::new(),
-            tell_decisions: false,
-            broken: false,
-            busy_until: now.mono,
-            retry_at: None,
-            sync_wanted: false,
-            sync_ends: None,
-            sync_next: now.mono,
-            oldest_unsynced: None,
-            durable_until: now.mono,
-            next_heartbeat: now.mono.plus_millis(HEARTBEAT_MS),
-            next_project: now.mono.plus_millis(plan.project_ms),
-            next_checkpoint: now.mono.plus_millis(CHECKPOINT_MS),
-            stopping: None,
-            turns: (now.mono, 0),
-            version,
-        };
-        machine.core.handle_timeout(now);
-        machine.drain();
-        for (caller, carry) in carried {
-            if machine.core.adopt(now, carry).is_ok() {
-                started.adopted.push(caller);
-            }
-            machine.drain();
-        }
-        for carry in hung_up {
-            machine.core.say_goodbye(now, &carry);
-            machine.drain();
-        }
-        Ok((machine, started))
-    }
-
     /// Virtual time.
     pub fn now(&self) -> Now {
         self.now
@@ -472,12 +319,16 @@ impl Machine {
         let Some(version) = plan.versions.get(next as usize - 1) else {
             return Err("there is no other version".to_owned());
         };
-        let built: Built = setup::build(plan, version, boot, self.sabotage.fixed_zone())?;
+        let mut built: Built = setup::build(plan, version, boot, self.sabotage.fixed_zone())?;
+        self.sabotage.built(&mut built);
+        let mut packages = setup::packages(plan, version)?;
+        self.sabotage.packages(&mut packages);
         let record = Record::Change(Box::new(Change { version: next, how: "apply".into(), ..change_text(next) }));
         let encoded = Encoded::of(&record)?;
         self.desk.journal_mut().write_whole(&encoded).map_err(|error| error.to_string())?;
         self.wrote(true);
         self.desk.rater_mut().configure(self.now, &built.accounts, &built.gateways, self.rules.clone());
+        self.desk.rater_mut().configure_packages(self.now, packages);
         // What configure itself records (a new account) is written like any record of the rater.
         let _ = self.turn_write();
         self.version = next;
@@ -577,6 +428,7 @@ impl Machine {
     /// # Errors
     /// What cannot be written.
     pub fn settle_down(&mut self) -> Result<(), String> {
+        while !self.sabotage.packages_sleep() && self.desk.rater_mut().packages_due(self.now) {}
         self.desk.write().map_err(|error| error.to_string())?;
         self.sync.sync().map_err(|error| error.to_string())?;
         if self.sabotage.projection() {
@@ -586,215 +438,4 @@ impl Machine {
         }
         Ok(())
     }
-
-    // --- threads as instants --------------------------------------------------------------------------------------
-
-    fn rating_turn(&mut self) {
-        let now = self.now;
-        if self.busy_until > now.mono {
-            return;
-        }
-        let retry = self.retry_at.is_some_and(|at| at <= now.mono);
-        let mut worked = false;
-        for _ in 0..BATCH {
-            let Some((_, question)) = self.questions.pop_front_if(|(at, _)| *at <= now.mono) else {
-                break;
-            };
-            if !self.fuse.step() {
-                return;
-            }
-            worked = true;
-            for question in self.sabotage.question(question, &mut self.answers, now.mono) {
-                self.desk.handle(now, question);
-            }
-        }
-        if worked || retry {
-            let _ = self.turn_write();
-        }
-    }
-
-    /// The end of a turn: write, then let go of the answers that may leave.
-    pub(crate) fn turn_write(&mut self) -> Result<(), String> {
-        let result = self.desk.write();
-        if self.fuse.is_dead() {
-            return Err("dead".to_owned());
-        }
-        let write_us = self.disk.mood().write_us;
-        while let Some(alarm) = self.desk.poll_alarm() {
-            self.news.push_back(News::Alarm(alarm));
-        }
-        let result = match result {
-            Ok(written) => {
-                self.wrote(written);
-                self.set_broken(false);
-                self.retry_at = None;
-                if written {
-                    self.busy_until = self.now.mono.plus_micros(write_us);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.set_broken(true);
-                self.retry_at = Some(self.now.mono.plus_millis(RETRY_MS));
-                // The sync at the end of a segment failed: the sync thread is woken, is told the same, and stops the switch.
-                self.sync_wanted |= matches!(error, JournalError::Poisoned { .. });
-                Err(error.to_string())
-            }
-        };
-        let at = self.busy_until.max(self.now.mono).plus_micros(self.rating_us);
-        while let Some((_, answer)) = self.desk.poll_answer() {
-            if self.sabotage.answer(&answer) {
-                self.answers.push_back((at, answer));
-            }
-        }
-        result
-    }
-
-    fn wrote(&mut self, written: bool) {
-        if written {
-            self.sync_wanted = true;
-            self.oldest_unsynced.get_or_insert(self.now.mono);
-        }
-    }
-
-    fn set_broken(&mut self, broken: bool) {
-        if self.broken != broken {
-            self.broken = broken;
-            self.core.set_refusing(broken);
-            self.news.push_back(News::Broken(broken));
-        }
-    }
-
-    fn sync_turn(&mut self) {
-        let now = self.now.mono;
-        if self.sync_ends.is_some_and(|at| at <= now) {
-            self.sync_ends = None;
-            match self.sync.sync() {
-                Ok(_) => {
-                    self.durable_until = now;
-                    self.oldest_unsynced = None;
-                    // What was written while it ran is taken by the same call here, so nothing is left to do.
-                    self.sync_wanted = false;
-                }
-                Err(error) if !self.fuse.is_dead() => {
-                    self.news.push_back(News::Alarm(format!("the journal could not be synced: {error}")));
-                    self.stop();
-                }
-                Err(_) => {}
-            }
-        }
-        if self.sync_wanted && self.sync_ends.is_none() && self.sync_next <= now && self.stopping.is_none() {
-            self.sync_wanted = false;
-            self.sync_ends = Some(now.plus_micros(self.sync_us.max(self.disk.mood().sync_us)));
-            self.sync_next = now.plus_millis(SYNC_EVERY_MS);
-        }
-    }
-
-    /// The service manager's TERM: every call ends, and after a while the process does.
-    fn stop(&mut self) {
-        if self.stopping.is_none() {
-            self.stopping = Some(self.now.mono.plus_millis(SHUTDOWN_MS));
-            self.core.set_draining(true);
-            self.core.shutdown(self.now);
-            self.drain();
-        }
-    }
-
-    fn has_news_for_database(&self) -> bool {
-        self.sync.positions().synced() > self.projector.applied_seq()
-    }
-
-    fn project(&mut self) {
-        if !self.fuse.step() || self.sabotage.projection() {
-            return;
-        }
-        loop {
-            match self.projector.run_once(&mut self.reader, PROJECT_BATCH) {
-                Ok(applied) => {
-                    for note in &applied.notes {
-                        self.news.push_back(News::Alarm(note.clone()));
-                    }
-                    if applied.records < PROJECT_BATCH {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    self.news.push_back(News::Alarm(format!("the database cannot be written: {error}")));
-                    break;
-                }
-            }
-        }
-        if self.now.mono >= self.next_checkpoint {
-            self.next_checkpoint = self.now.mono.plus_millis(CHECKPOINT_MS);
-            if let Err(error) = self.checkpointer.run() {
-                self.news.push_back(News::Alarm(format!("the database could not be checkpointed: {error}")));
-            }
-        }
-    }
-
-    fn drain(&mut self) {
-        while let Some(output) = self.core.poll_output(self.now) {
-            match output {
-                Output::Send { to, bytes, .. } => {
-                    for bytes in self.sabotage.send(&bytes) {
-                        self.emit(Sent { from: constant(SIP_V4), to, bytes, media: false });
-                    }
-                    self.core.recycle(bytes);
-                }
-                Output::Ask(question) => {
-                    self.questions.push_back((self.now.mono.plus_micros(self.rating_us), question));
-                }
-                Output::OpenPort(port) => {
-                    let fresh = self.open.insert(port);
-                    self.core.port_opened(self.now, port, fresh);
-                }
-                Output::ClosePort(port) if self.sabotage.close_port() => {
-                    self.open.remove(&port);
-                }
-                Output::Decision { flow_no, event, .. } if self.tell_decisions => {
-                    let dialled = match &event {
-                        TraceEvent::Received { dialled, .. } => Some(dialled.to_string()),
-                        _ => None,
-                    };
-                    self.news.push_back(News::Decision(flow_no, dialled, event.to_string()));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn emit(&mut self, sent: Sent) {
-        if self.fuse.step() {
-            self.sent.push_back(sent);
-        }
-    }
-}
-
-/// Whether a call that was open may go on (boot.rs `may_go_on`): the seconds it is held by now.
-fn may_go_on(now: Now, hardware: &[u8; 16], call: &OpenCall) -> Option<i64> {
-    let (_, answered) = tandem_shard::home_of(&call.carry, hardware, 1)?;
-    let alive = answered.plus_millis(u64::try_from(call.held_ms).unwrap_or(0));
-    let silent_s = now.mono.since(alive) / 1_000_000;
-    let young = silent_s <= ADOPT_WITHIN_S + HEARTBEAT_MS / 1_000;
-    (call.acknowledged && young).then(|| (now.mono.since(answered) / 1_000_000) as i64)
-}
-
-fn change_text(version: u64) -> Change {
-    Change { text: Some(format!("version {version}")), ..Change::default() }
-}
-
-fn rules(plan: &Plan) -> Result<Rules, String> {
-    Ok(Rules {
-        record_zero_hold: plan.versions[0].record_zero_hold,
-        no_cdr_numbers: setup::no_cdr_numbers(),
-        zone: setup::zone(plan, false)?,
-        ..Rules::default()
-    })
-}
-
-fn constant<T: std::str::FromStr>(text: &str) -> T
-where
-    T::Err: std::fmt::Debug,
-{
-    text.parse().unwrap_or_else(|e| panic!("constant {text}: {e:?}"))
 }

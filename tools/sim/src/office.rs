@@ -5,13 +5,16 @@
 
 use std::collections::HashSet;
 
+use rust_decimal::Decimal;
 use tandem_call::FlowNumbers;
-use tandem_rater::{FROM, Move, Movement};
+use tandem_call::price::leg_at;
+use tandem_rater::{FROM, Move, Movement, PackageAct};
 use tandem_rating::cdr::Cdr;
 use tandem_rating::fee::BillingParams;
 use tandem_rating::gift::Gift;
+use tandem_rating::package::NoMoney;
 use tandem_rating::proof::{self, Proof};
-use tandem_rating::rate::{Deck, Lookup};
+use tandem_rating::rate::Deck;
 use tandem_rating::record::{Audit, Correction, Record};
 use tandem_rating::reprice::{Overrides, Pick, Rates, reprice};
 use tandem_rating::usage::Usage;
@@ -19,6 +22,7 @@ use tandem_store::{CdrFilter, Queries, StoredLedgerRow};
 
 use crate::machine::Machine;
 use crate::plan::Plan;
+use crate::rent::{self, OrderAct, Poor};
 use crate::setup;
 use crate::trade::{Again, ExternalCall};
 
@@ -99,6 +103,14 @@ impl Machine {
             return Ok(Moved::Before);
         }
         let mut what = what;
+        if let Move::ByCard(card) = &what
+            && let Some(half) = row_of(&format!("{key}{FROM}"))?
+        {
+            if half.account != *card {
+                return Err(format!("{} of {} is already booked under {key}", half.kind, half.amount));
+            }
+            what = Move::Pay(half.amount.checked_neg().map_err(|error| error.to_string())?);
+        }
         if let Move::PayFrom(_, amount) = &what
             && row_of(&format!("{key}{FROM}"))?.is_some()
         {
@@ -127,6 +139,62 @@ impl Machine {
             back(&half)?;
         }
         Ok(done)
+    }
+
+    /// What somebody wants of an order, as rating_thread.rs has it booked; the account and the package afterwards.
+    ///
+    /// # Errors
+    /// What he is told: refused, or not written yet.
+    pub fn order(&mut self, plan: &Plan, name: &str, act: &OrderAct) -> Result<String, String> {
+        let now_ms = self.now().wall_ms;
+        let act = match act {
+            OrderAct::New(order) => {
+                let accounts = &plan.versions[0].accounts;
+                PackageAct::Order {
+                    account: accounts[order.account].name.clone(),
+                    phone: order.phone.map(rent::house_number).unwrap_or_default(),
+                    package: order.package.clone(),
+                    effective_ms: (order.after_ms > 0).then(|| now_ms + order.after_ms),
+                    expires_ms: order.for_ms.map(|for_ms| now_ms + for_ms),
+                    priority: order.priority,
+                    rent_percent: Decimal::from(order.percent),
+                    no_money: match order.poor {
+                        Poor::Wait => NoMoney::Wait,
+                        Poor::Next => NoMoney::Next,
+                        Poor::Delete => NoMoney::Delete,
+                    },
+                    user: name.to_owned(),
+                    request: String::new(),
+                }
+            }
+            OrderAct::Expire(of, for_ms) => {
+                let expires_ms = Some(for_ms.map(|for_ms| now_ms + for_ms));
+                let key = self.order_of(of)?;
+                PackageAct::Change { key, expires_ms, priority: None, rent_percent: None, no_money: None }
+            }
+            OrderAct::Priority(of, priority) => {
+                let (key, priority) = (self.order_of(of)?, Some(*priority));
+                PackageAct::Change { key, expires_ms: None, priority, rent_percent: None, no_money: None }
+            }
+            OrderAct::Cancel(of, now) => PackageAct::Cancel { key: self.order_of(of)?, now: *now },
+            OrderAct::CatchUp(of) => PackageAct::CatchUp { key: self.order_of(of)? },
+        };
+        self.begin_order()?;
+        if self.sabotage.forgets_order() {
+            return Ok("forgotten".to_owned());
+        }
+        let now = self.now();
+        let done =
+            self.desk.rater_mut().package(now, act, Some(Audit::default())).map_err(|error| error.to_string())?;
+        self.turn_write()?;
+        Ok(format!("order {}: {}", done.order.key, done.what))
+    }
+
+    /// The number of the order that an act made.
+    fn order_of(&mut self, name: &str) -> Result<String, String> {
+        let orders = self.catch_up()?.packages().map_err(|error| error.to_string())?;
+        let found = orders.into_iter().find(|stored| stored.order.user == name);
+        found.map(|stored| stored.order.key).ok_or_else(|| format!("{name} made no order"))
     }
 
     fn book(&mut self, account: &str, what: Move, key: &str) -> Result<Moved, String> {
@@ -210,14 +278,8 @@ impl Machine {
         let account = snapshot.accounts.iter().find(|account| account.name == *name);
         let account = account.ok_or_else(|| format!("there is no account {name}"))?;
         let (number, start_ms) = (call.number(), now_ms - call.ago_ms);
-        let leg = |account: &tandem_call::snapshot::Account| match account
-            .deck
-            .as_ref()
-            .map_or(Lookup::NotFound, |deck| deck.lookup(&number, start_ms))
-        {
-            Lookup::Found(rate) => Ok(account.leg(Some(rate.terms()), number.as_str().into())),
-            Lookup::Locked(_) => Err(format!("account {}: the rate for {number} is locked", account.name)),
-            Lookup::NotFound => Err(format!("account {} has no rate for {number}", account.name)),
+        let leg = |account: &tandem_call::snapshot::Account| {
+            leg_at(snapshot, account, None, &number, start_ms).map_err(|none| none.detail)
         };
         let mut customer = leg(account)?;
         let gift = |(n, gift): (usize, &crate::price::Gift)| Gift {

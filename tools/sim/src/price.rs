@@ -153,6 +153,12 @@ pub fn fee_with(hold_ms: i64, row: &Row, billing: &Billing, extras: Extras<'_>) 
     Fee { hold_s, billed_s, fee, tax, suite_s, suite_fee: (fee + tax).min(extras.money) }
 }
 
+/// `value / over` rounded like a fee: precision, then unit, never to nothing.
+pub fn rounded(value: i128, over: i128, billing: &Billing) -> i128 {
+    let precise = nearest(value, over, 10i128.pow(8 - billing.fp), true);
+    nearest(precise, 1, billing.fee_unit, true)
+}
+
 /// `value / over` to the nearest multiple of `step`, ties up; `least`: what is not nothing is one step at least.
 fn nearest(value: i128, over: i128, step: i128, least: bool) -> i128 {
     let steps = (2 * value + over * step) / (2 * over * step);

@@ -8,13 +8,16 @@ use rust_decimal::Decimal;
 use tandem_call::calendar::{self, Calendar};
 use tandem_call::snapshot::Snapshot;
 use tandem_ladder::site::{Agent, Built, Customer, PhoneLine, Site, Vendor};
+use tandem_rater::{PackageConfig, PhoneFee};
 use tandem_rating::fee::{BillingParams, Section};
 use tandem_rating::money::Money;
+use tandem_rating::package::{GiftRow, Package, RentType};
 use tandem_rating::rate::{Deck, Rate};
 
 use crate::civil::{self, Zone};
 use crate::plan::{AccountPlan, Plan, Version};
 use crate::price::{Billing, Row};
+use crate::rent;
 use crate::trade::{FREE, Line, NO_CDR, OWN_PHONE, Period, TOLL_FREE};
 
 /// Where customer `n` speaks SIP.
@@ -137,7 +140,7 @@ pub fn build(plan: &Plan, version: &Version, boot: u32, fixed: bool) -> Result<B
         vendor.gateway.switch.ring = Some(true);
         site.vendors.push(vendor);
     }
-    for agent in version.accounts.iter().filter(|account| is_agent(account)) {
+    for agent in version.accounts.iter().filter(|account| is_agent(account) || account.is_card) {
         let balance = money(agent.opening)?;
         let limit = money(agent.limit)?;
         let rates = rates(&agent.rows);
@@ -158,7 +161,19 @@ pub fn build(plan: &Plan, version: &Version, boot: u32, fixed: bool) -> Result<B
                 site.phones.push((call.caller(), line));
             }
             Line::Bound => site.bound.push((call.caller(), owner(plan.bound_owner(call.index)))),
+            // Below: they are there without a call.
+            Line::House(_) | Line::Card(_) => {}
         }
+    }
+    for (n, phone) in version.phones.iter().enumerate() {
+        let monthly_max = phone.max.map(money).transpose()?;
+        let account = account(phone.account).name.clone();
+        let line = PhoneLine { account, locked: phone.locked, monthly_max, ..PhoneLine::default() };
+        site.phones.push((rent::house_number(n), line));
+    }
+    for card in version.accounts.iter().filter(|account| account.is_card) {
+        let number = format!("4930300000{}", card.name.trim_start_matches("card"));
+        site.bound.push((number, card.name.clone()));
     }
     site.settings.free_numbers = vec![format!("{FREE}*")];
     site.settings.no_cdr_numbers = no_cdr_numbers();
@@ -175,7 +190,66 @@ pub fn build(plan: &Plan, version: &Version, boot: u32, fixed: bool) -> Result<B
     built.sip.refuse_unknown = true;
     let snapshot = Arc::get_mut(&mut built.snapshot).ok_or("the snapshot is shared already")?;
     by_hour(snapshot, version, &zone(plan, fixed)?)?;
+    for plan in &version.accounts {
+        let found = snapshot.accounts.iter_mut().enumerate().find(|(_, account)| account.name == plan.name);
+        let (at, account) = found.ok_or_else(|| format!("there is no account {}", plan.name))?;
+        (account.locked, account.valid_until_ms) = (plan.locked, plan.until_ms);
+        if plan.is_card {
+            snapshot.billing_numbers.cards.insert(at);
+        }
+        for owned in built.accounts.iter_mut().filter(|owned| owned.name == plan.name) {
+            owned.bounds.monthly_max = plan.monthly_max.map(money).transpose()?;
+            (owned.bounds.is_card, owned.bounds.valid_days) = (plan.is_card, plan.card_days);
+        }
+    }
     Ok(built)
+}
+
+/// Packages and fees of a version, as the owner of money is told of them.
+///
+/// # Errors
+/// One sentence.
+pub fn packages(plan: &Plan, version: &Version) -> Result<PackageConfig, String> {
+    let mut config = PackageConfig { params: params(&version.billing), ..PackageConfig::default() };
+    for package in &version.packages {
+        let gift = |gift: &rent::GiftTime| GiftRow {
+            prefixes: gift.prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
+            from_s: gift.from_s as u32,
+            to_s: gift.to_s as u32,
+            gift_s: gift.gift_s,
+            cycle_s: gift.cycle_s as u32,
+        };
+        let made = Package {
+            name: package.name.clone(),
+            rent_type: match package.unit {
+                rent::Unit::Month => RentType::Month,
+                rent::Unit::Day => RentType::Day,
+                rent::Unit::Year => RentType::Year,
+                rent::Unit::Once => RentType::Once,
+            },
+            rent_period: package.length,
+            partial: package.partial,
+            rent: money(package.rent)?,
+            minimum: money(package.minimum)?,
+            lower: money(package.lower)?,
+            gift_money: money(package.money)?,
+            gifts: package.gifts.iter().map(gift).collect(),
+        };
+        made.validate().map_err(|error| error.to_string())?;
+        config.packages.insert(package.name.clone(), made);
+    }
+    let owner = |at: usize| version.accounts[at].name.clone();
+    let none = |account| PhoneFee { account: owner(account), ..PhoneFee::default() };
+    for call in &plan.calls {
+        for number in [call.number(), call.caller()].into_iter().filter(|_| call.line == Line::Phone) {
+            config.phones.insert(number, none(plan.phone_owner(call.index)));
+        }
+    }
+    for (n, phone) in version.phones.iter().enumerate() {
+        let fee = PhoneFee { rent: money(phone.rent)?, minimum: money(phone.minimum)?, ..none(phone.account) };
+        config.phones.insert(rent::house_number(n), fee);
+    }
+    Ok(config)
 }
 
 /// Whether an account is only there for others.

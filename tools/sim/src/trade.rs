@@ -35,6 +35,10 @@ pub enum Line {
     Phone,
     /// A bound number.
     Bound,
+    /// A phone of ours that calls more than once.
+    House(u8),
+    /// A number that is bound to a phone card.
+    Card(u8),
 }
 
 /// Prices of an account at some hours.
@@ -94,6 +98,8 @@ pub enum Act {
     From(usize, i128),
     /// The vendor gets money, units.
     Pay(i128),
+    /// All that a card has is paid: which account.
+    Card(usize),
 }
 
 /// A call of another system.
@@ -139,7 +145,9 @@ pub(crate) fn add(plan: &mut Plan, calls: u32) {
     let rng = &mut rng;
     plan.zone = ZONES[rng.random_range(0..ZONES.len())];
     plan.store_offset_min = [0, 0, 60, -300, 630][rng.random_range(0..5)];
-    let wall_ms = begin(rng, plan.zone);
+    // Of dice of its own: everything else stays as it is without it.
+    let month = StdRng::seed_from_u64(plan.seed ^ 0x006d_6f6e_7468).random_bool(0.3);
+    let wall_ms = begin(rng, plan.zone, month);
     let shift_ms = wall_ms - plan.wall_start_ms;
     plan.wall_start_ms = wall_ms;
     for row in plan.versions.iter_mut().flat_map(|v| &mut v.accounts).flat_map(|account| &mut account.rows) {
@@ -176,10 +184,14 @@ pub(crate) fn add(plan: &mut Plan, calls: u32) {
     plan.faults.sort_by_key(|fault| fault.at_us);
 }
 
-/// When the run begins: often shortly before the clocks change, or before a midnight.
-fn begin(rng: &mut StdRng, zone: Zone) -> i64 {
+/// When the run begins: often shortly before the clocks change, before a midnight, or before a month.
+fn begin(rng: &mut StdRng, zone: Zone, month: bool) -> i64 {
     let usual = tandem_ladder::switch::WALL_START_MS;
     let before_ms = rng.random_range(5_000..120_000);
+    let usual = match month {
+        true => return zone.month_ends(usual) - before_ms,
+        false => usual,
+    };
     match rng.random_range(0..4) {
         0 | 1 if zone != Zone::Utc => zone.changes(2026 + rng.random_range(0..2))[rng.random_range(0..2)] - before_ms,
         2 => {
@@ -403,11 +415,17 @@ impl Plan {
         (index as usize + 1) % self.payers()
     }
 
+    /// Index of the account of a phone card.
+    pub fn card(&self, n: u8) -> usize {
+        let name = format!("card{n}");
+        self.versions[0].accounts.iter().position(|account| account.name == name).unwrap_or(0)
+    }
+
     fn payers(&self) -> usize {
         self.versions[0]
             .accounts
             .iter()
-            .filter(|account| !account.clearing && !account.name.starts_with("agent"))
+            .filter(|account| !account.clearing && !account.is_card && !account.name.starts_with("agent"))
             .count()
     }
 }

@@ -21,6 +21,12 @@ use crate::plan::{CallPlan, Fault, FaultKind, Link, Plan, call_of};
 use crate::setup;
 use crate::trade::{Act, ExternalCall};
 
+mod events;
+mod troubles;
+mod wire;
+
+use wire::{first_line, header, network, rubbish, stranger};
+
 /// A crash that no step has set off by then happens anyway, ms.
 const CRASH_LATEST_MS: u64 = 4_000;
 /// How long a sync would fail when one came, ms.
@@ -261,6 +267,9 @@ impl<'p> World<'p> {
                 self.event(event.what);
             }
             self.collect();
+            if let Some(machine) = &self.machine {
+                self.auditor.wrote(self.now.mono, machine.next_seq());
+            }
             self.bury();
             let over = self.events.is_empty() && self.machine.as_ref().is_some_and(Machine::is_idle);
             if over || self.auditor.findings().len() >= FINDINGS_ENOUGH {
@@ -316,6 +325,7 @@ impl<'p> World<'p> {
                 machine.tell_decisions(self.record);
                 self.tell(None, || format!("the switch starts: {started:?}"));
                 self.auditor.born(self.now.mono, self.boot, &started);
+                self.auditor.wrote(self.now.mono, machine.next_seq());
                 if !fuse.is_dead() {
                     self.auditor.check_held(&machine);
                 }
@@ -407,7 +417,8 @@ impl<'p> World<'p> {
             News::Alarm(text) => {
                 self.tell(None, || format!("alarm: {text}"));
                 // A sync that fails is a fault of the plan; every other alarm says that money is wrong.
-                if !text.starts_with("the journal could not be synced") {
+                let known = text.starts_with("the journal could not be synced");
+                if !known && !self.auditor.late_order(self.now.wall_ms, &text) {
                     self.auditor.report("alarm", None, text);
                 }
             }
@@ -464,366 +475,9 @@ impl<'p> World<'p> {
         let vendor = || (0..vendors).find(|n| setup::vendor_address(*n) == far).map(|n| n + self.plan.links.len() / 2);
         customer.or_else(vendor).map_or(Link::default(), |n| self.plan.links[n])
     }
-
-    // --- events ---------------------------------------------------------------------------------------------------
-
-    fn event(&mut self, what: What) {
-        match what {
-            What::Call(plan) => self.call(plan),
-            What::Say(call, device, word) => {
-                let speech = self.parties.get_mut(&call).and_then(|party| party.actor.say(device, word));
-                self.intents(call);
-                if let Some(speech) = speech {
-                    self.speak(call, device, speech);
-                }
-            }
-            What::ToSwitch(source, bytes) => self.reach_switch(source, &bytes),
-            What::ToFar(call, device, bytes) => self.reach_far(call, device, &bytes),
-            What::MediaToSwitch(source, port, bytes) => {
-                if let Some(machine) = &mut self.machine {
-                    self.auditor.media_in(source, &bytes);
-                    self.hash.add(b'M', self.now.mono.micros(), &bytes);
-                    machine.media(port, source, &bytes);
-                }
-            }
-            What::Fault(fault) => self.fault(fault),
-            What::Mended(kind) => self.mended(&kind),
-            What::Blow(boot) => {
-                if let Some(machine) = self.machine.as_ref().filter(|_| self.boot == boot) {
-                    machine.fuse.blow();
-                }
-            }
-            What::Boot => self.boot(),
-            What::Again(fault) => self.office(&fault, true),
-            What::Page(job) => self.page(job),
-        }
-        if self.now.mono >= self.next_sweep {
-            self.sweep();
-        }
-    }
-
-    /// Forgets calls that nobody will speak of any more.
-    fn sweep(&mut self) {
-        self.next_sweep = self.now.mono.plus_secs(FORGET_S / 4);
-        let now = self.now.mono;
-        let by_call_id = &mut self.by_call_id;
-        self.parties.retain(|_, party| {
-            let keep = now.since(party.last) < FORGET_S * 1_000_000;
-            if !keep {
-                party.call_ids.iter().for_each(|id| {
-                    by_call_id.remove(id);
-                });
-            }
-            keep
-        });
-    }
-
-    fn call(&mut self, plan: CallPlan) {
-        let mut actor = Actor::new(plan, self.plan.rtp);
-        let (call_id, speech) = actor.call();
-        self.media_owners.insert(actor.media_address(0), plan.index);
-        self.by_call_id.insert(call_id.clone(), (plan.index, 0));
-        let party = Party {
-            actor,
-            network: StdRng::seed_from_u64(plan.seed ^ 0x006e_6574_776f_726b),
-            last: self.now.mono,
-            call_ids: vec![call_id],
-        };
-        self.parties.insert(plan.index, party);
-        self.intents(plan.index);
-        self.speak(plan.index, 0, speech);
-    }
-
-    fn intents(&mut self, call: u32) {
-        let intents = self.parties.get_mut(&call).map(|party| party.actor.take_intents()).unwrap_or_default();
-        for Intent { device, after_us, word } in intents {
-            self.after(after_us, What::Say(call, device, word));
-        }
-    }
-
-    fn speak(&mut self, call: u32, device: Device, speech: Speech) {
-        let now = self.now.mono;
-        let Some(party) = self.parties.get_mut(&call) else { return };
-        party.last = now;
-        let address = party.actor.address(device);
-        let link = self.link(address);
-        let Some(party) = self.parties.get_mut(&call) else { return };
-        let times = network(&mut party.network, link);
-        match speech {
-            Speech::Sip(datagram) => {
-                let lost = times.iter().all(Option::is_none);
-                self.tell(Some(call), || {
-                    let note = if lost { " (lost)" } else { "" };
-                    format!("         {address:<18} > {}{note}", first_line(&datagram.text))
-                });
-                for delay_us in times.into_iter().flatten() {
-                    self.after(delay_us, What::ToSwitch(datagram.from, datagram.text.clone().into_bytes()));
-                }
-            }
-            Speech::Media(source, port, bytes) => {
-                for delay_us in times.into_iter().flatten() {
-                    self.after(delay_us, What::MediaToSwitch(source, port, bytes.clone()));
-                }
-            }
-        }
-    }
-
-    fn reach_switch(&mut self, source: SocketAddr, bytes: &[u8]) {
-        let Some(machine) = &mut self.machine else { return };
-        self.auditor.heard(self.now, source, bytes);
-        self.hash.add(b'i', self.now.mono.micros(), bytes);
-        machine.signalling(source, bytes);
-        if self.record {
-            let text = String::from_utf8_lossy(bytes);
-            let call = header(&text, "Call-ID").and_then(|id| self.by_call_id.get(id)).map(|(call, _)| *call);
-            self.tell(call, || format!("switch < {source:<18} {}", first_line(&text)));
-        }
-    }
-
-    fn reach_far(&mut self, call: u32, device: Device, bytes: &[u8]) {
-        let secrets = &self.secrets[usize::from(device != 0)];
-        let Some(party) = self.parties.get_mut(&call) else { return };
-        if let Err(problem) = party.actor.hear(device, self.now.mono, bytes, secrets) {
-            self.auditor.report("peer", Some(call), problem);
-        }
-        self.intents(call);
-    }
-
-    // --- what goes wrong ------------------------------------------------------------------------------------------
-
-    fn fault(&mut self, fault: Fault) {
-        self.tell(None, || format!("{}: {:?}", fault.name, fault.kind));
-        let Some(machine) = &mut self.machine else { return };
-        match fault.kind.clone() {
-            FaultKind::Crash { power, steps, on_disk, away_ms, database_lost, again } => {
-                if self.crash.is_none() {
-                    self.crash = Some(Crash { power, away_ms, database_lost, again });
-                    machine.fuse.light(steps, on_disk);
-                    let boot = self.boot;
-                    self.after(CRASH_LATEST_MS * 1_000, What::Blow(boot));
-                }
-            }
-            FaultKind::DiskFull { room, for_ms } => {
-                machine.disk.set_mood(|mood| mood.room = Some(room));
-                self.after(for_ms * 1_000, What::Mended(fault.kind));
-            }
-            FaultKind::WriteErrors { for_ms } => {
-                machine.disk.set_mood(|mood| mood.write_errors = true);
-                self.after(for_ms * 1_000, What::Mended(fault.kind));
-            }
-            FaultKind::SyncError => {
-                machine.disk.set_mood(|mood| mood.sync_error = true);
-                self.after(SYNC_ERROR_MS * 1_000, What::Mended(fault.kind));
-            }
-            FaultKind::DiskSlow { write_us, sync_us, for_ms } => {
-                machine.disk.set_mood(|mood| (mood.write_us, mood.sync_us) = (write_us, sync_us));
-                self.slow_until = self.slow_until.max(self.now.mono.plus_millis(for_ms + sync_us / 1_000 + LOSS_MS));
-                self.after(for_ms * 1_000, What::Mended(fault.kind));
-            }
-            FaultKind::Clock { by_ms } => {
-                self.now.wall_ms += by_ms;
-                machine.step_wall_clock(by_ms);
-            }
-            FaultKind::Pay { account, units } => {
-                let name = self.plan.versions[0].accounts[account].name.clone();
-                let key = key_of(&fault.name);
-                self.auditor.quiet();
-                let result = machine.pay(&name, units, &key);
-                self.auditor.paid(self.now.mono, account, units, &key, result.is_ok());
-                self.tell(None, || format!("payment {key}: {result:?}"));
-            }
-            FaultKind::Move { .. } | FaultKind::External { .. } => self.office(&fault, false),
-            FaultKind::Rerate { .. } => self.page(Job { fault, after: None, boot: 0, tries: 0 }),
-            FaultKind::Configure => {
-                self.auditor.quiet();
-                let result = machine.configure(self.plan, self.boot - 1);
-                self.auditor.configured(result.clone());
-                self.tell(None, || format!("configure: {result:?}"));
-            }
-            FaultKind::Unreachable { vendor } => {
-                self.auditor.unreachable(vendor);
-                machine.unreachable(setup::vendor_address(vendor));
-            }
-            FaultKind::KillAll => {
-                self.auditor.quiet();
-                machine.kill_all();
-            }
-            FaultKind::Garbage { count, seed } => {
-                let mut rng = StdRng::seed_from_u64(seed);
-                for n in 0..count {
-                    let (source, bytes) = rubbish(&mut rng, n);
-                    self.reach_switch(source, &bytes);
-                    self.collect();
-                }
-            }
-            FaultKind::Strangers { count } => {
-                for n in 0..count {
-                    let source = setup::stranger_address(n);
-                    let text = stranger(source, n, &fault.name);
-                    self.reach_switch(source, text.as_bytes());
-                    self.collect();
-                }
-            }
-        }
-    }
-
-    /// Movements of money and external calls.
-    fn office(&mut self, fault: &Fault, repeated: bool) {
-        self.auditor.quiet();
-        let plan = self.plan;
-        let Some(machine) = &mut self.machine else { return };
-        let wanted = match &fault.kind {
-            FaultKind::Move { account, act, again } => {
-                let name = &plan.versions[0].accounts[*account].name;
-                let key = key_of(&fault.name);
-                let money = |units| setup::money(units);
-                let told = match act {
-                    Act::Deduct(units) => money(-units).and_then(|it| machine.move_money(name, Move::Pay(it), &key)),
-                    Act::Pay(units) => money(*units).and_then(|it| machine.move_money(name, Move::Pay(it), &key)),
-                    Act::Zero => machine.move_money(name, Move::MakeZero, &key),
-                    Act::From(agent, units) => {
-                        let agent = plan.versions[0].accounts[*agent].name.clone();
-                        money(*units).and_then(|it| machine.move_money(name, Move::PayFrom(agent, it), &key))
-                    }
-                    Act::Reverse(other) => machine.reverse(&key_of(other)),
-                };
-                self.auditor.moved(self.now.mono, &fault.name, *account, act, told.is_ok());
-                self.tell(None, || format!("{}: {told:?}", fault.name));
-                told.is_err() || *again
-            }
-            FaultKind::External { list, again } => {
-                // What gets its number from the switch is another call the second time.
-                let named = |call: &&ExternalCall| !repeated || call.flow_no.is_some();
-                let list: Vec<ExternalCall> = list.iter().filter(named).cloned().collect();
-                let at = self.now;
-                let told = machine.external(plan, &list);
-                self.tell(None, || format!("{}: {told:?}", fault.name));
-                let wanted = told.is_err() || *again;
-                self.auditor.external(at, &list, told);
-                wanted
-            }
-            _ => false,
-        };
-        if wanted && !repeated {
-            self.after(AGAIN_MS * 1_000, What::Again(fault.clone()));
-        }
-    }
-
-    /// A page of a run of corrections; when anything goes wrong, the run begins anew under its name.
-    fn page(&mut self, mut job: Job) {
-        self.auditor.quiet();
-        let FaultKind::Rerate { again, page } = &job.fault.kind else { return };
-        let run = job.fault.name.replace('.', "-");
-        if self.correcting.as_ref().is_some_and(|other| *other != run) {
-            return self.after(AGAIN_MS * 1_000, What::Page(job));
-        }
-        self.correcting = Some(run.clone());
-        let fresh = job.boot != self.boot || job.after.is_none();
-        if fresh {
-            (job.boot, job.after) = (self.boot, None);
-        }
-        let told = match &mut self.machine {
-            None => Err("it is down".to_owned()),
-            Some(machine) => {
-                if fresh {
-                    self.auditor.run_begins(&run, again, machine.next_seq());
-                }
-                machine.rerate(self.plan, &run, again, *page, job.after)
-            }
-        };
-        self.tell(None, || format!("run {run}: {told:?}"));
-        match told {
-            Ok(done) => {
-                self.auditor.corrected(&done.corrected);
-                if done.after.is_some() {
-                    job.after = done.after;
-                    return self.after(PAGE_MS * 1_000, What::Page(job));
-                }
-                let seq = self.machine.as_ref().map_or(0, Machine::next_seq);
-                self.auditor.run_ends(&run, self.now.mono, seq);
-                self.correcting = None;
-            }
-            Err(_) if job.tries < TRIES_MAX => {
-                (job.after, job.tries) = (None, job.tries + 1);
-                self.after(AGAIN_MS * 1_000, What::Page(job));
-            }
-            Err(_) => self.correcting = None,
-        }
-    }
-
-    fn mended(&mut self, kind: &FaultKind) {
-        let Some(machine) = &self.machine else { return };
-        machine.disk.set_mood(|mood| match kind {
-            FaultKind::DiskFull { .. } => mood.room = None,
-            FaultKind::WriteErrors { .. } => mood.write_errors = false,
-            FaultKind::SyncError => mood.sync_error = false,
-            _ => (mood.write_us, mood.sync_us) = (0, 0),
-        });
-    }
 }
 
 /// The key of a movement.
 pub(crate) fn key_of(name: &str) -> String {
     format!("sim:{name}")
-}
-
-/// When the copies of a datagram arrive, microseconds from now: none, one or two.
-fn network(rng: &mut StdRng, link: Link) -> [Option<u64>; 2] {
-    // The same dice whatever the link is, so that a mask changes only what it says.
-    let (lost, twice): (f64, f64) = (rng.random(), rng.random());
-    let delays = [rng.random::<f64>(), rng.random::<f64>()].map(|d| (d * link.delay_us as f64) as u64);
-    if lost < link.loss {
-        return [None, None];
-    }
-    [Some(delays[0]), (twice < link.repeat).then_some(delays[1])]
-}
-
-fn header<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
-fn first_line(text: &str) -> String {
-    let cseq = header(text, "CSeq").unwrap_or_default();
-    let line = text.lines().next().unwrap_or_default();
-    format!("{} [{cseq}]", line.replace(" SIP/2.0", "").replace("SIP/2.0 ", ""))
-}
-
-/// What nobody should send.
-fn rubbish(rng: &mut StdRng, n: u32) -> (SocketAddr, Vec<u8>) {
-    let source = match rng.random_range(0..3) {
-        0 => setup::customer_address(0),
-        1 => setup::vendor_address(0),
-        _ => setup::stranger_address(n),
-    };
-    let bytes = match rng.random_range(0..5) {
-        0 => (0..rng.random_range(0..300)).map(|_| rng.random()).collect(),
-        1 => b"\r\n\r\n".to_vec(),
-        2 => {
-            // Cut within a line: where only lines are missing, the switch takes what is there.
-            let text = stranger(source, n, "cut");
-            let cut = &text.as_bytes()[..rng.random_range(0..text.len() - 24)];
-            cut.strip_suffix(b"\n").unwrap_or(cut).to_vec()
-        }
-        3 => format!(
-            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 203.0.113.1:5060;branch=z9hG4bKnobody{n}\r\nFrom: <sip:x@y>;tag=1\r\n\
-             To: <sip:z@y>;tag=2\r\nCall-ID: junk-{n}\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
-        )
-        .into_bytes(),
-        _ => format!(
-            "BYE sip:x@203.0.113.1 SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bKjunk{n};rport\r\n\
-             From: <sip:x@y>;tag=1\r\nTo: <sip:z@y>;tag=2\r\nCall-ID: junk-{n}\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\n\
-             Content-Length: 0\r\n\r\n"
-        )
-        .into_bytes(),
-    };
-    (source, bytes)
-}
-
-/// A good INVITE of somebody nobody knows.
-fn stranger(source: SocketAddr, n: u32, name: &str) -> String {
-    format!(
-        "INVITE sip:8613999@203.0.113.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bKjunk{name}{n};rport\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:666@{source}>;tag=junk\r\nTo: <sip:8613999@203.0.113.1>\r\n\
-         Call-ID: junk-{name}-{n}\r\nCSeq: 1 INVITE\r\nContact: <sip:666@{source}>\r\nContent-Length: 0\r\n\r\n"
-    )
 }

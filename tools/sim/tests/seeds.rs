@@ -56,6 +56,11 @@ fn a_day_of_an_office_ends_with_every_account_right() {
         ("runs", seen.runs),
         ("corrections", seen.corrections),
         ("rows of reports", seen.report_rows),
+        ("acts on orders", seen.orders),
+        ("periods of packages and fees", seen.periods),
+        ("legs that packages paid", seen.gifted),
+        ("calls stopped at an account or a phone", seen.stopped),
+        ("calls stopped at a month or a card", seen.bounded),
     ];
     for (kind, count) in kinds {
         assert!(count > 0, "there were no {kind}: {seen:?}");

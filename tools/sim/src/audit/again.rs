@@ -109,6 +109,6 @@ impl Auditor {
             }
         }
         let again = Due::new(&self.plan, due.connect_ms, due.hold_ms, &billing, legs);
-        Due { free: due.free, callee_pays: due.callee_pays, ..again }
+        Due { legs: again.legs, billing: again.billing, ..due.clone() }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tandem_leg::Time;
 use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
+use tandem_rating::package::PackageEvent;
 use tandem_rating::record::{Correction, LedgerRow, Record};
 use tandem_store::{CdrFilter, LIMIT_MAX, LedgerFilter, Queries, Reader};
 
@@ -41,6 +42,12 @@ pub(super) struct Books {
     pub(super) ledger: Vec<LedgerRow>,
     /// Corrections in order, with their place.
     pub(super) corrections: Vec<(u64, Correction)>,
+    /// Steps of orders in order, with their place and how much of the ledger is before each.
+    pub(super) packages: Vec<(u64, usize, PackageEvent)>,
+    /// Rows of calls, with their place.
+    pub(super) charges: Vec<(u64, LedgerRow)>,
+    /// Versions of the configuration, with their place.
+    pub(super) versions: Vec<(u64, u64)>,
     version: u64,
 }
 
@@ -58,13 +65,19 @@ impl Auditor {
                 return;
             }
         };
+        self.read_claims(&books);
         self.check_calls(&books);
         self.check_external(&books);
         self.check_charges(&books);
+        self.check_packages(&books, machine);
+        self.check_bounds(&books);
         let corrected = self.check_corrections(&books);
         self.check_money(&books, machine, corrected);
         self.check_reports(&books, machine);
         self.check_database(&books, machine);
+        if self.plan.has_packages() {
+            self.check_rebuilt(machine);
+        }
         self.check_leftovers(machine);
         if books.version != self.version {
             self.report("configuration", None, format!("{} is on record, {} in force", books.version, self.version));
@@ -98,6 +111,7 @@ impl Auditor {
                     for row in &ledger {
                         self.key(&mut keys, row);
                         books.ledger.push(row.clone());
+                        books.charges.push((seq, row.clone()));
                     }
                     let story = books.stories.entry(flow_no).or_default();
                     if story.settled.replace((seq, cdr, ledger)).is_some() {
@@ -115,7 +129,18 @@ impl Auditor {
                     }
                     books.corrections.push((seq, *correction));
                 }
-                Record::Change(change) => books.version = books.version.max(change.version),
+                Record::Package(event) => {
+                    let ledger_at = books.ledger.len();
+                    for row in &event.ledger {
+                        self.key(&mut keys, row);
+                        books.ledger.push(row.clone());
+                    }
+                    books.packages.push((seq, ledger_at, *event));
+                }
+                Record::Change(change) => {
+                    books.version = books.version.max(change.version);
+                    books.versions.push((seq, change.version));
+                }
                 Record::Site { version, .. } => books.version = books.version.max(version),
                 _ => {}
             }
@@ -130,7 +155,7 @@ impl Auditor {
     }
 
     /// Which life wrote a record.
-    fn boot_of(&self, seq: u64) -> u32 {
+    pub(super) fn boot_of(&self, seq: u64) -> u32 {
         self.lives.iter().rposition(|life| life.first_seq <= seq).unwrap_or(0) as u32
     }
 
@@ -162,8 +187,9 @@ impl Auditor {
                 found.push((call.index, text));
             } else if let Some((flow_no, story)) = story
                 && let Some(cdr) = story.cdr()
-                && let Ok(Some(owed)) = self.owed(call, cdr)
+                && let Ok(Some(mut owed)) = self.owed(call, cdr)
             {
+                owed.start_seq = story.start.as_ref().map_or(u64::MAX, |(seq, _)| *seq);
                 due.insert(flow_no, owed);
             }
         }
@@ -432,6 +458,11 @@ pub(super) const EXTERNAL: i32 = 2;
 
 fn recovered(cdr: &Cdr) -> bool {
     has_flag(cdr, "recovered")
+}
+
+/// Whether a record is of a call that was open when the switch died.
+pub(super) fn outlived_a_crash(cdr: &Cdr) -> bool {
+    recovered(cdr) || has_flag(cdr, "adopted")
 }
 
 fn has_flag(cdr: &Cdr, wanted: &str) -> bool {

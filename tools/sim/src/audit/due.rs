@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use tandem_leg::Time;
 use tandem_rating::cdr::Cdr;
+use tandem_rating::record::LedgerKind;
 
 use super::books::{Books, units};
 use super::calls::WireCall;
 use super::{Auditor, Seen};
 use crate::bill::{self, Leg, Payer, When};
-use crate::plan::Plan;
+use crate::plan::{CallPlan, Plan};
 use crate::price::{Billing, Fee};
 
 /// What a call owes.
@@ -21,6 +23,18 @@ pub(super) struct Due {
     pub(super) legs: Vec<(Leg, Fee)>,
     pub(super) free: bool,
     pub(super) callee_pays: bool,
+    /// The phone that pays; empty for none.
+    pub(super) phone: String,
+    /// It was told by another system.
+    pub(super) external: bool,
+    /// Which call: its life and the Call-ID of its caller.
+    pub(super) call: (u32, String),
+    /// From its INVITE to its settlement.
+    pub(super) span: (Time, Time),
+    /// When it was answered, by the vendor and towards the caller, UTC ms.
+    pub(super) answered_ms: [i64; 2],
+    /// Where its start is in the journal.
+    pub(super) start_seq: u64,
 }
 
 impl Due {
@@ -31,7 +45,34 @@ impl Due {
             (leg, fee)
         };
         let legs = legs.into_iter().map(rated).collect();
-        Due { connect_ms, hold_ms, billing: billing.clone(), legs, free: false, callee_pays: false }
+        Due {
+            connect_ms,
+            hold_ms,
+            billing: billing.clone(),
+            legs,
+            free: false,
+            callee_pays: false,
+            phone: String::new(),
+            external: false,
+            call: Default::default(),
+            span: (Time::ZERO, Time::ZERO),
+            answered_ms: [connect_ms; 2],
+            start_seq: u64::MAX,
+        }
+    }
+
+    /// With gifts as they were used: what was not used went back.
+    pub(super) fn kept(mut self) -> Due {
+        for (leg, fee) in &mut self.legs {
+            let mut left_s = fee.suite_s;
+            for gift in &mut leg.gifts {
+                let cycles = (left_s + gift.cycle_s - 1) / gift.cycle_s;
+                gift.left_s = (cycles * gift.cycle_s).min(gift.left_s / gift.cycle_s * gift.cycle_s);
+                left_s -= gift.left_s.min(left_s);
+            }
+            leg.gift_money = fee.suite_fee;
+        }
+        self
     }
 
     /// Name of a leg in the ledger, index of its account, units; what costs nothing is not booked.
@@ -88,8 +129,24 @@ impl Auditor {
         let billing = &self.plan.versions[when.version as usize - 1].billing;
         let payer = self.payer(call);
         let connect_ms = cdr.connect_ms.unwrap_or(cdr.setup_ms);
+        let legs = legs.into_iter().map(|leg| self.with_claims(cdr.flow_no, leg)).collect();
         let due = Due::new(&self.plan, connect_ms, cdr.hold_ms, billing, legs);
-        Ok(Some(Due { free: payer.free, callee_pays: payer.kind == 1, ..due }))
+        let caller = call.index.and_then(|index| self.plans.get(&index)).map(CallPlan::caller);
+        let phone = match (payer.kind, payer.mode) {
+            (1, 0) => call.number.clone(),
+            (0, 0) => caller.unwrap_or_default(),
+            _ => String::new(),
+        };
+        let over = call.over.map(|(at, _)| self.settled_by(at)).or(call.death.map(|death| death.at));
+        Ok(Some(Due {
+            free: payer.free,
+            callee_pays: payer.kind == 1,
+            phone,
+            call: (call.boot, call.call_id.clone()),
+            span: (call.began, over.unwrap_or(Time(u64::MAX))),
+            answered_ms: [when.wall_ms, connect_ms],
+            ..due
+        }))
     }
 
     /// The columns of a record.
@@ -150,8 +207,9 @@ impl Auditor {
         let mut found = Vec::new();
         for (flow_no, story) in &books.stories {
             let Some((_, _, rows)) = &story.settled else { continue };
+            let charged = rows.iter().filter(|row| row.kind != LedgerKind::Gift);
             let said: BTreeMap<&str, (&str, i128)> =
-                rows.iter().map(|row| (row.key.as_str(), (row.account.as_str(), units(row.amount)))).collect();
+                charged.map(|row| (row.key.as_str(), (row.account.as_str(), units(row.amount)))).collect();
             let due = self.due.get(flow_no);
             let wanted: Vec<(String, (&str, i128))> = due
                 .into_iter()

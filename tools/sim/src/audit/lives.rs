@@ -33,9 +33,24 @@ impl Auditor {
             self.report("configuration", None, format!("version {version} came up, {} was in force", self.version));
         }
         self.version = version;
+        // What a power cut took was made in vain; its numbers come again.
+        self.written.retain(|(next, _)| *next <= started.first_seq);
         self.lives.push(Life { first_seq: started.first_seq, death: None });
         self.broken_since = None;
         self.carry_on(at, started);
+    }
+
+    /// Records up to the one before `next_seq` were made by now.
+    pub fn wrote(&mut self, at: Time, next_seq: u64) {
+        if self.written.last().is_none_or(|(last, _)| *last < next_seq) {
+            self.written.push((next_seq, at));
+        }
+    }
+
+    /// When a record was made.
+    pub(super) fn time_of(&self, seq: u64) -> Time {
+        let at = self.written.partition_point(|(next, _)| *next <= seq);
+        self.written.get(at).map_or(Time(u64::MAX), |(_, at)| *at)
     }
 
     /// It ends; `durable_until`: everything written before that is on the disk.
@@ -182,6 +197,7 @@ impl Auditor {
             let customer = &first.customers[call.customer];
             let payer = self.payer(call);
             // Who pays nothing holds nothing.
+            // As the record of its start says, which the auditor knows by the prices: see bill.rs.
             let paying = (!payer.free).then(|| bill::agents(&self.plan, payer.account)).into_iter().flatten();
             for at in paying.chain((!payer.free).then_some(payer.account)) {
                 *accounts.entry(first.accounts[at].name.as_str()).or_default() += 1;

@@ -6,13 +6,18 @@
 
 mod again;
 mod books;
+mod bounds;
 mod calls;
 mod due;
+mod gifts;
 mod lives;
 mod media;
 pub(crate) mod message;
 mod money;
 mod office;
+mod orders;
+mod packages;
+mod rebuilt;
 mod reports;
 mod seen;
 
@@ -93,6 +98,12 @@ pub struct Auditor {
     office: office::Asked,
     /// What each call with a record owes whom, by flow number.
     due: BTreeMap<u64, due::Due>,
+    /// What it used of packages, by flow number and leg.
+    claims: BTreeMap<(u64, String), Vec<gifts::Claim>>,
+    /// Calls whose gift money a crash took, by flow number and account.
+    gifts_lost: HashSet<(u64, usize)>,
+    /// When records were made: what was there at each instant, as the sequence of the next one.
+    written: Vec<(u64, Time)>,
     stimulus: Stimulus,
     media: media::MediaBook,
 }
@@ -125,6 +136,9 @@ impl Auditor {
             plans: plan.calls.iter().map(|call| (call.index, *call)).collect(),
             office: office::Asked::default(),
             due: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            gifts_lost: HashSet::new(),
+            written: Vec::new(),
             stimulus: Stimulus::default(),
             media: media::MediaBook::default(),
         }

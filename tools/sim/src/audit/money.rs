@@ -46,9 +46,17 @@ impl Auditor {
                 }
                 // Judged call by call, and correction by correction.
                 LedgerKind::Call | LedgerKind::Correction => {
-                    let held = row.kind == LedgerKind::Call && !row.flow_no.is_some_and(|no| self.is_external(no));
+                    let held = row.kind == LedgerKind::Call
+                        && !row.flow_no.is_some_and(|no| self.is_external(no) || self.gifts_lost.contains(&(no, at)));
                     unheld[at] += if held { 0 } else { (-amount).max(0) };
                 }
+                // Judged step by step with the orders. A minimum and the fee of a phone are owed, whatever there is.
+                LedgerKind::PackageRent => due[at] += amount,
+                LedgerKind::PackageMinimum | LedgerKind::PhoneRent | LedgerKind::PhoneMinimum => {
+                    due[at] += amount;
+                    unheld[at] += (-amount).max(0);
+                }
+                LedgerKind::Gift if amount == 0 => {}
                 _ => {
                     if let Err(text) = self.check_movement(row, at, &booked, running[at]) {
                         found.push(format!("{}: {text}", row.key));
@@ -88,8 +96,13 @@ impl Auditor {
         let amount = units(row.amount);
         let (account, due) = match &wanted.amount {
             Amount::Units(units) => (Some(wanted.account), Some(*units)),
+            Amount::All => {
+                let all = if amount < 0 && balance == 0 { None } else { Some(0) };
+                (Some(wanted.account), all)
+            }
             Amount::Zero if balance == 0 => (Some(wanted.account), None),
             Amount::Zero => return Err(format!("the balance is {} behind it", price::text(balance))),
+            Amount::Given(key) => (Some(wanted.account), Some(-booked.get(key.as_str()).ok_or("nobody paid it")?)),
             Amount::Back(key) => (None, Some(-booked.get(key.as_str()).ok_or("there is nothing to take back")?)),
         };
         if account.is_some_and(|account| account != at) || due.is_some_and(|due| due != amount) {

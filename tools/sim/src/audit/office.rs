@@ -8,9 +8,9 @@ use tandem_rating::cdr::Cdr;
 use super::Auditor;
 use super::books::{Books, EXTERNAL};
 use super::due::Due;
-use crate::bill::{self, Leg};
+use super::packages::AskedOrder;
+use crate::bill::{self, Leg, When};
 use crate::office::Inserted;
-use crate::price;
 use crate::trade::{Act, Again, ExternalCall};
 use crate::world::key_of;
 
@@ -21,8 +21,12 @@ pub(super) enum Amount {
     Units(i128),
     /// Whatever there is.
     Zero,
+    /// All there is, which is then gone.
+    All,
     /// What that row moved, the other way.
     Back(String),
+    /// The same, to an account that is known.
+    Given(String),
 }
 
 /// A movement that somebody asked for.
@@ -62,6 +66,9 @@ pub(super) struct Run {
 pub(super) struct Asked {
     /// By the key of the row.
     pub(super) wanted: BTreeMap<String, Wanted>,
+    pub(super) orders: Vec<AskedOrder>,
+    /// Orders that were said to wait for a catch-up, and when, UTC ms.
+    pub(super) late_orders: Vec<(String, i64)>,
     external: Vec<Told>,
     pub(super) runs: BTreeMap<String, Run>,
 }
@@ -90,6 +97,11 @@ impl Auditor {
                 let half = format!("{key}:from");
                 self.want(at, half.clone(), *agent, Amount::Units(-units), told, None);
                 self.want(at, key, account, Amount::Units(*units), told, Some(half));
+            }
+            Act::Card(card) => {
+                let half = format!("{key}:from");
+                self.want(at, half.clone(), *card, Amount::All, told, None);
+                self.want(at, key, account, Amount::Given(half.clone()), told, Some(half));
             }
             Act::Reverse(other) => {
                 let other = key_of(other);
@@ -170,18 +182,27 @@ impl Auditor {
         let accounts = std::iter::once(call.account).chain(bill::agents(&self.plan, call.account));
         let mut legs = Vec::new();
         for (n, account) in accounts.enumerate() {
-            // The group of the account: hours and changes are of calls that the switch itself carries.
-            let row = price::find(&version.accounts[account].rows, &call.number(), start_ms);
-            let row = row.filter(|row| !row.locked).ok_or("there is no row for it, and it was taken")?;
+            // By the hour of its beginning and, in a group that splits, of each block: as a call of the switch itself.
+            let when = When { version: told.version, wall_ms: start_ms };
             let name = match n {
                 0 => "customer".to_owned(),
                 1 => "agent".to_owned(),
                 _ => format!("agent{n}"),
             };
             let (gifts, gift_money) = if n == 0 { (call.gifts.clone(), call.gift_money) } else { (Vec::new(), 0) };
-            legs.push(Leg { row: Some(row.clone()), gifts, gift_money, ..Leg::free(&name, account, &call.number()) });
+            let leg = Leg::new(&self.plan, &name, account, &call.number(), when, when)?;
+            legs.push(Leg { gifts, gift_money, ..leg });
         }
-        Ok(Due::new(&self.plan, start_ms, call.hold_s * 1_000, &version.billing, legs))
+        let due = Due::new(&self.plan, start_ms, call.hold_s * 1_000, &version.billing, legs);
+        Ok(Due { external: true, ..due.kept() })
+    }
+
+    /// The switch said that an order waits for a catch-up; false when it is no such alarm.
+    pub fn late_order(&mut self, wall_ms: i64, text: &str) -> bool {
+        let key = text.strip_prefix("order ").and_then(|rest| rest.split(' ').next());
+        let Some(key) = key.filter(|_| text.contains("a period is due since")) else { return false };
+        self.office.late_orders.push((key.to_owned(), wall_ms));
+        true
     }
 
     /// A run of corrections begins, or begins anew.

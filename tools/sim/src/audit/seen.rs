@@ -55,6 +55,16 @@ pub struct Seen {
     pub days: u64,
     /// Rows of reports compared.
     pub report_rows: u64,
+    /// Orders of packages, and what people did with them.
+    pub orders: u64,
+    /// Periods of packages and fees that began.
+    pub periods: u64,
+    /// Legs of calls that packages paid something of.
+    pub gifted: u64,
+    /// Calls that stopped at an account or a phone that is locked or expired.
+    pub stopped: u64,
+    /// Calls that stopped because of a month or a card.
+    pub bounded: u64,
 }
 
 impl Seen {
@@ -85,6 +95,11 @@ impl Seen {
             (&mut self.corrections, other.corrections),
             (&mut self.days, other.days),
             (&mut self.report_rows, other.report_rows),
+            (&mut self.orders, other.orders),
+            (&mut self.periods, other.periods),
+            (&mut self.gifted, other.gifted),
+            (&mut self.stopped, other.stopped),
+            (&mut self.bounded, other.bounded),
         ] {
             *sum += one;
         }
@@ -114,7 +129,8 @@ impl Seen {
         format!(
             "{} legs of agents, {} calls paid by the callee, {} free, {} without a record, {} legs over a change of price; {} \
              changes of the configuration, {} movements of money, {} external calls ({} known), {} runs of {} corrections; {} \
-             days with {} rows of reports",
+             days with {} rows of reports; {} acts on orders, {} periods of packages and fees, {} legs paid by packages, {} calls \
+             stopped at accounts or phones, {} at a month or a card",
             self.agent_legs,
             self.callee_pays,
             self.free,
@@ -127,7 +143,12 @@ impl Seen {
             self.runs,
             self.corrections,
             self.days,
-            self.report_rows
+            self.report_rows,
+            self.orders,
+            self.periods,
+            self.gifted,
+            self.stopped,
+            self.bounded
         )
     }
 }
