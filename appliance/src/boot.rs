@@ -513,6 +513,7 @@ fn shard_config(
         },
         ports,
         core: (config.threads.pin && cores > 1).then_some((n + 1) % cores),
+        looks: cores > config.threads.shards,
         boot,
         carried,
         hung_up,

@@ -56,6 +56,10 @@ pub const FIRST_HEARTBEATS_MS: u64 = 100;
 /// every settlement is a third of all its wake-ups; a crash in these milliseconds bills the call to its last heartbeat,
 /// as a crash just before the BYE would.
 pub const SETTLE_WAKE_MS: u64 = 5;
+/// How long a shard that has nothing else to do looks for the answer of the rating thread before it sleeps, us. The answer takes
+/// less than this nearly always; to sleep and be woken on another core takes 15 to 20 of them on the machine of
+/// bench/SPECIFICATION.md.
+pub const ANSWER_LOOK_US: u64 = 50;
 /// Calls in one heartbeat record; keeps the record under 2 MiB.
 pub const HEARTBEAT_CALLS_MAX: usize = 20_000;
 

@@ -63,6 +63,8 @@ pub struct ShardConfig {
     pub ports: std::ops::RangeInclusive<u16>,
     /// Core to pin to.
     pub core: Option<usize>,
+    /// There are more cores than shards: the rating thread can answer while the shard looks for its answer.
+    pub looks: bool,
     /// Names the time since the machine was started.
     pub boot: [u8; 16],
     /// Calls of another life of this switch that go on here.
@@ -137,6 +139,10 @@ pub struct Shard {
     counters: Counters,
     latency: Latency,
     asked: Asked,
+    /// A new call waits for the answer of the rating thread.
+    admitting: bool,
+    /// As configured.
+    looks: bool,
     next_heartbeat: Time,
     /// When calls that were acknowledged lately are told.
     first_heartbeats: Option<Time>,
@@ -236,6 +242,8 @@ impl Shard {
             counters: Counters::default(),
             latency: Latency::new(),
             asked: Asked::Nothing,
+            admitting: false,
+            looks: config.looks,
             next_heartbeat: now.mono.plus_millis(limits::HEARTBEAT_MS),
             first_heartbeats: None,
             shard_key,
@@ -284,6 +292,7 @@ impl Shard {
     /// Runs until the daemon stops and every call's last record is confirmed, or the wait for that is over.
     pub fn run(&mut self) -> Result<()> {
         let mut deadline = None;
+        let mut idle = false;
         loop {
             let now = self.clock.now();
             self.timers(now);
@@ -304,9 +313,14 @@ impl Shard {
                     return Ok(());
                 }
             }
-            let timeout = self.timeout();
+            let (before, timeout) = self.timeout();
+            // Under load there is no time to look for an answer, and no need: the thread does not sleep.
+            if std::mem::take(&mut self.admitting) && idle && self.looks {
+                self.ring.look_for_wake(Duration::from_micros(limits::ANSWER_LOOK_US));
+            }
             self.ring.wait(Some(timeout)).context("io_uring failed")?;
             let mut now = self.clock.now();
+            idle = now.mono.since(before) >= limits::ANSWER_LOOK_US;
             // First what frees places and lets calls go on.
             self.inbox(now);
             let mut aged = 0;
@@ -324,8 +338,8 @@ impl Shard {
         }
     }
 
-    /// How long the ring may sleep. Wakes the rating thread when a question waits for it.
-    fn timeout(&mut self) -> Duration {
+    /// Now, and how long the ring may sleep. Wakes the rating thread when a question waits for it.
+    fn timeout(&mut self) -> (Time, Duration) {
         let now = self.clock.now().mono;
         let mut next = self.next_heartbeat;
         if self.core.has_first_heartbeats() {
@@ -348,7 +362,7 @@ impl Shard {
         if self.shared.stopping.load(Ordering::Relaxed) {
             next = next.min(now.plus_millis(20));
         }
-        next - now
+        (now, next - now)
     }
 
     fn timers(&mut self, now: Now) {
@@ -539,6 +553,7 @@ impl Shard {
     }
 
     fn ask(&mut self, now: Now, question: Question) {
+        self.admitting |= matches!(question, Question::Admit(_));
         self.asked = match question {
             Question::Admit(_) | Question::NextLine { .. } | Question::Answered { .. } | Question::Renew { .. } => {
                 Asked::Urgent

@@ -76,7 +76,7 @@ pub(crate) fn run(rate: u64, seconds: u64) -> Result<()> {
         reserve: Histogram::new_with_bounds(1, LONGEST_NS, 3)?,
         start: Histogram::new_with_bounds(1, LONGEST_NS, 3)?,
         settled: 0,
-        woken: false,
+        admitting: false,
     };
     let begun = Instant::now();
     let used = used();
@@ -87,7 +87,7 @@ pub(crate) fn run(rate: u64, seconds: u64) -> Result<()> {
             next += 1;
         }
         let due = if next <= calls { Duration::from_nanos(next * 1_000_000_000 / rate) } else { NAP + begun.elapsed() };
-        if std::mem::take(&mut shard.woken) {
+        if std::mem::take(&mut shard.admitting) {
             ring.look_for_wake(LOOK);
         }
         ring.wait(Some(due.saturating_sub(begun.elapsed()))).context("io_uring failed")?;
@@ -123,14 +123,14 @@ struct Shard {
     reserve: Histogram<u64>,
     start: Histogram<u64>,
     settled: u64,
-    /// The rating thread was asked something that a call waits for.
-    woken: bool,
+    /// A new call waits for the answer of the rating thread.
+    admitting: bool,
 }
 
 impl Shard {
     fn ask(&mut self, flow_no: u64, question: Question) {
         self.asked[flow_no as usize] = Some(Instant::now());
-        self.woken |= !matches!(question, Question::Settle { .. });
+        self.admitting |= matches!(question, Question::Admit(_));
         // As deep as all questions of a second; a full one would show as a call that never ends.
         let _ = self.doors.questions.push(question);
         if self.doors.asleep.swap(false, Ordering::SeqCst) {
