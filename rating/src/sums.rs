@@ -66,6 +66,15 @@ mod tests {
         (any::<u64>(), 1..=bits).prop_map(|(number, shift)| i128::from(number >> shift))
     }
 
+    #[test]
+    fn a_sum_beyond_the_narrow_width_is_taken_in_the_wide_one() {
+        // Both parts fit 64 bits, their sum does not.
+        let sums = Sums { fixed: 150_000_000_000_000_000, tax_pct: 0, fp_step: 10_000, fee_unit: 10_000 };
+        let blocks = [Stretch { rate_units: 9_000_000_000, block_s: 1_000_000_000 }];
+        assert_eq!(sums.work_in::<i64>(&blocks), None);
+        assert_eq!(sums.work(&blocks).map(|worked| worked.raw), Some(18_000_000_000_000_000_000));
+    }
+
     proptest! {
         /// The shortcuts and the width change nothing: against every step taken in 128 bits.
         #[test]
