@@ -269,7 +269,9 @@ impl Account {
             return Ok(true);
         }
         let until_s = Blocks::of(tariff, params).end_of(held_s);
+        // What is held is this call's, even where the account owes more than its limit by now.
         let budget = Money::from_units_clamped(self.available().units() + reservation.amount.units());
+        let budget = budget.max(reservation.amount);
         let Some(amount) = affordable(until_s, budget, tariff, params)? else { return Ok(false) };
         self.reserved = self.reserved.checked_add(amount.checked_sub(reservation.amount)?)?;
         reservation.amount = amount;

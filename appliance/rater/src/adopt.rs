@@ -151,10 +151,16 @@ impl Rater {
             let (Some(terms), Some(owned)) = (&hold.terms, self.accounts.get_mut(&hold.account)) else { continue };
             let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms, &None);
             if let Some(held) = hold.held.as_mut().filter(|_| !hold.reservation.is_unlimited()) {
-                self.packages.hold(&self.rules.zone, held, hold.account, call.held_s, &tariff, params);
+                self.packages.hold(&self.rules.zone, held, hold.account, call.held_s + 1, &tariff, params);
             }
             let tariff = Hold::tariff(terms, &hold.changes, hold.connect_ms, &hold.held);
-            match owned.money.reach(&mut hold.reservation, tariff, params, call.held_s) {
+            // The second that runs, or at least those that are over: then it is cut at once.
+            let mut reach = |held_s| owned.money.reach(&mut hold.reservation, tariff, params, held_s);
+            let reached = match reach(call.held_s + 1) {
+                Ok(false) => reach(call.held_s),
+                reached => reached,
+            };
+            match reached {
                 Ok(true) => {}
                 Ok(false) => return Err(format!("account {} cannot pay {} s", owned.name, call.held_s)),
                 Err(error) => return Err(format!("account {}: {error}", owned.name)),

@@ -146,7 +146,7 @@ fn calls_of_other_systems_are_charged_once_and_reports_are_their_sums() {
     assert_eq!(switch.cdrs().len(), 6);
     switch.ok(&["param", "set", "TANDEM_CDR_RETENTION_DAYS", "30"]);
     until("the old day is dropped", || (switch.cdrs().len() == 5).then_some(()));
-    assert_eq!(switch.json(&["report", "day", &old_day, "--by", "total"])[0]["fee"], "0.1", "its reports stay");
+    assert_eq!(switch.json(&["report", "day", &old_day, "--by", "total"])[0]["fee"], "0.1000", "its reports stay");
     let checked = switch.ok(&["report", "check", "--day", &old_day]);
     assert!(checked.contains("dropped"), "{checked}");
     books::audit(&switch);

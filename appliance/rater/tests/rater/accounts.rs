@@ -143,7 +143,7 @@ fn a_call_of_another_life_holds_the_vendors_money_again() {
         callee_gateway: "b1".into(),
         ..answered(1, 0, Some(terms("0.06", 1, 1)), Some(terms("0.60", 1, 1)))
     };
-    assert_eq!(bench.adopt(&usage, 60), Ok((Some(120), false)));
+    assert_eq!(bench.adopt(&usage, 59), Ok((Some(120), false)));
     assert_eq!(bench.account("v1").reserved, money("1.20"));
     bench.settle(&Usage { hold_ms: 80_000, ..usage });
     assert_eq!(bench.account("v1").balance, money("0.45"));

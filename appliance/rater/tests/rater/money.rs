@@ -159,8 +159,8 @@ fn a_call_of_another_life_holds_what_it_held() {
         callee_gateway: "b1".into(),
         ..answered(1, 0, Some(rate), None)
     };
-    // 60 s are held by now, and a minute more is granted.
-    assert_eq!(bench.adopt(&usage, 60), Ok((Some(120), false)));
+    // The 60th second runs by now, and a minute more is granted.
+    assert_eq!(bench.adopt(&usage, 59), Ok((Some(120), false)));
     assert_eq!(bench.account("c").reserved, money("1.20"));
     assert_eq!((bench.gateway("a").in_use, bench.gateway("b1").in_use), (1, 1));
     assert!(bench.adopt(&usage, 70).is_err(), "it is there already");
@@ -217,6 +217,29 @@ fn a_call_that_cannot_pay_its_time_since_the_last_heartbeat_is_lost_and_takes_fr
 }
 
 #[test]
+fn a_call_of_another_life_has_the_second_that_runs_even_on_an_account_that_owes() {
+    let usage = tandem_rating::usage::Usage {
+        caller_gateway: "a".into(),
+        callee_gateway: "b1".into(),
+        ..answered(1, 0, Some(terms("0.60", 6, 6)), None)
+    };
+    let mut bench = Bench::prepaid("0.06");
+    bench.rater.pay(0, "c", money("-5"), "fine".into(), "", "").unwrap();
+    bench.drain();
+    // Five seconds by the last heartbeat, the sixth runs: its block is held, and not a second more.
+    assert_eq!(bench.adopt_all(&[(usage.clone(), 4, 5)]), [Ok((Some(6), true))]);
+    bench.settle(&tandem_rating::usage::Usage { hold_ms: 6_000, ..usage.clone() });
+    assert_eq!(bench.account("c").balance, money("-5"));
+    let mut by_seconds = tandem_rating::usage::Usage { flow_no: 2, ..usage };
+    // At two decimals 60 s of it cost what 1 s costs.
+    by_seconds.customer.as_mut().unwrap().terms = Some(terms("0.01", 1, 1));
+    assert_eq!(bench.adopt_all(&[(by_seconds.clone(), 59, 59)]), [Ok((Some(60), true))]);
+    bench.settle(&tandem_rating::usage::Usage { hold_ms: 60_000, ..by_seconds });
+    assert_eq!(bench.account("c").balance, money("-5.01"));
+    bench.nothing_left();
+}
+
+#[test]
 fn a_free_call_of_another_life_holds_its_lines_and_no_money() {
     let mut bench = Bench::prepaid("1");
     let usage = tandem_rating::usage::Usage {
@@ -245,7 +268,7 @@ fn a_start_record_that_is_written_again_leaves_what_was_granted() {
     // A price that changes during the call is reserved from the answer on.
     let change = RateChange { from_ms: i64::MAX, terms: rate };
     usage.customer.as_mut().unwrap().changes.push(change);
-    assert_eq!(bench.adopt(&usage, 120), Ok((Some(180), false)));
+    assert_eq!(bench.adopt(&usage, 119), Ok((Some(180), false)));
     let held = bench.account("c").reserved;
     assert_eq!(held, money("1.80"));
     let again = Question::Answered { call: crate::bench::key(1), usage: Box::new(usage), carry: Vec::new() };

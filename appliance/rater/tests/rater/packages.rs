@@ -403,7 +403,7 @@ fn a_call_that_a_crash_left_open_uses_gifts_for_as_long_as_it_lasted() {
     assert_eq!((cdr.suite_s, cdr.fee), (240, Money::ZERO));
     // Another went on: it holds the last minute, and pays for the next.
     let start = Usage { flow_no: 2, ..start };
-    assert_eq!(bench.adopt(&start, 30), Ok((Some(90), false)));
+    assert_eq!(bench.adopt(&start, 29), Ok((Some(90), false)));
     assert_eq!(bench.renew(2), (Some(150), false));
     bench.settle(&Usage { flow_no: 2, ..call(2, 90, &bench) });
     assert_eq!(bench.account("c").balance, money("9.40"));

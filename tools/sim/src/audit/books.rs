@@ -342,7 +342,9 @@ impl Auditor {
         // Nor is what a call was on while nobody was there to cut it.
         let away = call.gaps.last().zip(call.over).filter(|((_, to), (over, _))| over.since(*to) < 1_000_000);
         let away_ms = away.map_or(0, |((from, _), (over, _))| over.since(*from) / 1_000) as i64;
-        let late = if cdr.end_direction == 2 { 5 + away_ms } else { 0 };
+        // One that goes on and cannot pay the second that runs is cut at once; that second is not charged.
+        let running_ms = if away.is_some() { 1_000 } else { 0 };
+        let late = if cdr.end_direction == 2 { 5 + away_ms + running_ms } else { 0 };
         // What was due to be cut while nobody was there was due from when the caller was told, as the life before counted.
         let least_ms = if late > 0 && away.is_some() { since_told_ms } else { held_ms };
         if cdr.hold_ms > longest_ms || cdr.hold_ms < least_ms - late {

@@ -175,12 +175,14 @@ impl Auditor {
         }
     }
 
-    /// The operator changed the configuration; `Ok` is the version that he was told is in force.
+    /// The operator changed the configuration; `Ok` is the version that he was told is in force. A switch that dies over the
+    /// change tells an error, or nothing; its record may stand in the journal all the same.
     pub fn configured(&mut self, result: Result<u64, String>) {
+        let next = (self.version + 1).min(self.plan.versions.len() as u64);
+        self.versions_used = self.versions_used.max(*result.as_ref().unwrap_or(&next));
         if let Ok(version) = result {
             self.seen.changes += 1;
             self.version = version;
-            self.versions_used = self.versions_used.max(version);
         }
     }
 
