@@ -147,7 +147,8 @@ impl Control {
                     }
                     stop_ms
                 }
-                (None, Some(start_ms), Some(billing_s)) => Some(start_ms + i64::from(billing_s) * 1_000),
+                // It is over, whatever its length says: what a month was spent is counted by ends of calls.
+                (None, Some(start_ms), Some(billing_s)) => Some((start_ms + i64::from(billing_s) * 1_000).min(now_ms)),
                 (None, _, None) => {
                     bad("stop", &"missing", "stop or billing_time is needed".to_owned());
                     None

@@ -372,14 +372,16 @@ fn office(rng: &mut StdRng, plan: &Plan, calls: u32, payers: usize, acts: &mut V
         let list = (0..rng.random_range(1..6))
             .map(|_| {
                 index += 1;
+                let hold_s = [0, 1, 59, 61, 600][rng.random_range(0..5)];
                 ExternalCall {
                     index,
                     // Few numbers, so that some come twice.
                     flow_no: rng.random_bool(0.6).then(|| rng.random_range(1..20)),
                     account: rng.random_range(0..payers),
                     prefix: plan::PREFIXES[rng.random_range(0..plan::PREFIXES.len())],
-                    ago_ms: rng.random_range(0..200_000),
-                    hold_s: [0, 1, 59, 61, 600][rng.random_range(0..5)],
+                    // It is over when it is told of.
+                    ago_ms: hold_s * 1_000 + rng.random_range(0..200_000),
+                    hold_s,
                     gifts: (0..rng.random_range(0..3u32) / 2 * 2)
                         .map(|_| Gift { cycle_s: [1, 6, 60][rng.random_range(0..3)], left_s: rng.random_range(0..200) })
                         .collect(),

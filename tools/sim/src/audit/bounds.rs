@@ -12,9 +12,6 @@ use crate::plan::FaultKind;
 use crate::price;
 use crate::trade::{Line, OWN_PHONE};
 
-/// A call of another system may end so long after it was told of, ms.
-const EXTERNAL_AHEAD_MS: i64 = 3_600_000;
-
 const DAY_MS: i64 = 86_400_000;
 /// From the INVITE to the answer of the rating thread, ms: a card or a month may end within it.
 const ASKED_MS: i64 = 5_000;
@@ -137,9 +134,7 @@ impl Auditor {
                     continue;
                 }
                 most += amount;
-                // What is told of a call that ends in the month to come counts for the month in which it is told.
-                let surely_in = at_ms >= begins_ms + EXTERNAL_AHEAD_MS;
-                least += if self.time_of(seq) <= call.began && surely_in { amount } else { 0 };
+                least += if self.time_of(seq) <= call.began && at_ms >= begins_ms { amount } else { 0 };
             }
             if steady && least >= max {
                 let (least, max) = (price::text(least), price::text(max));
