@@ -299,6 +299,8 @@ pub fn count_head<C: Clock>(
         counters.pt_seen[1] |= bit;
     }
     if header.payload_type != flow.dtmf_pt {
+        // With every packet, not only with those of a pair: the short way goes on behind any of them and cannot look.
+        take_clock(counters, flow.clock_hz);
         // The first of a pair is only stamped, the second gives the sample.
         let phase = packets & (C::JITTER_PERIOD - 1);
         if C::JITTER_PERIOD == 1 || phase < 2 {
@@ -350,21 +352,28 @@ fn sequence(c: &mut FlowCounters, seq: u16) {
     }
 }
 
+/// A clock other than that of the packets before: their jitter was counted in other units, so it starts over.
+#[inline(always)]
+fn take_clock(c: &mut FlowCounters, clock_hz: u32) {
+    if clock_hz == 0 || c.clock_hz == clock_hz {
+        return;
+    }
+    c.clock_hz = clock_hz;
+    c.jitter_at_us = 0;
+    c.jitter_scaled = 0;
+    c.jitter_max_scaled = 0;
+    c.jitter_sum_scaled = 0;
+    c.jitter_samples = 0;
+}
+
 /// `J += (|D| - J) / 16` in integers, as in RFC 3550 A.8, with D from the pair of the last two packets.
 #[inline(always)]
 pub(crate) fn jitter(c: &mut FlowCounters, clock_hz: u32, timestamp: u32, stamp_only: bool, now: impl Clock) {
     if clock_hz == 0 {
         return;
     }
+    take_clock(c, clock_hz);
     let now_us = now.exact_us();
-    if c.clock_hz != clock_hz {
-        c.clock_hz = clock_hz;
-        c.jitter_at_us = 0;
-        c.jitter_scaled = 0;
-        c.jitter_max_scaled = 0;
-        c.jitter_sum_scaled = 0;
-        c.jitter_samples = 0;
-    }
     let at_us = c.jitter_at_us;
     let elapsed_us = now_us.saturating_sub(at_us);
     let step = timestamp.wrapping_sub(c.rtp_timestamp);

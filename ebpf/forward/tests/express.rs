@@ -303,6 +303,20 @@ fn an_established_stream_goes_the_short_way() {
     assert_eq!(compare(&flow(), &vec![tagged; 100], false), 99, "with a VLAN tag");
 }
 
+/// Telephone-event has no jitter: the clock of a stream that begins with it is taken with the first packet of the voice,
+/// wherever in the row of pairs that stands.
+#[test]
+fn voice_behind_telephone_event_has_its_jitter_either_way() {
+    let flow = FlowValue { dtmf_pt: 8, ..flow() };
+    for events in 1..=34 {
+        let mut packets = vec![usual(); events];
+        packets.extend(vec![Sent { payload_type: 0, ..usual() }; 40]);
+        for exact in [true, false] {
+            assert_eq!(compare(&flow, &packets, exact), 39, "{events} events, then voice");
+        }
+    }
+}
+
 #[test]
 fn what_needs_more_has_no_short_form() {
     let none = |flow: FlowValue| assert_eq!(express::of(&flow, false).version, 0, "{flow:?}");
