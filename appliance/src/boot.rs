@@ -14,18 +14,17 @@ use anyhow::{Context, Result, anyhow, bail};
 use tandem_call::FlowNumbers;
 use tandem_call::calls::{CallsConfig, MediaAddress, MediaConfig};
 use tandem_call::snapshot::Snapshot;
-use tandem_desk::Desk;
+use tandem_desk::{Desk, Past, phone_payers};
 use tandem_leg::Now;
 use tandem_media::AnchorRules;
 use tandem_rater::{AccountConfig, Adoption, GatewayConfig, Rater, Rules};
 use tandem_rating::import::{self, ImportMode, ImportOptions};
-use tandem_rating::money::Money;
 use tandem_rating::rate::Deck;
-use tandem_rating::record::{Actor, Audit, Change, DeckText, LedgerKind, Outcome, Record};
+use tandem_rating::record::{Actor, Audit, Change, DeckText, Outcome, Record};
 use tandem_ring::{UdpOptions, bind_exclusive_check};
 use tandem_shard::Carry;
 use tandem_sip::Listener;
-use tandem_store::{Journal, JournalOptions, LIMIT_MAX, LedgerFilter, OpenCall, Queries, StoreOptions, StoredChange};
+use tandem_store::{Journal, JournalOptions, OpenCall, Queries, StoreOptions, StoredChange};
 
 use crate::cdr_output::{self, CdrOutput, Places};
 use crate::clock::Clock;
@@ -166,10 +165,16 @@ pub fn start(config: &Config, site_file: Option<&Path>) -> Result<Running> {
         (order, used_s, money, spent)
     }));
     rater.configure_packages(now, built.packages.clone());
-    // Before anything of this start is booked: what the ledger has is what the balances are of.
-    spent_before(&mut rater, now, &recovered.balances, &snapshot, &config.data_dir.join("journal"))
-        .context("cannot add up what accounts spent")?;
-    first_uses(&mut rater, &built, &config.data_dir.join("journal")).context("cannot read when cards were used")?;
+    let past = Past {
+        now,
+        zone: &site::zone(),
+        balances: &recovered.balances,
+        accounts: &built.money,
+        phone_payers: phone_payers(&snapshot),
+    };
+    let queries = Queries::open(&config.data_dir.join("journal"))?;
+    past.tell(&mut rater, &queries).context("cannot add up what accounts spent")?;
+    drop(queries);
     let boot = boot_id();
     let mut carried: Vec<Vec<Carry>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
     let mut hung_up: Vec<Vec<Vec<u8>>> = (0..config.threads.shards).map(|_| Vec::new()).collect();
@@ -699,109 +704,6 @@ pub fn compiled(decks: &HashMap<String, StoredDeck>) -> HashMap<String, Arc<Deck
 /// Accounts for the rating thread.
 pub fn accounts(built: &Built) -> Vec<AccountConfig> {
     built.money.clone()
-}
-
-/// Tells the rater what was spent in the day and the month before this start, from the ledger. Of an account that is the
-/// balance as the day (month) began, with all that came and went since without a call, less the balance now: no call is read.
-fn spent_before(
-    rater: &mut Rater,
-    now: Now,
-    balances: &[(String, Money)],
-    snapshot: &Snapshot,
-    dir: &Path,
-) -> Result<()> {
-    let queries = Queries::open(dir)?;
-    let zone = crate::site::zone();
-    let begins = [tandem_rater::day_of(&zone, now.wall_ms).0, tandem_rater::month_of(&zone, now.wall_ms).0];
-    let mut moved: HashMap<String, [Money; 2]> = HashMap::new();
-    for kind in LedgerKind::ALL.into_iter().filter(|kind| !matches!(kind, LedgerKind::Call | LedgerKind::Gift)) {
-        let (kind, from_ms) = (Some(kind.as_str().to_owned()), Some(begins[1]));
-        let mut filter = LedgerFilter { kind, from_ms, limit: Some(LIMIT_MAX), ..LedgerFilter::default() };
-        loop {
-            let page = queries.ledger_list(&filter)?;
-            for row in &page {
-                let sums = moved.entry(row.account.clone()).or_default();
-                for (sum, _) in sums.iter_mut().zip(begins).filter(|(_, begin)| row.at_ms >= *begin) {
-                    *sum = sum.checked_add(row.amount)?;
-                }
-            }
-            filter.offset += page.len() as u64;
-            if page.len() < LIMIT_MAX {
-                break;
-            }
-        }
-    }
-    for (account, balance) in balances {
-        let moved = moved.get(account).copied().unwrap_or_default();
-        let mut spent = [Money::ZERO; 2];
-        for ((spent, from_ms), moved) in spent.iter_mut().zip(begins).zip(moved) {
-            // From the first row of this time on: what is booked behind it with an older date (a call of another system, one that
-            // ended while the switch was off) was counted when it was booked.
-            let (account, from_ms) = (Some(account.clone()), Some(from_ms));
-            let filter =
-                LedgerFilter { account, from_ms, oldest_first: true, limit: Some(1), ..LedgerFilter::default() };
-            let rows = queries.ledger_list(&filter)?;
-            let Some(first) = rows.first() else { continue };
-            let before = first.balance_after.checked_sub(first.amount)?;
-            *spent = before.checked_add(moved)?.checked_sub(*balance)?;
-        }
-        rater.spent_before(now, account, spent[0], spent[1]);
-    }
-    phones_spent_before(rater, now, begins[1], snapshot, &queries)
-}
-
-/// Tells the rater when cards were used first: their validity begins then.
-fn first_uses(rater: &mut Rater, built: &Built, dir: &Path) -> Result<()> {
-    let queries = Queries::open(dir)?;
-    for account in built.money.iter().filter(|account| account.bounds.valid_days.is_some()) {
-        let (name, kind) = (Some(account.name.clone()), Some(LedgerKind::Call.as_str().to_owned()));
-        let filter =
-            LedgerFilter { account: name, kind, oldest_first: true, limit: Some(1), ..LedgerFilter::default() };
-        if let Some(row) = queries.ledger_list(&filter)?.first() {
-            rater.first_use_before(&account.name, row.at_ms);
-        }
-    }
-    Ok(())
-}
-
-/// The same for phones with a bound: their rows say whose they are, and only those of accounts with such phones are read.
-fn phones_spent_before(
-    rater: &mut Rater,
-    now: Now,
-    from_ms: i64,
-    snapshot: &Snapshot,
-    queries: &Queries,
-) -> Result<()> {
-    let bounded = snapshot.billing_numbers.phones.values().filter(|phone| phone.monthly_max.is_some());
-    let accounts: HashSet<usize> = bounded.map(|phone| phone.account).collect();
-    let mut spent: HashMap<String, Money> = HashMap::new();
-    for account in accounts.into_iter().filter_map(|at| snapshot.accounts.get(at)) {
-        let (kind, limit) = (Some(LedgerKind::Call.as_str().to_owned()), Some(LIMIT_MAX));
-        let mut filter = LedgerFilter {
-            account: Some(account.name.clone()),
-            kind,
-            from_ms: Some(from_ms),
-            limit,
-            ..LedgerFilter::default()
-        };
-        loop {
-            let page = queries.ledger_list(&filter)?;
-            for row in &page {
-                if let Some(number) = row.memo.strip_prefix(tandem_rater::PHONE_MEMO) {
-                    let sum = spent.entry(number.to_owned()).or_default();
-                    *sum = sum.checked_sub(row.amount)?;
-                }
-            }
-            filter.offset += page.len() as u64;
-            if page.len() < LIMIT_MAX {
-                break;
-            }
-        }
-    }
-    for (number, month) in spent {
-        rater.phone_spent_before(now, &number, month);
-    }
-    Ok(())
 }
 
 /// Gateways for the rating thread.

@@ -9,6 +9,8 @@
 
 #![forbid(unsafe_code)]
 
+mod past;
+
 use std::collections::VecDeque;
 
 use tandem_call::question::{Answer, Question};
@@ -16,6 +18,8 @@ use tandem_leg::Now;
 use tandem_rater::{Output, Rater};
 use tandem_rating::record::Record;
 use tandem_store::{Journal, JournalError};
+
+pub use past::{Past, PastError, phone_payers};
 
 /// An answer for a shard.
 pub type Addressed = (u8, Answer);

@@ -1,15 +1,10 @@
 //! A start over what is there, as `appliance/src/boot.rs` does it: journal, database, money, then the rooms.
 
-use std::collections::HashMap;
-
 use jiff::tz::TimeZone;
-use tandem_rater::PHONE_MEMO;
-use tandem_rating::money::Money;
-use tandem_rating::record::LedgerKind;
-use tandem_store::{LIMIT_MAX, LedgerFilter, Queries, StoredOrder};
+use tandem_desk::{Past, phone_payers};
+use tandem_store::{Queries, StoredOrder};
 
 use super::*;
-use crate::plan::Version;
 
 impl Machine {
     /// Starts over what is in `dir`, as `appliance/src/boot.rs` does: journal, database, money, then the rooms.
@@ -55,8 +50,15 @@ impl Machine {
         sabotage.packages(&mut packages);
         rater.configure_packages(now, packages);
         if !sabotage.forgets_spent() {
-            before(&mut rater, now, plan, wanted, &rules.zone, dir, &recovered.balances)
-                .map_err(|error| failed("what was spent", error))?;
+            let past = Past {
+                now,
+                zone: &rules.zone,
+                balances: &recovered.balances,
+                accounts: &built.accounts,
+                phone_payers: phone_payers(&built.snapshot),
+            };
+            let queries = Queries::open(dir).map_err(|error| failed("what was spent", error.to_string()))?;
+            past.tell(&mut rater, &queries).map_err(|error| failed("what was spent", error.to_string()))?;
         }
         let advance_min = built.snapshot.settings.overdraft_advance_min;
         let mut started = Started {
@@ -190,76 +192,6 @@ pub(super) fn may_go_on(now: Now, hardware: &[u8; 16], call: &OpenCall) -> Optio
     let silent_s = now.mono.since(alive) / 1_000_000;
     let young = silent_s <= ADOPT_WITHIN_S + HEARTBEAT_MS / 1_000;
     (call.acknowledged && young).then(|| (now.mono.since(answered) / 1_000_000) as i64)
-}
-
-/// What accounts and phones spent this month, and when cards were used first (boot.rs `spent_before` and `first_uses`).
-fn before(
-    rater: &mut Rater,
-    now: Now,
-    plan: &Plan,
-    version: &Version,
-    zone: &TimeZone,
-    dir: &Path,
-    balances: &[(String, Money)],
-) -> Result<(), String> {
-    let fail = |error: tandem_store::StoreError| error.to_string();
-    let queries = Queries::open(dir).map_err(fail)?;
-    let begins = [tandem_rater::day_of(zone, now.wall_ms).0, tandem_rater::month_of(zone, now.wall_ms).0];
-    let mut moved: HashMap<String, [Money; 2]> = HashMap::new();
-    let mut phones: HashMap<String, Money> = HashMap::new();
-    let mut first: HashMap<String, i64> = HashMap::new();
-    let sum = |sum: Money, amount: Money| sum.checked_add(amount).map_err(|error| error.to_string());
-    for kind in LedgerKind::ALL.into_iter().filter(|kind| *kind != LedgerKind::Gift) {
-        let kind = Some(kind.as_str().to_owned());
-        let mut filter = LedgerFilter { kind, oldest_first: true, limit: Some(LIMIT_MAX), ..LedgerFilter::default() };
-        loop {
-            let page = queries.ledger_list(&filter).map_err(fail)?;
-            for row in &page {
-                if row.kind == LedgerKind::Call.as_str() {
-                    first.entry(row.account.clone()).or_insert(row.at_ms);
-                    if let Some(phone) = row.memo.strip_prefix(PHONE_MEMO).filter(|_| row.at_ms >= begins[1]) {
-                        let spent = phones.entry(phone.to_owned()).or_default();
-                        *spent = spent.checked_sub(row.amount).map_err(|error| error.to_string())?;
-                    }
-                    continue;
-                }
-                let sums = moved.entry(row.account.clone()).or_default();
-                for (total, _) in sums.iter_mut().zip(begins).filter(|(_, begin)| row.at_ms >= *begin) {
-                    *total = sum(*total, row.amount)?;
-                }
-            }
-            filter.offset += page.len() as u64;
-            if page.len() < LIMIT_MAX {
-                break;
-            }
-        }
-    }
-    for (account, balance) in balances {
-        let moved = moved.get(account).copied().unwrap_or_default();
-        let mut spent = [Money::ZERO; 2];
-        for ((spent, from_ms), moved) in spent.iter_mut().zip(begins).zip(moved) {
-            let (account, from_ms) = (Some(account.clone()), Some(from_ms));
-            let filter =
-                LedgerFilter { account, from_ms, oldest_first: true, limit: Some(1), ..LedgerFilter::default() };
-            let rows = queries.ledger_list(&filter).map_err(fail)?;
-            let Some(first) = rows.first() else { continue };
-            let before = first.balance_after.checked_sub(first.amount).map_err(|error| error.to_string())?;
-            *spent = sum(before, moved)?.checked_sub(*balance).map_err(|error| error.to_string())?;
-        }
-        rater.spent_before(now, account, spent[0], spent[1]);
-    }
-    let bounded = (0..version.phones.len()).filter(|n| version.phones[*n].max.is_some()).map(crate::rent::house_number);
-    for number in bounded {
-        if let Some(spent) = phones.get(&number) {
-            rater.phone_spent_before(now, &number, *spent);
-        }
-    }
-    for card in plan.versions[0].accounts.iter().filter(|account| account.card_days.is_some()) {
-        if let Some(at_ms) = first.get(&card.name) {
-            rater.first_use_before(&card.name, *at_ms);
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn change_text(version: u64) -> Change {
