@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{BillingError, OutOfRange};
 use crate::fee::BillingParams;
+use crate::gift::Gift;
 pub use crate::gift_use::{GiftUse, memo_of, uses};
 use crate::money::{self, Money};
 use crate::record::{Audit, LedgerRow};
@@ -238,6 +239,21 @@ pub struct Period {
     pub gifts: Vec<GiftRow>,
 }
 
+/// What a call that is up holds of a period that is over: another start of the switch gives it back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StillHeld {
+    /// The call.
+    pub flow_no: u64,
+    /// Which of those who pay: 0 the payer, then the agents upward.
+    pub leg: usize,
+    /// Number of the period.
+    pub period: u64,
+    /// Gift time.
+    pub gifts: Vec<Gift>,
+    /// Gift money.
+    pub money: Money,
+}
+
 /// An order of a package, or the monthly fee of a phone, whole: whatever changes it is written as what it is afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -278,6 +294,9 @@ pub struct Order {
     /// The key its asker gave it: who asks again by the same key makes no second order. Empty without one.
     #[serde(default)]
     pub request: String,
+    /// What calls held when a period of it ended; it stays until they are over and the order changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub still_held: Vec<StillHeld>,
 }
 
 impl Order {

@@ -73,7 +73,7 @@ impl Rater {
         let legs = || usage.customer.iter().chain(&usage.agents);
         if legs().any(|leg| leg.terms.is_some()) {
             for (n, leg) in legs().enumerate() {
-                match self.resume_leg(leg, n == 0, call) {
+                match self.resume_leg(leg, n, call) {
                     Ok(hold) => holds.push(hold),
                     Err(why) => {
                         self.release_holds(holds);
@@ -99,14 +99,15 @@ impl Rater {
         Ok(())
     }
 
-    fn resume_leg(&mut self, leg: &LegTerms, is_first: bool, call: &Adoption<'_>) -> Result<Hold, String> {
+    fn resume_leg(&mut self, leg: &LegTerms, n: usize, call: &Adoption<'_>) -> Result<Hold, String> {
         let account = self.account_of(leg)?;
-        let phone = phone_of(call.usage).filter(|_| is_first).unwrap_or_default();
+        let phone = phone_of(call.usage).filter(|_| n == 0).unwrap_or_default();
         let payer = Payer { phone: phone.into(), ..Payer::of(account, leg) };
         let mut hold = empty_hold(account, leg, call.usage);
-        if hold.terms.is_some() && self.packages.serves(account) {
+        let flow_no = call.usage.flow_no;
+        if hold.terms.is_some() && (self.packages.serves(account) || self.packages.kept(flow_no)) {
             let mut held = Box::new(Held::new(&payer.phone, &payer.number));
-            self.packages.keep_old(&mut held, leg);
+            self.packages.keep(&mut held, flow_no, n);
             hold.held = Some(held);
         }
         self.resume_hold(hold, &call.usage.params, owed_s(call, leg))

@@ -18,7 +18,7 @@ use tandem_leg::Now;
 use tandem_rating::error::BillingError;
 use tandem_rating::fee::BillingParams;
 use tandem_rating::money::Money;
-use tandem_rating::package::{self, Ended, GiftRow, Order, Package, RentType};
+use tandem_rating::package::{self, Ended, GiftRow, Order, Package, RentType, StillHeld};
 
 pub use orders::{PackageAct, PackageDone};
 
@@ -70,6 +70,8 @@ pub(crate) struct Packages {
     payers: HashMap<AccountId, Vec<String>, RandomState>,
     /// Fees of phones that are over: one that is set anew goes on behind it.
     fees_over: HashMap<String, Order>,
+    /// What calls of another life held of periods that ended in it: order and amounts, by call.
+    kept: HashMap<u64, Vec<(String, StillHeld)>>,
     /// Largest number of an order.
     last: u64,
     /// When a step may be due, UTC ms.
@@ -229,6 +231,9 @@ impl Rater {
     pub fn packages_before(&mut self, orders: impl IntoIterator<Item = (Order, Vec<i64>, Money, Money)>) {
         for (order, used_s, money, spent) in orders {
             self.packages.last = self.packages.last.max(order.key.parse().unwrap_or(0));
+            for held in &order.still_held {
+                self.packages.kept.entry(held.flow_no).or_default().push((order.key.clone(), held.clone()));
+            }
             if order.ended.is_some() && order.is_phone_fee() {
                 self.packages.fees_over.insert(order.key.clone(), order);
             } else if order.ended.is_none() {

@@ -153,7 +153,7 @@ impl Rater {
     }
 
     /// The call with what packages hold for its legs; `None` when nothing is to be changed. Of a call that a crash left open
-    /// the packages are asked anew, for as long as it lasted: its start record has what it held at the answer.
+    /// the packages are asked anew, for as long as it lasted; what it held of periods that are over stays its own.
     #[allow(clippy::type_complexity)]
     fn with_gifts(
         &mut self,
@@ -173,7 +173,9 @@ impl Rater {
         // Calls of other systems are charged as they are told (cdr.md 7).
         let account = |leg: &LegTerms| self.account_names.get(leg.account.as_str()).copied();
         if usage.billing_type == EXTERNAL
-            || !(has || legs().any(|leg| account(leg).is_some_and(|a| self.packages.serves(a))))
+            || !(has
+                || self.packages.kept(usage.flow_no)
+                || legs().any(|leg| account(leg).is_some_and(|a| self.packages.serves(a))))
         {
             return None;
         }
@@ -183,7 +185,7 @@ impl Rater {
         for (n, leg) in filled.customer.iter_mut().chain(&mut filled.agents).enumerate() {
             let phone = phone_of(usage).filter(|_| n == 0).unwrap_or_default();
             let mut held = Held::new(&phone.into(), &leg.number);
-            self.packages.keep_old(&mut held, leg);
+            self.packages.keep(&mut held, usage.flow_no, n);
             (leg.gifts, leg.gift_money) = (Vec::new(), Money::ZERO);
             let account = self.account_names.get(leg.account.as_str()).copied();
             if let (Some(account), Some(tariff)) = (account, leg.tariff(connect_ms)) {

@@ -12,7 +12,6 @@ use tandem_rating::gift::{Gift, needed, whole_cycles};
 use tandem_rating::money::Money;
 use tandem_rating::package::{GiftUse, Period, matching};
 use tandem_rating::text::Text;
-use tandem_rating::usage::LegTerms;
 
 use super::{Live, Packages, schedule};
 
@@ -30,6 +29,14 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn new(phone: &Text, number: &Text) -> Held {
         Held { phone: phone.clone(), number: number.clone(), ..Held::default() }
+    }
+
+    /// What it has of a period.
+    pub(crate) fn of(&self, order: &str, period: u64) -> (Vec<Gift>, Money) {
+        let is_of =
+            |gift: &&Gift| gift_of(&gift.package).is_some_and(|(of, number, _)| of == order && number == period);
+        let money = self.money.iter().find(|(of, number, _)| of == order && *number == period);
+        (self.gifts.iter().filter(is_of).cloned().collect(), money.map_or(Money::ZERO, |(_, _, amount)| *amount))
     }
 
     /// All gift money.
@@ -180,14 +187,20 @@ impl Packages {
         }
     }
 
-    /// What the start record of a call of another life says it held of periods that are over by now stays its own.
-    pub(crate) fn keep_old(&mut self, held: &mut Held, leg: &LegTerms) {
-        let is_old = |gift: &&Gift| {
-            let name = gift_of(&gift.package);
-            name.is_none_or(|(order, number, _)| self.live.get(order).is_none_or(|live| live.period(number).is_none()))
-        };
-        let old: Vec<Gift> = leg.gifts.iter().filter(is_old).cloned().collect();
-        held.gifts.splice(0..0, old);
+    /// Whether a call of another life held something of a period that ended in that life.
+    pub(crate) fn kept(&self, flow_no: u64) -> bool {
+        self.kept.contains_key(&flow_no)
+    }
+
+    /// Gives a leg of such a call what it held.
+    pub(crate) fn keep(&self, held: &mut Held, flow_no: u64, leg: usize) {
+        let of_call = self.kept.get(&flow_no).map_or(&[][..], Vec::as_slice);
+        for (order, one) in of_call.iter().filter(|(_, one)| one.leg == leg) {
+            held.gifts.extend(one.gifts.iter().cloned());
+            if !one.money.is_zero() {
+                held.money.push((order.clone(), one.period, one.money));
+            }
+        }
     }
 
     /// A leg is charged, or was not (`charge` is `None`): what it held comes back without what it used. Tells that, and what

@@ -2,7 +2,7 @@
 
 use tandem_leg::Now;
 use tandem_rating::money::Money;
-use tandem_rating::package::{Ended, NoMoney, Order, PackageEvent, Period};
+use tandem_rating::package::{Ended, NoMoney, Order, PackageEvent, Period, StillHeld};
 use tandem_rating::record::{Audit, LedgerKind, LedgerRow, Record};
 
 use super::{Next, Offer, RETRY_MS, schedule};
@@ -127,8 +127,31 @@ impl Rater {
         if order.cancel {
             order.ended = Some(Ended::Cancelled);
         }
+        let held = self.still_held(&order.key, period.number);
+        order.still_held.extend(held);
         self.package_event(now.wall_ms, format!("period {memo} ends"), order, row.into_iter().collect(), audit);
         true
+    }
+
+    /// What calls hold of the period that runs. Of calls that still ring nothing: period and hours are those of the answer.
+    fn still_held(&self, order: &str, period: u64) -> Vec<StillHeld> {
+        let live = self.packages.live.get(order);
+        if !live.is_some_and(|live| !live.money_held.is_zero() || live.held_s.iter().any(|held_s| *held_s > 0)) {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        for (flow_no, state) in self.calls.iter().filter(|(_, state)| state.started) {
+            for (leg, hold) in state.holds.iter().enumerate() {
+                let Some(held) = &hold.held else { continue };
+                let (gifts, money) = held.of(order, period);
+                if !gifts.is_empty() || !money.is_zero() {
+                    all.push(StillHeld { flow_no: *flow_no, leg, period, gifts, money });
+                }
+            }
+        }
+        // In the order of the calls, so that the same run makes the same record.
+        all.sort_unstable_by_key(|held| (held.flow_no, held.leg));
+        all
     }
 
     /// Takes money for an order; no row for nothing.
@@ -166,10 +189,11 @@ impl Rater {
         &mut self,
         at_ms: i64,
         what: String,
-        order: Order,
+        mut order: Order,
         ledger: Vec<LedgerRow>,
         audit: Option<Box<Audit>>,
     ) {
+        order.still_held.retain(|held| self.calls.contains_key(&held.flow_no));
         let account = self.account_names.get(&order.account).copied();
         let moved = !ledger.is_empty();
         let event = PackageEvent { at_ms, what, order: order.clone(), ledger, audit };

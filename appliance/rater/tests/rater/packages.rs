@@ -436,6 +436,51 @@ fn a_gift_that_a_call_held_over_the_end_of_the_period_is_its_own() {
 }
 
 #[test]
+fn what_a_call_held_of_a_period_that_is_over_outlives_kills() {
+    let packages =
+        [Package { rent_type: RentType::Day, gift_money: money("1"), ..package("day", "1", &["86 120/60"]) }];
+    for (kills, goes_on) in [(1, false), (1, true), (2, true), (2, false)] {
+        let mut bench = Bench::prepaid("20");
+        configure(&mut bench, &packages);
+        act(&mut bench, order_of("c", "day"));
+        bench.at_ms = DAY_MS as u64 - 30_000;
+        admit(&mut bench, 1).unwrap();
+        let start = answer_to(&mut bench, 1);
+        // Four minutes: two of gift time, 1 of gift money, 0.20 of the balance; at the answer it held one minute.
+        assert_eq!(start.customer.as_ref().unwrap().gifts[0].left_s, 60);
+        for until_s in [120, 180, 240] {
+            assert_eq!(bench.renew(1), (Some(until_s), false));
+        }
+        for kill_no in 1..=kills {
+            go_to(&mut bench, kill_no);
+            kill(&mut bench, &packages);
+            if kill_no < kills || goes_on {
+                assert_eq!(bench.adopt(&start, 200), Ok((Some(261), false)), "{kills}");
+            }
+        }
+        let usage = Usage { hold_ms: 240_000, ..start.clone() };
+        match goes_on {
+            true => bench.settle(&usage),
+            false => {
+                kill(&mut bench, &packages);
+                bench.rater.settle_recovered(at(&bench), &usage);
+                bench.drain();
+            }
+        }
+        let cdr = bench.settlements()[0].1.unwrap();
+        assert_eq!((cdr.suite_s, cdr.suite_fee, cdr.fee), (120, money("1"), money("1.20")), "{kills} {goes_on}");
+        let rents = Money::new((1 + kills).into()).unwrap();
+        let left = money("19.80").checked_sub(rents).unwrap();
+        assert_eq!((bench.account("c").balance, bench.account("c").reserved), (left, Money::ZERO));
+        // No other call has any of it: its period is over, and that of today has all it began with.
+        whole_call(&mut bench, 2, 180);
+        let cdr = bench.settlements()[1].1.unwrap();
+        assert_eq!((cdr.suite_s, cdr.suite_fee), (120, money("0.60")));
+        invariant(&bench);
+    }
+}
+
+#[test]
 fn what_is_ordered_wrong_is_refused_with_field_and_value() {
     let mut bench = Bench::prepaid("20");
     configure(&mut bench, &[package("gold", "10", &[])]);

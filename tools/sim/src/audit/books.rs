@@ -462,11 +462,6 @@ fn recovered(cdr: &Cdr) -> bool {
     has_flag(cdr, "recovered")
 }
 
-/// Whether a record is of a call that was open when the switch died.
-pub(super) fn outlived_a_crash(cdr: &Cdr) -> bool {
-    recovered(cdr) || has_flag(cdr, "adopted")
-}
-
 fn has_flag(cdr: &Cdr, wanted: &str) -> bool {
     cdr.flags.split([',', ' ']).any(|flag| flag == wanted)
 }

@@ -11,7 +11,7 @@ use tandem_rating::package::uses;
 use tandem_rating::record::LedgerKind;
 
 use super::Auditor;
-use super::books::{Books, Story, outlived_a_crash, units};
+use super::books::{Books, units};
 use super::due::Due;
 use super::packages::{Desk, Order, Period};
 use crate::bill::{self, Leg};
@@ -194,27 +194,18 @@ impl Auditor {
     }
 
     /// What a call used of packages, leg by leg.
-    pub(super) fn check_uses(&mut self, desk: &mut Desk, seq: u64, flow_no: u64, books: &Books) -> Result<(), String> {
+    pub(super) fn check_uses(&mut self, desk: &mut Desk, seq: u64, flow_no: u64) -> Result<(), String> {
         let Some(due) = self.due.get(&flow_no).cloned() else {
             let none = !self.claims.keys().any(|(no, _)| *no == flow_no);
             return if none { Ok(()) } else { Err("it uses gifts, and owes nothing".to_owned()) };
         };
         let mut problem = Ok(());
-        let crashed = books.stories.get(&flow_no).and_then(Story::cdr).is_some_and(outlived_a_crash);
         for (n, (leg, fee)) in due.legs.iter().enumerate().filter(|(_, (leg, _))| leg.name != "vendor") {
             let phone = if n == 0 { due.phone.as_str() } else { "" };
             let claims = self.claims.get(&(flow_no, leg.name.clone())).cloned().unwrap_or_default();
             let judged = self.check_claims(desk, seq, flow_no, &due, (leg, fee), phone, &claims);
             problem = problem.and(judged.map_err(|text| format!("{}: {text}", leg.name)));
             self.seen.gifted += u64::from(claims.iter().any(|claim| !claim.gifts.is_empty() || claim.money > 0));
-            // Gift money of a period that ended is not known behind a crash: the balance pays what was to be a gift (PACKAGES.md).
-            let lost = |ran: &Ran| {
-                let over = due.start_seq < ran.end_seq && ran.end_seq < seq;
-                ran.serves(leg.account, phone) && ran.period.money > 0 && over && ran.may(&due, seq) > May::Never
-            };
-            if crashed && desk.ran.iter().any(lost) {
-                self.gifts_lost.insert((flow_no, leg.account));
-            }
             // What it cost the balance counts for every period that wants to know.
             let counting: Vec<usize> =
                 desk.runs.values().copied().filter(|n| desk.ran[*n].serves(leg.account, phone)).collect();

@@ -100,8 +100,6 @@ pub struct Auditor {
     due: BTreeMap<u64, due::Due>,
     /// What it used of packages, by flow number and leg.
     claims: BTreeMap<(u64, String), Vec<gifts::Claim>>,
-    /// Calls whose gift money a crash took, by flow number and account.
-    gifts_lost: HashSet<(u64, usize)>,
     /// When records were made: what was there at each instant, as the sequence of the next one.
     written: Vec<(u64, Time)>,
     stimulus: Stimulus,
@@ -137,7 +135,6 @@ impl Auditor {
             office: office::Asked::default(),
             due: BTreeMap::new(),
             claims: BTreeMap::new(),
-            gifts_lost: HashSet::new(),
             written: Vec::new(),
             stimulus: Stimulus::default(),
             media: media::MediaBook::default(),

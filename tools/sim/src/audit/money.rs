@@ -46,8 +46,7 @@ impl Auditor {
                 }
                 // Judged call by call, and correction by correction.
                 LedgerKind::Call | LedgerKind::Correction => {
-                    let held = row.kind == LedgerKind::Call
-                        && !row.flow_no.is_some_and(|no| self.is_external(no) || self.gifts_lost.contains(&(no, at)));
+                    let held = row.kind == LedgerKind::Call && !row.flow_no.is_some_and(|no| self.is_external(no));
                     unheld[at] += if held { 0 } else { (-amount).max(0) };
                 }
                 // Judged step by step with the orders. A minimum and the fee of a phone are owed, whatever there is.

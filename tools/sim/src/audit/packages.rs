@@ -153,7 +153,7 @@ impl Auditor {
         loop {
             let next_event = events.peek().map_or(u64::MAX, |(seq, ..)| *seq);
             if let Some((seq, flow_no)) = settled.next_if(|(seq, _)| *seq < next_event) {
-                if let Err(text) = self.check_uses(&mut desk, seq, flow_no, books) {
+                if let Err(text) = self.check_uses(&mut desk, seq, flow_no) {
                     found.push(format!("call {flow_no}: {text}"));
                 }
             } else if let Some((seq, ledger_at, event)) = events.next() {
