@@ -56,6 +56,13 @@ pub(crate) struct Span {
     block: Option<Block>,
 }
 
+impl Span {
+    /// Rows that are looked at one by one, in a block or not.
+    pub(crate) fn row_by_row(first_id: i64, last_id: i64) -> Span {
+        Span { first_id, last_id, block: None }
+    }
+}
+
 /// The rows of a span that can fit.
 enum Rows {
     All,

@@ -36,6 +36,8 @@ pub const LIMIT_MAX: usize = 5000;
 
 /// Rows of a sorted list, all pages together: their places are in memory.
 const SORTED_MAX: usize = 50_000;
+/// Rows of one call, and of others between them, that are read without asking which blocks they are in.
+const FEW_ROWS: i64 = 1_000;
 
 /// Rows that [`Queries::cdr_count_soon`] reads, each by itself and some 10 us each, until it says what it has.
 const COUNT_READS_MAX: u64 = 4_000;
@@ -686,24 +688,30 @@ impl Queries {
         ask: impl FnOnce(&Plan<'_>, &[Span]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let condition = ledger_condition(filter);
-        let last_id: i64 = self
-            .connection
-            .query_row("SELECT ifnull(max(id), 0) FROM ledger_row", [], |row| row.get(0))
-            .map_err(self.failed("read table ledger"))?;
-        let mut ids = (1, last_id);
-        if let Some(flow_no) = filter.flow_no {
+        let failed = || self.failed("read table ledger");
+        let ids = match filter.flow_no {
             // The rows of a call stand behind each other; another row that names it has a key, and an index for it.
-            let rows = format!("SELECT min(id), max(id) FROM ledger_row WHERE {OF_CALL}");
-            let found: (Option<i64>, Option<i64>) = self
-                .connection
-                .prepare_cached(&rows)
-                .and_then(|mut statement| {
-                    statement.query_row(params_from_iter(of_call(flow_no)), |row| Ok((row.get(0)?, row.get(1)?)))
-                })
-                .map_err(self.failed("read table ledger"))?;
-            let (Some(first_id), Some(last_id)) = found else { return Ok(()) };
-            ids = (first_id, last_id);
-        }
+            Some(flow_no) => {
+                let rows = format!("SELECT min(id), max(id) FROM ledger_row WHERE {OF_CALL}");
+                let found: (Option<i64>, Option<i64>) = self
+                    .connection
+                    .prepare_cached(&rows)
+                    .and_then(|mut statement| {
+                        statement.query_row(params_from_iter(of_call(flow_no)), |row| Ok((row.get(0)?, row.get(1)?)))
+                    })
+                    .map_err(failed())?;
+                let (Some(first_id), Some(last_id)) = found else { return Ok(()) };
+                (first_id, last_id)
+            }
+            None => {
+                let last_id = self
+                    .connection
+                    .prepare_cached("SELECT ifnull(max(id), 0) FROM ledger_row")
+                    .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+                    .map_err(failed())?;
+                (1, last_id)
+            }
+        };
         let plan = Plan {
             connection: &self.connection,
             path: &self.path,
@@ -719,7 +727,12 @@ impl Queries {
             ids,
             oldest_first: filter.oldest_first,
         };
-        ask(&plan, &plan.spans(last_id)?)
+        // A call has a handful: to look for its blocks among all there are takes longer than to read them.
+        let few = ids.1 - ids.0 < FEW_ROWS && filter.flow_no.is_some();
+        match few {
+            true => ask(&plan, &[Span::row_by_row(ids.0, ids.1)]),
+            false => ask(&plan, &plan.spans(ids.1)?),
+        }
     }
 
     /// The ledger row with this idempotency key, whatever its account.
@@ -1087,4 +1100,26 @@ fn cdr_condition(filter: &CdrFilter) -> Condition {
     condition.number("flow_no = ?", filter.flow_no.map(|flow_no| flow_no as i64));
     condition.times(["end_ms >= ?", "end_ms < ?"], filter.from_ms, filter.to_ms);
     condition
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn the_rows_of_another_call_are_found_by_the_plan_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tandem.db");
+        drop(schema::open_writer(&path, "USD").unwrap());
+        let connection = schema::open_reader(&path).unwrap();
+        let mut statement =
+            connection.prepare(&format!("SELECT min(id), max(id) FROM ledger_row WHERE {OF_CALL}")).unwrap();
+        for flow_no in 1..=3 {
+            let found = statement.query_row(params_from_iter(of_call(flow_no)), |row| row.get::<_, Option<i64>>(0));
+            assert_eq!(found.unwrap(), None);
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::block_index;
@@ -172,6 +173,7 @@ pub(crate) fn open_writer(path: &Path, currency: &str) -> Result<Connection, Sto
     let connection = Connection::open(path).map_err(StoreError::sql(path, "open the database"))?;
     let set_up = |connection: &Connection| -> rusqlite::Result<()> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        stable_plans(connection)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         // Of a new file only; one that is there keeps its own.
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
@@ -207,12 +209,19 @@ pub(crate) fn open_writer(path: &Path, currency: &str) -> Result<Connection, Sto
     Ok(connection)
 }
 
+/// A plan does not depend on what is asked for. Else a statement over a table with a partial index is planned anew for every
+/// value it is asked with, which takes longer than to answer it.
+fn stable_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(|_| ())
+}
+
 /// Opens the database for questions only; it must exist.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(StoreError::sql(path, "open the database for reading"))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(StoreError::sql(path, "set up the database"))?;
+    stable_plans(&connection).map_err(StoreError::sql(path, "set up the database"))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     if version(&connection, path)? == 0 {
         return Err(StoreError::Damaged { path: path.to_owned(), cause: "it has no tables".to_owned() });
