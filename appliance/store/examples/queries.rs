@@ -153,6 +153,13 @@ fn ask_all(dir: &Path, rounds: usize, of: &str) -> Fallible<()> {
     other("ledger_account", of, rounds, || Ok(queries.ledger_list(&account)?.len()))?;
     let deep = LedgerFilter { offset: 10_000, ..account };
     other("ledger_account_deep", of, rounds, || Ok(queries.ledger_list(&deep)?.len()))?;
+    // The count of calls, so that nothing is left out unseen.
+    let totals = |filter: &CdrFilter| -> Fallible<usize> { Ok(usize::try_from(queries.cdr_totals(filter)?.calls)?) };
+    other("totals", of, rounds, || totals(&CdrFilter::default()))?;
+    let from_ms = Some(call.end_ms - 26 * 3_600_000);
+    other("totals_26_hours", of, rounds, || totals(&CdrFilter { from_ms, ..CdrFilter::default() }))?;
+    let of_account = CdrFilter { account: Some(call.account.to_string()), ..CdrFilter::default() };
+    other("totals_account_day", of, rounds, || totals(&CdrFilter { day: Some(day), ..of_account.clone() }))?;
     other("report_day", of, rounds, || Ok(queries.report_day(day, None)?.len()))?;
     other("report_days", of, rounds, || {
         let days = queries.report_days()?;

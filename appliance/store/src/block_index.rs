@@ -15,6 +15,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::block_sums::{self, Sums};
 use crate::block_values;
 use crate::error::StoreError;
 
@@ -51,7 +52,7 @@ CREATE UNIQUE INDEX block_index_key ON block_index (space, first_id, field, firs
 pub(crate) fn forget_sql(space: i64) -> String {
     format!(
         "DELETE FROM block WHERE space = {space}; DELETE FROM block_index WHERE space = {space}; \
-         DELETE FROM block_value WHERE space = {space};"
+         DELETE FROM block_value WHERE space = {space}; DELETE FROM block_sum WHERE space = {space};"
     )
 }
 
@@ -154,6 +155,8 @@ pub(crate) struct Tail {
     columns: Vec<Column>,
     /// The time of each row, and what else is kept as a number.
     values: Vec<Vec<i64>>,
+    /// Of CDRs; `None` once there was one whose amounts cannot be read.
+    sums: Option<Sums>,
 }
 
 /// The fields that a space has an index of.
@@ -181,7 +184,15 @@ impl Tail {
     fn sized(first_id: i64, keys: usize, values: usize) -> Tail {
         let block = Block { first_id, last_id: first_id - 1, min_ms: i64::MAX, max_ms: i64::MIN };
         let columns = (0..keys).map(|_| Column::default()).collect();
-        Tail { block, columns, values: vec![Vec::new(); values] }
+        Tail { block, columns, values: vec![Vec::new(); values], sums: Some(Sums::default()) }
+    }
+
+    /// Adds the sums of a row that is pushed.
+    pub(crate) fn add(&mut self, row: Option<Sums>) {
+        match (&mut self.sums, row) {
+            (Some(sums), Some(row)) => sums.add(&row),
+            (sums, _) => *sums = None,
+        }
     }
 
     /// Adds the next row: its time, its keys, one a field, and its values behind the time.
@@ -243,6 +254,9 @@ impl Tail {
             block_values::write(connection, space, first_id, field, values)?;
             values.clear();
         }
+        if let Some(sums) = self.sums.replace(Sums::default()).filter(|sums| sums.rows > 0) {
+            block_sums::write(connection, space, first_id, &sums)?;
+        }
         for column in &mut self.columns {
             column.bytes.clear();
             column.ends.clear();
@@ -275,6 +289,11 @@ impl Tail {
             if !block_values::agrees(connection, space, block.first_id, field, values)? {
                 return Ok(false);
             }
+        }
+        if let Some(sums) = self.sums.filter(|sums| sums.rows > 0 && has_values)
+            && !block_sums::agrees(connection, space, block.first_id, &sums)?
+        {
+            return Ok(false);
         }
         Ok(self.block == block)
     }
@@ -465,6 +484,28 @@ mod tests {
     use super::*;
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
+
+    #[test]
+    fn a_block_has_the_sums_of_its_rows_unless_one_cannot_be_read() {
+        const FIELDS: Fields = Fields { keys: &[], values: &[block_values::TIME] };
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(&[TABLES, block_values::TABLES, block_sums::TABLES].concat()).unwrap();
+        let mut tail = Tail::new(1, FIELDS);
+        let one = Sums { rows: 1, answered: 1, of: std::array::from_fn(|at| at as i128) };
+        let mut close = |rows: &[Option<Sums>]| {
+            let first_id = tail.next_id();
+            for row in rows {
+                tail.push(5, [""; 0], &[]);
+                tail.add(*row);
+            }
+            tail.close(&connection, 7, FIELDS).unwrap();
+            block_sums::read(&connection, Path::new("x"), 7, first_id).unwrap()
+        };
+        let twice = Sums { rows: 2, answered: 2, of: one.of.map(|sum| 2 * sum) };
+        assert_eq!(close(&[Some(one), Some(one)]), Some(twice));
+        assert_eq!(close(&[Some(one), None, Some(one)]), None);
+        assert_eq!(close(&[Some(one)]), Some(one), "the next block begins anew");
+    }
 
     #[test]
     fn a_run_finds_exactly_the_rows_that_fit() {

@@ -28,9 +28,11 @@ CREATE UNIQUE INDEX IF NOT EXISTS block_value_key ON block_value (space, first_i
 /// The time that a block has the least and the greatest of beside its rows: the first of the values of any space.
 pub(crate) const TIME: &str = "time";
 
-/// Whether the database has the table: one that an older version wrote, and no writer of this one opened, does not.
+/// Whether the database has this table and that of [`crate::block_sums`]: one that an older version wrote, and no writer of
+/// this one opened, does not.
 pub(crate) fn are_there(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'block_value')", [], |row| row.get(0))
+    let sql = "SELECT count(*) = 2 FROM sqlite_schema WHERE name IN ('block_value', 'block_sum')";
+    connection.query_row(sql, [], |row| row.get(0))
 }
 
 /// A field that must be within bounds, both included.

@@ -11,6 +11,7 @@ use tandem_rating::cdr::{CDR_FIELDS, Cdr, CdrKind};
 
 use crate::amount;
 use crate::block_index::Fields;
+use crate::block_sums::{self, Sums};
 use crate::block_values::TIME;
 use crate::error::StoreError;
 use crate::msgpack::{Token, Tokens};
@@ -64,6 +65,22 @@ pub(crate) const INDEXED: [&str; 10] = [
 /// What the index has of a day: beside the keys the numbers that people bound and sort by.
 pub(crate) const INDEX: Fields = Fields { keys: &INDEXED, values: &[TIME, HOLD_S, FEE, ANSWERED] };
 
+/// What totals are of ([`crate::block_sums`]): the first [`SUMMED_NUMBERS`] are numbers, the others amounts.
+pub(crate) const SUMMED: [&str; 10] = [
+    "hold_s",
+    "billed_s",
+    "vendor_s",
+    "caller_rtp_relayed",
+    "callee_rtp_relayed",
+    "fee",
+    "tax",
+    "vendor_fee",
+    "vendor_tax",
+    "margin",
+];
+/// See [`SUMMED`].
+pub(crate) const SUMMED_NUMBERS: usize = 5;
+
 /// Held seconds, in the index.
 pub(crate) const HOLD_S: &str = "hold_s";
 /// The customer's fee in units of 10^-8, in the index.
@@ -85,6 +102,8 @@ static KEYS: LazyLock<[usize; INDEXED.len()]> = LazyLock::new(|| INDEXED.map(|na
 /// Places of held seconds, fee and time of the answer.
 static NUMBERS: LazyLock<[usize; 3]> =
     LazyLock::new(|| ["hold_s", "fee", "connect_ms"].map(|name| place(name).unwrap_or(FIELDS)));
+/// Places of the fields of [`SUMMED`].
+static SUMMED_AT: LazyLock<[usize; SUMMED.len()]> = LazyLock::new(|| SUMMED.map(|name| place(name).unwrap_or(FIELDS)));
 /// Place of the end time.
 static END_MS: LazyLock<usize> = LazyLock::new(|| place("end_ms").unwrap_or(FIELDS));
 
@@ -316,25 +335,63 @@ pub(crate) fn numbers(fields: &[Field<'_>; FIELDS]) -> Numbers {
     [hold_s, fee, i64::from(matches!(connect_ms, Field::Int(_)))]
 }
 
+/// What a CDR adds to the sums; `None` when an amount of it cannot be read.
+pub(crate) fn sums(fields: &[Field<'_>; FIELDS], answered: bool) -> Option<Sums> {
+    let field = |at: usize| SUMMED_AT.get(at).and_then(|place| fields.get(*place)).copied().unwrap_or_default();
+    let number = |at| match field(at) {
+        Field::Int(number) => number,
+        _ => 0,
+    };
+    let amount = |at| match field(SUMMED_NUMBERS + at) {
+        Field::Text(text) => text,
+        _ => b"",
+    };
+    block_sums::of_row(answered, std::array::from_fn(number), std::array::from_fn(amount), "a CDR").ok()
+}
+
+/// What to select for [`sums_of_row`].
+pub(crate) fn sums_list() -> String {
+    format!("connect_ms IS NOT NULL, {}", SUMMED.join(", "))
+}
+
+/// The same of a stored row, whose columns of [`sums_list`] begin at `first`.
+///
+/// # Errors
+/// The database; an amount that cannot be read.
+pub(crate) fn sums_of_row(row: &Row<'_>, first: usize, path: &Path, table: &str) -> Result<Sums, StoreError> {
+    let failed = || StoreError::sql(path, "read a CDR day table");
+    let mut numbers = [0; SUMMED_NUMBERS];
+    for (at, number) in numbers.iter_mut().enumerate() {
+        *number = row.get(first + 1 + at).map_err(failed())?;
+    }
+    let mut amounts: [&[u8]; SUMMED.len() - SUMMED_NUMBERS] = [b""; SUMMED.len() - SUMMED_NUMBERS];
+    for (at, amount) in amounts.iter_mut().enumerate() {
+        let value = row.get_ref(first + 1 + SUMMED_NUMBERS + at);
+        *amount = value.and_then(|value| Ok(value.as_bytes()?)).map_err(failed())?;
+    }
+    block_sums::of_row(row.get(first).map_err(failed())?, numbers, amounts, table)
+}
+
 /// A fee in units; one that is beyond an `i64` is as large as it can be. What is no amount is refused where it is summed.
 fn fee_units(fee: &[u8]) -> i64 {
     let units = amount::units("of the index", "fee", fee).unwrap_or(0);
     i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// The last rows of the table of `day`, from `first_id` on, as the index wants them: (id, end time, keys, numbers).
+/// The last rows of the table of `day`, from `first_id` on, as the index wants them: (id, end time, keys, numbers, sums).
 pub(crate) fn key_rows(
     connection: &Connection,
     path: &Path,
     day: i64,
     first_id: i64,
     last_id: i64,
-    mut each: impl FnMut(i64, i64, [&str; INDEXED.len()], Numbers),
+    mut each: impl FnMut(i64, i64, [&str; INDEXED.len()], Numbers, Option<Sums>),
 ) -> Result<(), StoreError> {
     let texts: Vec<String> = INDEXED.iter().map(|name| format!("CAST({name} AS TEXT)")).collect();
     let sql = format!(
-        "SELECT id, end_ms, {}, hold_s, fee, connect_ms IS NOT NULL FROM {} WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        "SELECT id, end_ms, {}, hold_s, fee, {} FROM {} WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
         texts.join(", "),
+        sums_list(),
         table_name(day)
     );
     let mut read = || -> rusqlite::Result<()> {
@@ -347,7 +404,7 @@ pub(crate) fn key_rows(
             }
             let at = 2 + INDEXED.len();
             let numbers = [row.get(at)?, fee_units(row.get_ref(at + 1)?.as_bytes()?), row.get(at + 2)?];
-            each(row.get(0)?, row.get(1)?, keys, numbers);
+            each(row.get(0)?, row.get(1)?, keys, numbers, sums_of_row(row, at + 2, path, "a CDR").ok());
         }
         Ok(())
     };

@@ -11,6 +11,7 @@
 mod amount;
 mod base;
 mod block_index;
+mod block_sums;
 mod block_values;
 mod cdr_table;
 mod changes;

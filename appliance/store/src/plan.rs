@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::block_index::{self, Block, BlockRows, Match};
+use crate::block_sums::{self, Sums};
 use crate::block_values::{self, Range, TIME, Values, Within};
 use crate::error::StoreError;
 use crate::query::NumberMatch;
@@ -250,6 +251,17 @@ impl Plan<'_> {
         let chosen = chosen.map(|(row, value)| (block.first_id + row as i64, value));
         let chosen = chosen.filter(|(id, _)| (self.ids.0..=self.ids.1).contains(id)).collect();
         Ok(Sorted::These(chosen))
+    }
+
+    /// The sums of `span`, when every row of it fits and they are known.
+    pub(crate) fn sums(&self, span: Span) -> Result<Option<Sums>, StoreError> {
+        let Some(block) = span.block.filter(|_| self.has_values) else { return Ok(None) };
+        let is_whole = self.ids.0 <= block.first_id && block.last_id <= self.ids.1;
+        if !is_whole || !matches!(self.found(span, &mut Budget::endless())?, Found { rows: Rows::All, is_exact: true })
+        {
+            return Ok(None);
+        }
+        block_sums::read(self.connection, self.path, self.space, block.first_id)
     }
 
     /// What the index says of a span.

@@ -13,7 +13,9 @@ use tandem_rating::cdr::Cdr;
 use tandem_rating::money::Money;
 use tandem_rating::record::LedgerKind;
 
+use crate::amount;
 use crate::block_index::LEDGER;
+use crate::block_sums::Sums;
 use crate::block_values::{self, Range};
 use crate::cdr_table::{self, Layout};
 use crate::changes::{self, AuditFilter, StoredAudit, StoredChange};
@@ -491,48 +493,29 @@ impl Queries {
         Ok(counted)
     }
 
-    /// Sums over all CDRs of `filter`; limit and offset are not looked at. Reads every one of them, about a million a
-    /// second.
+    /// Sums over all CDRs of `filter`; limit and offset are not looked at. Blocks of rows that fit whole have their sums;
+    /// of others each row is read, about a million a second.
     ///
     /// # Errors
     /// [`StoreError::Refused`]; a sum out of range; the database.
     pub fn cdr_totals(&self, filter: &CdrFilter) -> Result<CdrTotals, StoreError> {
         self.snapshot(|| {
-            let mut totals = CdrTotals::default();
+            let mut totals = Sums::default();
+            let columns = cdr_table::sums_list();
             self.each_day(filter, None, |plan, _, last_id| {
-                let columns = "connect_ms IS NOT NULL, hold_s, billed_s, vendor_s, caller_rtp_relayed, \
-                               callee_rtp_relayed, fee, tax, vendor_fee, vendor_tax, margin";
                 for span in plan.spans(last_id)? {
-                    plan.read(span, columns, |row| {
-                        self.add_totals(&mut totals, row, plan.table)?;
-                        Ok(true)
-                    })?;
+                    match plan.sums(span)? {
+                        Some(sums) => totals.add(&sums),
+                        None => plan.read(span, &columns, |row| {
+                            totals.add(&cdr_table::sums_of_row(row, 0, &self.path, plan.table)?);
+                            Ok(true)
+                        })?,
+                    }
                 }
                 Ok(true)
             })?;
-            Ok(totals)
+            totals_of(&totals)
         })
-    }
-
-    fn add_totals(&self, totals: &mut CdrTotals, row: &rusqlite::Row<'_>, table: &str) -> Result<(), StoreError> {
-        let number = |index: usize| row.get::<_, i64>(index).map_err(self.failed("read a CDR day table"));
-        totals.calls += 1;
-        totals.answered += u64::from(number(0)? != 0);
-        totals.hold_s = totals.hold_s.saturating_add(number(1)?);
-        totals.billed_s = totals.billed_s.saturating_add(number(2)?);
-        totals.vendor_s = totals.vendor_s.saturating_add(number(3)?);
-        let packets = |index| number(index).map(|n| u64::try_from(n).unwrap_or(0));
-        totals.caller_rtp_relayed = totals.caller_rtp_relayed.saturating_add(packets(4)?);
-        totals.callee_rtp_relayed = totals.callee_rtp_relayed.saturating_add(packets(5)?);
-        let sums = [&mut totals.fee, &mut totals.tax, &mut totals.cost, &mut totals.cost_tax, &mut totals.margin];
-        for (index, sum) in (6..).zip(sums) {
-            let text = row.get_ref(index).and_then(|value| Ok(value.as_str()?));
-            let text = text.map_err(self.failed("read a CDR day table"))?;
-            if text != "0" {
-                *sum = add(*sum, text, table)?;
-            }
-        }
-        Ok(())
     }
 
     /// Plans the question for each day that can hold an answer, in order, until `ask` says false.
@@ -949,6 +932,34 @@ pub(crate) fn add(sum: Money, text: &str, table: &str) -> Result<Money, StoreErr
         account: "of the sum".to_owned(),
         what: format!("{sum} + {amount} in {table}"),
         cause: error.to_string(),
+    })
+}
+
+/// Sums as they are shown.
+fn totals_of(sums: &Sums) -> Result<CdrTotals, StoreError> {
+    let count = |sum: i128| u64::try_from(sum).unwrap_or_default();
+    let seconds = |sum: i128| i64::try_from(sum).unwrap_or(i64::MAX);
+    let money = |sum: i128| {
+        amount::money(sum).map_err(|error| StoreError::Money {
+            account: "of the sum".to_owned(),
+            what: format!("{sum} units of 10^-8 in all"),
+            cause: error.to_string(),
+        })
+    };
+    let [hold_s, billed_s, vendor_s, caller, callee, fee, tax, cost, cost_tax, margin] = sums.of;
+    Ok(CdrTotals {
+        calls: count(sums.rows),
+        answered: count(sums.answered),
+        hold_s: seconds(hold_s),
+        billed_s: seconds(billed_s),
+        vendor_s: seconds(vendor_s),
+        caller_rtp_relayed: count(caller),
+        callee_rtp_relayed: count(callee),
+        fee: money(fee)?,
+        tax: money(tax)?,
+        cost: money(cost)?,
+        cost_tax: money(cost_tax)?,
+        margin: money(margin)?,
     })
 }
 

@@ -7,6 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::block_index;
+use crate::block_sums;
 use crate::block_values;
 use crate::decks;
 use crate::error::StoreError;
@@ -197,7 +198,9 @@ pub(crate) fn open_writer(path: &Path, currency: &str) -> Result<Connection, Sto
         connection.execute_batch(&statements).map_err(StoreError::sql(path, "make the tables"))?;
     }
     connection
-        .execute_batch(&[TABLES_ADDED, block_values::TABLES, decks::TABLES, package::TABLES].concat())
+        .execute_batch(
+            &[TABLES_ADDED, block_values::TABLES, block_sums::TABLES, decks::TABLES, package::TABLES].concat(),
+        )
         .map_err(StoreError::sql(path, "make the tables of changes"))?;
     match meta(&connection, path, key::CURRENCY)? {
         None => set_meta(&connection, path, key::CURRENCY, currency)?,

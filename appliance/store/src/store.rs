@@ -143,9 +143,10 @@ impl Day {
         let (indexed, cdrs) = ends().map_err(StoreError::sql(path, "read table cdr_day"))?;
         let mut tail = Tail::new(indexed + 1, cdr_table::INDEX);
         let mut last_ms = 0;
-        cdr_table::key_rows(connection, path, day, indexed + 1, cdrs, |id, end_ms, keys, numbers| {
+        cdr_table::key_rows(connection, path, day, indexed + 1, cdrs, |id, end_ms, keys, numbers, sums| {
             tail.skip_to(id, end_ms);
             tail.push(end_ms, keys, &numbers);
+            tail.add(sums);
             last_ms = end_ms;
         })?;
         tail.skip_to(cdrs + 1, last_ms);
@@ -604,7 +605,9 @@ impl<'c> Writer<'c> {
         };
         cdr_table::insert(statement, layout, cdr, tail.next_id(), &mut self.json)
             .map_err(StoreError::sql(path, "write a CDR day table"))?;
-        tail.push(cdr_table::end_ms(cdr), cdr_table::keys(cdr), &cdr_table::numbers(cdr));
+        let numbers = cdr_table::numbers(cdr);
+        tail.push(cdr_table::end_ms(cdr), cdr_table::keys(cdr), &numbers);
+        tail.add(cdr_table::sums(cdr, numbers[2] != 0));
         let (cdrs, full) = (tail.next_id() - 1, tail.is_full());
         if full {
             self.day(state, day)?.close(connection, path, day)?;

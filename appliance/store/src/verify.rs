@@ -229,17 +229,25 @@ fn index(
     for block in block_index::blocks(connection, space).map_err(failed())? {
         let Block { first_id, .. } = block;
         let mut tail = Tail::new(first_id, fields);
-        let mut push = |id: i64, at_ms: i64, keys: &[&str], numbers: &[i64]| {
-            tail.skip_to(id, at_ms);
-            tail.push(at_ms, keys.iter().copied(), numbers);
-        };
         if of_ledger {
-            ledger::key_rows(connection, first_id, block.last_id, |id, at_ms, keys| push(id, at_ms, &keys, &[]))
-                .map_err(failed())?;
+            ledger::key_rows(connection, first_id, block.last_id, |id, at_ms, keys| {
+                tail.skip_to(id, at_ms);
+                tail.push(at_ms, keys, &[]);
+            })
+            .map_err(failed())?;
         } else {
-            cdr_table::key_rows(connection, path, space, first_id, block.last_id, |id, end_ms, keys, numbers| {
-                push(id, end_ms, &keys, &numbers);
-            })?;
+            cdr_table::key_rows(
+                connection,
+                path,
+                space,
+                first_id,
+                block.last_id,
+                |id, end_ms, keys, numbers, sums| {
+                    tail.skip_to(id, end_ms);
+                    tail.push(end_ms, keys, &numbers);
+                    tail.add(sums);
+                },
+            )?;
         }
         if first_id <= last_id || block.last_id > rows {
             verified.problem(format!("{what}: the index has a block from row {first_id} to {}", block.last_id));

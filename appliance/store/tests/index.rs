@@ -13,7 +13,8 @@ use tandem_rating::cdr::Cdr;
 use tandem_rating::record::Record;
 use tandem_rating::text::Text;
 use tandem_store::{
-    CdrFilter, CdrSort, DATABASE_FILE, LIMIT_MAX, LedgerFilter, NumberMatch, Projector, Queries, StoreOptions,
+    CdrFilter, CdrSort, CdrTotals, DATABASE_FILE, LIMIT_MAX, LedgerFilter, NumberMatch, Projector, Queries,
+    StoreOptions,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -43,6 +44,8 @@ fn traffic() -> (Vec<Record>, Vec<Cdr>) {
             end_reason: rng.random_range(0..3),
             connect_ms: cdr.connect_ms.filter(|_| rng.random_range(0..3) > 0),
             hold_s: rng.random_range(0..600),
+            caller_rtp_relayed: rng.random_range(0..50_000),
+            callee_rtp_relayed: rng.random_range(0..50_000),
             ..*cdr
         };
         cdrs.push(cdr.clone());
@@ -54,8 +57,9 @@ fn traffic() -> (Vec<Record>, Vec<Cdr>) {
 }
 
 /// The database as an older version would have left it: without the values of one block, and of all.
-fn older_blocks(dir: &Path) -> [TempDir; 2] {
-    ["DELETE FROM block_value WHERE first_id = 1", "DROP TABLE block_value"].map(|change| {
+fn older_blocks(dir: &Path) -> [TempDir; 3] {
+    let one = "DELETE FROM block_value WHERE first_id = 1; DELETE FROM block_sum WHERE first_id = 16385";
+    [one, "DROP TABLE block_sum", "DROP TABLE block_value; DROP TABLE block_sum"].map(|change| {
         let older = tempdir().unwrap();
         let copy = older.path().join(DATABASE_FILE);
         let connection = Connection::open(dir.join(DATABASE_FILE)).unwrap();
@@ -64,6 +68,25 @@ fn older_blocks(dir: &Path) -> [TempDir; 2] {
         connection.execute_batch(change).unwrap();
         older
     })
+}
+
+/// Sums over calls, one by one.
+fn totals<'a>(cdrs: impl Iterator<Item = &'a Cdr>) -> CdrTotals {
+    let mut totals = CdrTotals::default();
+    for cdr in cdrs {
+        totals.calls += 1;
+        totals.answered += u64::from(cdr.connect_ms.is_some());
+        totals.hold_s += cdr.hold_s;
+        totals.billed_s += cdr.billed_s;
+        totals.vendor_s += cdr.vendor_s;
+        totals.caller_rtp_relayed += cdr.caller_rtp_relayed as u64;
+        totals.callee_rtp_relayed += cdr.callee_rtp_relayed as u64;
+        let sums = [&mut totals.fee, &mut totals.tax, &mut totals.cost, &mut totals.cost_tax, &mut totals.margin];
+        for (sum, amount) in sums.into_iter().zip([cdr.fee, cdr.tax, cdr.vendor_fee, cdr.vendor_tax, cdr.margin]) {
+            *sum = sum.checked_add(amount).unwrap();
+        }
+    }
+    totals
 }
 
 #[test]
@@ -174,6 +197,8 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
             fits.reverse();
         }
         found += fits.len().min(1);
+        let sums = totals(fits.iter().map(|flow_no| by_number[flow_no]));
+        assert_eq!(queries.cdr_totals(&filter).unwrap(), sums, "{filter:?}");
         assert_eq!(queries.cdr_count(&filter).unwrap(), fits.len() as u64, "{filter:?}");
         let (page, counted) = queries.cdr_page(&CdrFilter { limit: Some(50), ..filter.clone() }).unwrap();
         assert_eq!(page.len(), fits.len().min(50), "{filter:?}");
@@ -216,6 +241,7 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
         for older in older.iter().filter(|_| n % 3 == 0) {
             let queries = Queries::open(older.path()).unwrap();
             assert_eq!(queries.cdr_count(&filter).unwrap(), fits.len() as u64, "{filter:?}");
+            assert_eq!(queries.cdr_totals(&filter).unwrap(), sums, "{filter:?}");
             let page = queries.cdr_list(&CdrFilter { offset: at as u64, ..some.clone() }).unwrap();
             assert_eq!(page.iter().map(|cdr| cdr.flow_no).collect::<Vec<_>>(), fits[at..end], "{filter:?}");
             let by_fee = CdrFilter { sort: CdrSort::Fee, ..some.clone() };
@@ -230,12 +256,21 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
         let times = (one.end_ms - 400_000, one.end_ms);
         for (from_ms, to_ms) in [times, (times.1, times.1 + 400_000)] {
             let filter = CdrFilter { from_ms: Some(from_ms), to_ms: Some(to_ms), ..CdrFilter::default() };
-            let fits = cdrs.iter().filter(|cdr| (from_ms..to_ms).contains(&cdr.end_ms)).count();
-            assert_eq!(queries.cdr_count(&filter).unwrap(), fits as u64, "{filter:?}");
+            let fits = || cdrs.iter().filter(|cdr| (from_ms..to_ms).contains(&cdr.end_ms));
+            assert_eq!(queries.cdr_count(&filter).unwrap(), fits().count() as u64, "{filter:?}");
+            assert_eq!(queries.cdr_totals(&filter).unwrap(), totals(fits()), "{filter:?}");
         }
     }
+    let all = totals(cdrs.iter());
+    assert!(all.fee > all.cost && all.caller_rtp_relayed > 0 && all.hold_s != all.billed_s, "{all:?}");
+    assert_eq!(queries.cdr_totals(&CdrFilter::default()).unwrap(), all);
     for older in older {
-        assert_eq!(Queries::open(older.path()).unwrap().verify().unwrap().problems, Vec::<String>::new());
+        let older = Queries::open(older.path()).unwrap();
+        assert_eq!(older.cdr_totals(&CdrFilter::default()).unwrap(), all);
+        let answered = CdrFilter { answered: Some(true), ..CdrFilter::default() };
+        let of_answered = totals(cdrs.iter().filter(|cdr| cdr.connect_ms.is_some()));
+        assert_eq!(older.cdr_totals(&answered).unwrap(), of_answered);
+        assert_eq!(older.verify().unwrap().problems, Vec::<String>::new());
     }
     assert!(found > 25, "most questions have an answer: {found}");
 
@@ -254,7 +289,11 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
     assert_eq!(queries.ledger_by_key("call:9000:vendor").unwrap().unwrap().flow_no, Some(9_000));
     assert_eq!(queries.ledger_by_key("call:9000:agent").unwrap(), None);
 
-    // The audit sees an index that does not fit its rows.
+    // The audit sees an index that does not fit its rows, and sums that do not; the blocks they are of are not read again.
+    connection.execute("UPDATE block_sum SET sums = '9' || sums WHERE first_id = 16385", []).unwrap();
+    assert_eq!(queries.verify().unwrap().wrong, 1);
+    assert!(queries.cdr_totals(&CdrFilter::default()).unwrap().calls > 90_000);
+    connection.execute("UPDATE block_sum SET sums = substr(sums, 2) WHERE first_id = 16385", []).unwrap();
     let mut wrong = 0;
     for change in [
         "UPDATE cdr_20261121_row SET caller_in = caller_in || '1' WHERE id = 77",
@@ -266,4 +305,7 @@ fn questions_find_the_same_calls_as_a_look_at_every_one() {
         assert!(now_wrong > wrong, "{change}");
         wrong = now_wrong;
     }
+    connection.execute("UPDATE block_sum SET sums = '1 2'", []).unwrap();
+    let refused = queries.cdr_totals(&CdrFilter::default()).unwrap_err().to_string();
+    assert!(refused.contains("block_sum") && refused.contains("are not 12 numbers"), "{refused}");
 }
