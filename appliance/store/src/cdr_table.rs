@@ -392,7 +392,8 @@ pub(crate) fn key_rows(
         "SELECT id, end_ms, {}, hold_s, fee, {} FROM {} WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
         texts.join(", "),
         sums_list(),
-        table_name(day)
+        // Whatever columns the table was made with.
+        view_name(day)
     );
     let mut read = || -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(&sql)?;

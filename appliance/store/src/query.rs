@@ -502,7 +502,9 @@ impl Queries {
         self.snapshot(|| {
             let mut totals = Sums::default();
             let columns = cdr_table::sums_list();
-            self.each_day(filter, None, |plan, _, last_id| {
+            self.each_day(filter, None, |plan, day, last_id| {
+                // Whatever columns the table was made with.
+                let plan = Plan { table: &cdr_table::view_name(day), ..*plan };
                 for span in plan.spans(last_id)? {
                     match plan.sums(span)? {
                         Some(sums) => totals.add(&sums),

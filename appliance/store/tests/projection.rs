@@ -484,7 +484,7 @@ fn a_day_table_of_another_layout_is_written_and_read_by_its_own() {
              ALTER TABLE cdr_20261122_row DROP COLUMN callee_rtp_relayed;",
         )
         .unwrap();
-    let full = Cdr { id: 1, ..full_cdr(2, MIDNIGHT_MS + 5) };
+    let full = Cdr { id: 1, callee_rtp_relayed: 40, ..full_cdr(2, MIDNIGHT_MS + 5) };
     projector(dir.path()).apply_batch(&[(2, settled(full.clone())), (3, settled(cdr(3)))]).unwrap();
     let queries = Queries::open(dir.path()).unwrap();
     assert_eq!(queries.cdr_show(2).unwrap(), Some(full));
@@ -493,6 +493,8 @@ fn a_day_table_of_another_layout_is_written_and_read_by_its_own() {
         .query_row("SELECT callee_rtp_relayed FROM cdr_20261122 WHERE flow_no = 3", [], |row| row.get(0))
         .unwrap();
     assert_eq!(shown, 3);
+    let totals = queries.cdr_totals(&CdrFilter::default()).unwrap();
+    assert_eq!((totals.calls, totals.callee_rtp_relayed), (2, 43));
 }
 
 #[test]
