@@ -90,30 +90,21 @@ impl Distances {
 }
 
 impl Values {
-    /// Gives the rows and values of `rows`, or of all, that `fits` likes.
-    pub(crate) fn choose(&self, rows: Option<&[usize]>, fits: impl Fn(i64) -> bool) -> Vec<(usize, i64)> {
+    /// Gives `rows`, or all, with their values.
+    pub(crate) fn choose(&self, rows: Option<&[usize]>) -> Vec<(usize, i64)> {
         match &self.distances {
-            Distances::One(distances) => self.chosen(distances, rows, fits),
-            Distances::Two(distances) => self.chosen(distances, rows, fits),
-            Distances::Four(distances) => self.chosen(distances, rows, fits),
-            Distances::Eight(distances) => self.chosen(distances, rows, fits),
+            Distances::One(distances) => self.chosen(distances, rows),
+            Distances::Two(distances) => self.chosen(distances, rows),
+            Distances::Four(distances) => self.chosen(distances, rows),
+            Distances::Eight(distances) => self.chosen(distances, rows),
         }
     }
 
-    fn chosen<T: Copy + Into<u64>>(
-        &self,
-        distances: &[T],
-        rows: Option<&[usize]>,
-        fits: impl Fn(i64) -> bool,
-    ) -> Vec<(usize, i64)> {
+    fn chosen<T: Copy + Into<u64>>(&self, distances: &[T], rows: Option<&[usize]>) -> Vec<(usize, i64)> {
         let value = |distance: T| self.least.wrapping_add_unsigned(distance.into());
-        let all = |(row, distance): (usize, &T)| (row, value(*distance));
         match rows {
-            None => distances.iter().enumerate().map(all).filter(|(_, value)| fits(*value)).collect(),
-            Some(rows) => {
-                let some = rows.iter().filter_map(|row| Some((*row, value(*distances.get(*row)?))));
-                some.filter(|(_, value)| fits(*value)).collect()
-            }
+            None => distances.iter().enumerate().map(|(row, distance)| (row, value(*distance))).collect(),
+            Some(rows) => rows.iter().filter_map(|row| Some((*row, value(*distances.get(*row)?)))).collect(),
         }
     }
 }
@@ -315,10 +306,9 @@ mod tests {
                 }
             }
             let read = super::values(&connection, Path::new(PATH), 7, block, "fee").unwrap().unwrap();
-            prop_assert_eq!(read.choose(None, |_| true), values.iter().copied().enumerate().collect::<Vec<_>>());
+            prop_assert_eq!(read.choose(None), values.iter().copied().enumerate().collect::<Vec<_>>());
             let row = ends.0.index(values.len());
-            prop_assert_eq!(read.choose(Some(&[row]), |_| true), [(row, values[row])]);
-            prop_assert_eq!(read.choose(Some(&[row]), |value| value != values[row]), []);
+            prop_assert_eq!(read.choose(Some(&[row])), [(row, values[row])]);
             let ends = (*values.iter().min().unwrap(), *values.iter().max().unwrap());
             prop_assert_eq!(bounds(&connection, Path::new(PATH), 7, block, "fee").unwrap(), Some(ends));
             prop_assert!(agrees(&connection, 7, 100, "fee", &values).unwrap());

@@ -219,11 +219,11 @@ impl Plan<'_> {
     }
 
     /// The rows of `span` that fit with their values of `field`, which is [`crate::cdr_table::INDEX`]'s; those alone that are
-    /// greater than `bound` (less, with `least_first`) or equal to it.
+    /// greater than `bound`, or less with `least_first`.
     pub(crate) fn sorted(
         &self,
         span: Span,
-        field: &str,
+        field: &'static str,
         bound: Option<i64>,
         least_first: bool,
     ) -> Result<Sorted, StoreError> {
@@ -237,17 +237,35 @@ impl Plan<'_> {
         if bound.is_some_and(|bound| is_behind(if least_first { least } else { greatest }, bound)) {
             return Ok(Sorted::Behind);
         }
+        // First the rows that beat the bound: behind the first blocks there are few, and mostly none.
+        let mut best = None;
+        if let Some(bound) = bound {
+            let (from, to) =
+                if least_first { (i64::MIN, bound.saturating_sub(1)) } else { (bound.saturating_add(1), i64::MAX) };
+            let range = Range { field, from, to };
+            match block_values::within(self.connection, self.path, self.space, block, range)? {
+                Within::Unknown => return Ok(Sorted::Unknown),
+                Within::All => {}
+                Within::These(rows) if rows.count() == 0 => return Ok(Sorted::Behind),
+                Within::These(rows) => best = Some(rows),
+            }
+        }
         let Found { rows, is_exact: true } = self.found(span, &mut Budget::endless())? else {
             return Ok(Sorted::Unknown);
         };
+        if let Rows::These(mut rows) = rows {
+            if let Some(best) = &best {
+                rows.keep(best);
+            }
+            best = Some(rows);
+        }
+        let rows: Option<Vec<usize>> = best.map(|rows| rows.rows());
+        if rows.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(Sorted::These(Vec::new()));
+        }
         let values: Option<Values> = block_values::values(self.connection, self.path, self.space, block, field)?;
         let Some(values) = values else { return Ok(Sorted::Unknown) };
-        let rows: Option<Vec<usize>> = match rows {
-            Rows::All => None,
-            Rows::These(rows) => Some(rows.rows()),
-        };
-        let beats = |value: i64| bound.is_none_or(|bound| !is_behind(value, bound));
-        let chosen = values.choose(rows.as_deref(), beats).into_iter();
+        let chosen = values.choose(rows.as_deref()).into_iter();
         let chosen = chosen.map(|(row, value)| (block.first_id + row as i64, value));
         let chosen = chosen.filter(|(id, _)| (self.ids.0..=self.ids.1).contains(id)).collect();
         Ok(Sorted::These(chosen))

@@ -317,7 +317,7 @@ impl Queries {
     fn sorted_list(
         &self,
         filter: &CdrFilter,
-        (field, value): (&str, &str),
+        (field, value): (&'static str, &str),
         limit: usize,
     ) -> Result<Vec<Cdr>, StoreError> {
         let refused = |field, value: String, range: String| Err(StoreError::Refused { field, value, range });
