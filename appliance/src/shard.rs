@@ -629,6 +629,7 @@ impl Shard {
             ("calls_refused_overload".into(), c.overloaded),
             ("calls_unsettled".into(), self.core.unsettled() as u64),
             ("calls_adopted".into(), c.adopted),
+            ("calls_unacknowledged".into(), self.core.calls().unacknowledged_count() as u64),
             ("calls_first_heartbeat_due".into(), self.core.calls().newly_alive_count() as u64),
         ];
         named.extend(c.malformed.iter().map(|(name, n)| (format!("sip_malformed_{name}"), *n)));

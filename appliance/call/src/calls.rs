@@ -366,6 +366,12 @@ impl Calls {
         }
     }
 
+    /// Answered calls whose caller has not acknowledged the answer: none of them would go on after a restart.
+    pub fn unacknowledged_count(&self) -> usize {
+        let waits = |call: &Call| call.state == CallState::Connected && !call.session.acknowledged;
+        self.calls.iter().filter(|(_, call)| waits(call)).count()
+    }
+
     /// Calls that [`Calls::newly_alive`] has to tell.
     pub fn newly_alive_count(&self) -> usize {
         self.shared.acknowledged.len()

@@ -47,7 +47,9 @@ fn flow_1_basic_call() {
     assert_eq!(w.rating.asked, ["admit 3", "answered"], "the start record comes before the caller's 200");
     let to_a = media_of(&w.expect_connect(a));
     assert!(to_a.starts_with("203.0.113.1:") && to_a != to_b);
+    assert_eq!((w.calls.unacknowledged_count(), w.calls.newly_alive_count()), (1, 0));
     w.news(a, LegEvent::Confirm(Confirm::default()));
+    assert_eq!((w.calls.unacknowledged_count(), w.calls.newly_alive_count()), (0, 1));
     assert_eq!(w.calls.counts().connected, 1);
     let mut alive = Vec::new();
     w.advance(65_400);

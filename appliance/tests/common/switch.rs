@@ -224,6 +224,19 @@ impl Switch {
         })
     }
 
+    /// Waits until every answered call would go on after a kill: its caller's ACK has come, and its first heartbeat is written.
+    #[track_caller]
+    pub(crate) fn written_down(&self) {
+        until("every answered call is acknowledged and has its first heartbeat", || {
+            let counters = &self.json(&["status"])["counters"];
+            (counters["calls_unacknowledged"] == 0 && counters["calls_first_heartbeat_due"] == 0).then_some(())
+        });
+        // What the rating thread was told is written before its next turn, in which it answers the second of these.
+        for _ in 0..2 {
+            self.json(&["account", "list"]);
+        }
+    }
+
     /// Whether no call is on and every record is in the database.
     #[track_caller]
     pub(crate) fn is_idle(&self) -> bool {

@@ -55,9 +55,7 @@ fn killed_at_random_moments_calls_go_on_and_each_is_billed_once() {
             let known = Known { answered_ms: [before_ms, wall_ms()], kills: 0, hung_up_ms: None, ended_ms: None };
             calls.insert(callee, known);
         }
-        until("every call is written down", || {
-            (switch.json(&["status"])["counters"]["calls_first_heartbeat_due"] == 0).then_some(())
-        });
+        switch.written_down();
         for n in 0..rng.random_range(1..=CALLS_BEGUN) {
             let callee = format!("12126{round:04}{n:02}");
             customer.call(&callee);
