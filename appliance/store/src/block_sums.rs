@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS block_sum (
 
 /// Sums of rows: how many, how many of them answered, and each field of [`SUMMED`]; amounts in units of 10^-8.
 ///
-/// An `i128` cannot overflow here: more than 2^60 rows of 64 bits, or of amounts of twenty digits, fit.
+/// An `i128` has room for 2^60 rows of 64 bits or of amounts of twenty digits. A damaged database may say more: such a sum
+/// stays at the end of its range, where no amount is, and never wraps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
     pub(crate) rows: i128,
@@ -33,10 +34,10 @@ pub(crate) struct Sums {
 impl Sums {
     /// Adds those of other rows.
     pub(crate) fn add(&mut self, other: &Sums) {
-        self.rows += other.rows;
-        self.answered += other.answered;
+        self.rows = self.rows.saturating_add(other.rows);
+        self.answered = self.answered.saturating_add(other.answered);
         for (sum, one) in self.of.iter_mut().zip(other.of) {
-            *sum += one;
+            *sum = sum.saturating_add(one);
         }
     }
 
@@ -135,5 +136,8 @@ mod tests {
         for text in ["", "1 2", &format!("{} 1", sums.text()), &sums.text().replace(' ', "  ")] {
             assert_eq!(Sums::of_text(text), None, "{text:?}");
         }
+        let one = sums;
+        sums.add(&one);
+        assert_eq!((sums.of[0], sums.of[1], sums.rows), (i128::MAX, -14, 6), "nothing wraps");
     }
 }

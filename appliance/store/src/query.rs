@@ -939,7 +939,7 @@ pub(crate) fn add(sum: Money, text: &str, table: &str) -> Result<Money, StoreErr
 
 /// Sums as they are shown.
 fn totals_of(sums: &Sums) -> Result<CdrTotals, StoreError> {
-    let count = |sum: i128| u64::try_from(sum).unwrap_or_default();
+    let count = |sum: i128| u64::try_from(sum.max(0)).unwrap_or(u64::MAX);
     let seconds = |sum: i128| i64::try_from(sum).unwrap_or(i64::MAX);
     let money = |sum: i128| {
         amount::money(sum).map_err(|error| StoreError::Money {
